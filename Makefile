@@ -1,0 +1,40 @@
+# The commands of this repository. Each sets up what is missing by itself; see README.md.
+
+PYTHON := .venv/bin/python
+RUFF := $(PYTHON) -m ruff
+SOURCES := qarnotfs tests
+# Two gateways at a time are what a small machine carries; a file stays on one worker.
+PYTEST := $(PYTHON) -m pytest -q -n 2 --dist loadfile
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo demo-stop test check format lint types clean
+
+help: ## show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: ## install what is missing: system packages, .venv
+	@tests/setup.sh
+
+demo: setup ## start a gateway, mount a sample bucket, show it working
+	@tests/demo.sh start
+
+demo-stop: ## drain and unmount the sample bucket, stop the gateway
+	@tests/demo.sh stop
+
+test: setup ## run every test
+	@$(PYTEST)
+
+check: setup ## everything that must be right before a commit
+	@$(RUFF) format --check $(SOURCES)
+	@$(RUFF) check $(SOURCES)
+	@$(PYTHON) -m mypy
+	@$(PYTHON) -m pytest -q tests/test_architecture.py
+	@$(PYTEST)
+
+format: setup ## rewrite the sources in the one format
+	@$(RUFF) check --fix-only --quiet $(SOURCES)
+	@$(RUFF) format $(SOURCES)
+
+clean: demo-stop ## remove everything that was made here
+	@rm -rf .venv .hypothesis .mypy_cache .pytest_cache .ruff_cache build dist *.egg-info
+	@find $(SOURCES) -name __pycache__ -prune -exec rm -rf {} +

@@ -1,0 +1,189 @@
+"""Which blocks a read needs, and which ones it will want next. Pure.
+
+Used by `reader`, `disk` and `entry`; `core.handles` keeps a `PatternCell` for each open
+file. Never does I/O and never looks at a clock: the state of a reader is a value, and each
+read makes the next value from it.
+
+Bytes are cached in blocks of 256 KiB: small enough that a random 4 KiB read costs a
+quarter of a megabyte, large enough that a request a block is not the rule.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Container
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+BLOCK_BYTES = 256 << 10
+PART_BYTES_MIN = 1 << 20  # below it a request costs more than its bytes
+PART_BYTES_MAX = 8 << 20  # one range GET; above it the first byte of a part waits too long
+SMALL_BYTES_MAX = 1 << 20  # an object read from its beginning and no larger is one GET
+WINDOW_BYTES_MIN = 1 << 20
+WINDOW_BYTES_MAX = 64 << 20
+
+# Linux sends up to 12 reads of one file at the same time (FUSE max_background), and they
+# arrive in any order: a read this many of its own sizes away still belongs to the stream.
+REACH_READS = 16
+REACH_BYTES_MAX = 16 << 20
+STREAM_COUNT_MAX = 4  # streams of one handle that are told apart: threads, index and data
+
+
+class Span(NamedTuple):
+    """Bytes ``[start, start + size)`` of an object."""
+
+    start: int
+    size: int
+
+    @property
+    def end(self) -> int:
+        return self.start + self.size
+
+    @property
+    def blocks(self) -> range:
+        """The blocks the bytes lie in."""
+        return range(self.start // BLOCK_BYTES, -(-self.end // BLOCK_BYTES))
+
+
+def block_span(blocks: range, object_size: int) -> Span:
+    """The bytes of whole blocks, clipped to the object."""
+    start = blocks.start * BLOCK_BYTES
+    return Span(start, min(blocks.stop * BLOCK_BYTES, object_size) - start)
+
+
+def spans(
+    present: Container[int],
+    offset: int,
+    size: int,
+    object_size: int,
+    part_bytes_max: int = PART_BYTES_MAX,
+) -> list[Span]:
+    """What must be fetched so that ``[offset, offset + size)`` is there.
+
+    ``present`` holds the numbers of blocks that are there already. The answer is in
+    ascending order, made of whole blocks clipped to the object; neighbours are joined, and
+    cut where a request would be larger than ``part_bytes_max`` (at least one block).
+    """
+    wanted = Span(offset, min(size, object_size - offset))
+    if wanted.size <= 0:
+        return []
+    count_max = max(1, part_bytes_max // BLOCK_BYTES)
+    runs: list[range] = []
+    for number in wanted.blocks:
+        if number in present:
+            continue
+        last = runs[-1] if runs else None
+        if last is not None and last.stop == number and len(last) < count_max:
+            runs[-1] = range(last.start, number + 1)
+        else:
+            runs.append(range(number, number + 1))
+    return [block_span(run, object_size) for run in runs]
+
+
+@dataclass(frozen=True, slots=True)
+class Stream:
+    """A region of one file that is being read through.
+
+    ``[low, high)`` was touched lately, and ``covered`` bytes of it were really asked for: a
+    stream is sequential while that is at least half, so reads may overtake one another,
+    but a stride is not taken for a stream. ``window`` bytes beyond ``high`` are wanted
+    (0: not sequential), and everything below ``ahead`` was asked for ahead of its reader.
+    """
+
+    low: int
+    high: int
+    covered: int
+    window: int = 0
+    ahead: int = 0
+
+    def near(self, offset: int, size: int) -> bool:
+        reach = _reach(size)
+        return self.low - reach <= offset <= self.high + reach
+
+    def after(self, offset: int, size: int) -> Stream:
+        """The stream with one more read in it; old reads count less and less."""
+        low, high = min(self.low, offset), max(self.high, offset + size)
+        covered = min(self.covered + size, high - low)
+        memory = 2 * _reach(size)
+        if high - low > memory:
+            covered = covered * memory // (high - low)
+            low = high - memory
+        stream = replace(self, low=low, high=high, covered=covered)
+        return stream if stream.dense else replace(stream, window=0, ahead=0)
+
+    @property
+    def dense(self) -> bool:
+        return 2 * self.covered >= self.high - self.low
+
+    def onward(self, object_size: int, window_bytes_max: int) -> tuple[Stream, Span | None]:
+        """Widen the window when half of it is used up, and say what to fetch for it."""
+        if self.ahead >= object_size or 2 * (self.ahead - self.high) > self.window:
+            return self, None
+        window = min(max(2 * self.window, WINDOW_BYTES_MIN), window_bytes_max)
+        start = max(self.ahead, _block_end(self.high))
+        end = min(_block_end(self.high + window), object_size)
+        if window < BLOCK_BYTES or end <= start:
+            return replace(self, window=window), None
+        return replace(self, window=window, ahead=end), Span(start, end - start)
+
+
+@dataclass(frozen=True, slots=True)
+class Pattern:
+    """How one handle has been reading: its streams, the one used last first."""
+
+    streams: tuple[Stream, ...] = ()
+
+    def after(
+        self, offset: int, size: int, object_size: int, window_bytes_max: int = WINDOW_BYTES_MAX
+    ) -> tuple[Pattern, Span | None]:
+        """The pattern after one more read, and the bytes to fetch ahead of the next ones.
+
+        Bytes are fetched ahead for a read that moves a sequential stream forward, or that
+        begins at the object's first byte; a random, strided or backward read gets none.
+        """
+        before = next((s for s in self.streams if s.near(offset, size)), None)
+        others = tuple(s for s in self.streams if s is not before)[: STREAM_COUNT_MAX - 1]
+        now = before.after(offset, size) if before else Stream(offset, offset + size, size)
+        forward = before is None or now.high > before.high
+        sequential = now.dense and (now.low == 0 or now.covered > size)
+        ahead = None
+        if forward and sequential:
+            now, ahead = now.onward(object_size, window_bytes_max)
+        return Pattern((now, *others)), ahead
+
+    def fell_short(self, start: int) -> Pattern:
+        """The pattern when nothing from byte ``start`` on was fetched ahead after all."""
+        return self._with_latest(ahead=start)
+
+    def lost(self, offset: int) -> Pattern:
+        """The pattern when the byte at ``offset``, fetched ahead, was gone before its read.
+
+        The cache is too small for what is wanted of it, or the fetch failed. The window
+        falls to a quarter, which the next step doubles.
+        """
+        if not self.streams or offset >= self.streams[0].ahead:
+            return self
+        return self._with_latest(window=self.streams[0].window // 4, ahead=0)
+
+    def _with_latest(self, **changes: int) -> Pattern:
+        return Pattern((replace(self.streams[0], **changes), *self.streams[1:]))
+
+
+@dataclass(slots=True)
+class PatternCell:
+    """Where a handle keeps its pattern between reads; `reader` replaces what is in it."""
+
+    pattern: Pattern = Pattern()
+
+    @property
+    def part_bytes_max(self) -> int:
+        """Requests of a young window are small and parallel, of a wide one few and large."""
+        window = self.pattern.streams[0].window if self.pattern.streams else 0
+        return max(PART_BYTES_MIN, min(window // 8, PART_BYTES_MAX))
+
+
+def _reach(size: int) -> int:
+    return max(BLOCK_BYTES, min(REACH_READS * size, REACH_BYTES_MAX))
+
+
+def _block_end(offset: int) -> int:
+    return -(-offset // BLOCK_BYTES) * BLOCK_BYTES

@@ -1,0 +1,330 @@
+"""The cache directory: which versions have blocks on disk, and who makes room for whom.
+
+Used by `reader`, and by whoever uploads: `Disk.adopt` makes a sent file the cache entry of
+its version. Every method may be called from any thread, and none raises because of what
+the disk does or holds: a failure means less cache. It never talks to the store.
+
+    <directory>/ab/abcd...data    the bytes of one version, with holes
+    <directory>/ab/abcd...map     which blocks are there, and their checksums: see `entry`
+    <directory>/lock              held by the one process that is making room
+
+Several processes use one directory. Each has its own opinion of how much is in it, and
+looks again (`shelves.survey`) at the start, before it makes room, and now and then. A file
+that another process deleted stays readable to those who have it open.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import shutil
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
+from functools import lru_cache, partial
+from pathlib import Path
+from uuid import uuid4
+
+from qarnotfs.cache import ledger
+from qarnotfs.cache.blocks import BLOCK_BYTES, Span, block_span
+from qarnotfs.cache.entry import (
+    CRC32,
+    BadBlocks,
+    Checksum,
+    Entry,
+    Identity,
+    base_path,
+    identify,
+    pieces,
+    punch,
+    write_map,
+)
+from qarnotfs.cache.opened import Opened
+from qarnotfs.cache.recent import Recent
+from qarnotfs.cache.shelves import survey
+from qarnotfs.cache.space import Space
+from qarnotfs.store.base import ObjectInfo
+
+log = logging.getLogger(__name__)
+
+MEMORY_BYTES_MAX = 32 << 20
+
+
+class Disk:
+    """Blocks of object versions on disk. Sizes in bytes, times in seconds since 1970.
+
+    ``cache_bytes_max`` 0: nothing is kept on disk. ``scope`` names the bucket and its server,
+    so that others in the same directory are told apart. ``ttl_sec``: what was not validated
+    for longer is evicted first. ``checksum``: 32 bits; entries made with another are not seen.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        cache_bytes_max: int,
+        *,
+        scope: str = "",
+        ttl_sec: float | None = None,
+        checksum: Checksum = CRC32,
+        memory_bytes_max: int = MEMORY_BYTES_MAX,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self.directory = directory
+        self.ttl_sec = ttl_sec
+        self.corrupt = 0  # blocks whose checksum was wrong, since the start
+        self.evicted_bytes = 0
+        self._space = Space(directory, cache_bytes_max, clock)
+        self._checksum = checksum
+        self._clock = clock
+        self._recent = Recent(memory_bytes_max)
+        self._identify = lru_cache(4096)(partial(identify, scope, checksum.name))
+        self._opened = Opened(directory, checksum, clock)
+        self._lock = threading.Lock()  # for the figures above and the names below
+        self._pinned: set[str] = set()
+
+    # --- what the reader asks -----------------------------------------------------------------
+
+    def read(self, info: ObjectInfo, offset: int, size: int, *, wait: bool = True) -> bytes | None:
+        """Bytes ``[offset, offset + size)`` of that version, if all are here and verified.
+
+        ``size`` > 0, within the object. With ``wait`` false, `BlockingIOError` instead of
+        waiting for the disk: to be called again from a thread.
+        """
+        wanted = Span(offset, size)
+        blocks = wanted.blocks
+        span = block_span(blocks, info.size)
+        name = self._identity(info).name
+        data = self._recent.get(name, blocks.start) if len(blocks) == 1 else None
+        if data is None:
+            data = self._read_blocks(info, blocks, wait=wait)
+            if data is None:
+                return None
+            self._keep_rest(name, wanted, span, data)
+        start = offset - span.start
+        return data if wanted == span else data[start : start + size]
+
+    def block(self, info: ObjectInfo, number: int) -> bytes | None:
+        """One whole block of that version, if it is here and verified."""
+        return self.read(info, *block_span(range(number, number + 1), info.size))
+
+    def present(self, info: ObjectInfo, blocks: range) -> set[int]:
+        """Those of ``blocks`` that seem to be here. Not verified: good for reading ahead."""
+        name = self._identity(info).name
+        found = {number for number in blocks if self._recent.get(name, number) is not None}
+        if (entry := self._entry(info)) is not None:
+            with suppress(OSError):
+                found |= entry.present(blocks)
+        return found
+
+    def crowded(self, size: int) -> bool:
+        """Whether `store` would have to make room for ``size`` bytes first, which takes time."""
+        space = self._space
+        return space.usable and (space.in_doubt or space.room_bytes() < size)
+
+    def store(self, info: ObjectInfo, start: int, data: bytes) -> None:
+        """Keep whole blocks of that version from byte ``start`` on; in memory where disk fails."""
+        if not self._store(info, start, data):
+            name, first = self._identity(info).name, start // BLOCK_BYTES
+            for number, piece in enumerate(pieces(data), first):
+                self._recent.put(name, number, bytes(piece))
+
+    @property
+    def ahead_bytes_max(self) -> int:
+        """How much one stream may fetch ahead of its reader without pushing out its own bytes."""
+        space = self._space
+        return (space.bytes_max if space.usable else self._recent.bytes_max) // 4
+
+    # --- what the owner of beliefs and the uploader say ---------------------------------------
+
+    def validated(self, info: ObjectInfo, at_sec: float) -> None:
+        """That version was seen to be the current one at ``at_sec``."""
+        if (entry := self._entry(info)) is not None and at_sec > entry.validated_at_sec:
+            entry.validated_at_sec = at_sec
+            entry.times_written_sec = 0.0  # to be written down at the next chance
+
+    def adopt(self, info: ObjectInfo, path: Path) -> None:
+        """Make the complete local file ``path`` the cache entry of that version, by hard link.
+
+        The file must not change while this runs, and its bytes are never changed from here.
+        Reads all of it: to be called from a thread. More than half the cache is not adopted.
+        """
+        if not 0 < info.size <= self._space.bytes_max // 2 or not self._fits(info.size):
+            return
+        try:
+            self._adopt(self._identity(info), info.size, path)
+        except OSError as error:
+            self._refused(error)
+
+    def forget(self, info: ObjectInfo) -> None:
+        """Drop every block of that version."""
+        name = self._identity(info).name
+        self._recent.forget(name)
+        self._opened.remove(name)
+
+    def pin(self, info: ObjectInfo) -> None:
+        """Do not evict that version from this process, until `unpin`."""
+        with self._lock:
+            self._pinned.add(self._identity(info).name)
+
+    def unpin(self, info: ObjectInfo) -> None:
+        with self._lock:
+            self._pinned.discard(self._identity(info).name)
+
+    def bytes_used(self) -> int:
+        """What the directory takes on disk, as far as this process knows."""
+        return self._space.used_bytes
+
+    def close(self) -> None:
+        """Write down when things were used last, and close the files. May be used again."""
+        self._opened.close()
+
+    # --- room ---------------------------------------------------------------------------------
+
+    def make_room(self, size: int = 0) -> None:
+        """Look at what is really there; evict until ``size`` more bytes fit, and some more.
+
+        Takes time: to be called from a thread. One thread of one process does it at a time.
+        """
+        if not self._space.usable:
+            return
+        with self._space.alone():
+            found = [self._with_own_times(entry) for entry in survey(self.directory, self._clock())]
+            used = sum(entry.bytes for entry in found)
+            self._space.surveyed(used)
+            room = self._space.room_bytes()
+            if room < size or room < 0:
+                limit = max(0, used + room)
+                self._evict(found, max(0, limit * 9 // 10 - size) if size <= limit else limit)
+                if self._space.room_bytes() < size:
+                    self._space.pause()
+        self._opened.close(deleted_only=True)  # or the disk does not get their room back
+
+    def _fits(self, size: int) -> bool:
+        if not self._space.usable or size > self._space.bytes_max:
+            return False
+        if self.crowded(size):
+            self.make_room(size)
+        return self._space.room_bytes() >= size
+
+    def _evict(self, found: list[ledger.Entry], bytes_max: int) -> None:
+        with self._lock:
+            pinned = frozenset(self._pinned)
+        taken = {entry.name: entry.bytes for entry in found}
+        for victim in ledger.victims(
+            found, bytes_max=bytes_max, now_sec=self._clock(), ttl_sec=self.ttl_sec, pinned=pinned
+        ):
+            freed = 0 if victim.whole else self._punch(victim)
+            if not freed:
+                self._opened.remove(victim.name)
+                freed = taken[victim.name]
+            self._space.freed(freed)
+            self.evicted_bytes += freed
+
+    def _punch(self, victim: ledger.Victim) -> int:
+        entry = self._opened.peek(victim.name)
+        try:
+            position = entry.position if entry else None
+            return punch(base_path(self.directory, victim.name), position, victim.bytes)
+        except OSError:
+            return 0
+
+    def _with_own_times(self, found: ledger.Entry) -> ledger.Entry:
+        """The entry with what we know of it and have not written down yet."""
+        entry = self._opened.peek(found.name)
+        if entry is None:
+            return found
+        return replace(
+            found,
+            last_use_sec=max(found.last_use_sec, entry.last_use_sec),
+            validated_at_sec=max(found.validated_at_sec, entry.validated_at_sec),
+        )
+
+    # --- entries --------------------------------------------------------------------------------
+
+    def _identity(self, info: ObjectInfo) -> Identity:
+        return self._identify(info.key, info.etag, info.size)
+
+    def _entry(self, info: ObjectInfo) -> Entry | None:
+        """The open entry of a version; ``None`` when it has none that can be used."""
+        try:
+            if self._space.bytes_max:
+                return self._opened.get(self._identity(info), info.size)
+        except FileNotFoundError:
+            pass
+        except OSError as error:
+            log.debug("the cache entry of %r cannot be opened: %s", info.key, error.strerror)
+        return None
+
+    def _read_blocks(self, info: ObjectInfo, blocks: range, *, wait: bool) -> bytes | None:
+        entry = self._entry(info)
+        if entry is None:
+            return None
+        entry.position = blocks.start
+        if not wait and not entry.resident(block_span(blocks, info.size)):
+            raise BlockingIOError(errno.EAGAIN, "the disk has to be waited for")
+        try:
+            return entry.read(blocks)
+        except BadBlocks as error:
+            log.warning("%d damaged blocks of %r are fetched again", error.count, info.key)
+            with self._lock:
+                self.corrupt += error.count
+        except OSError as error:
+            log.debug("the cache entry of %r cannot be read: %s", info.key, error.strerror)
+        return None
+
+    def _keep_rest(self, name: str, wanted: Span, span: Span, data: bytes) -> None:
+        """Keep the blocks of which only a part was asked: the rest is asked for next."""
+        for number in {wanted.blocks.start, wanted.blocks[-1]} if wanted != span else ():
+            start = number * BLOCK_BYTES - span.start
+            self._recent.put(name, number, data[start : start + BLOCK_BYTES])
+
+    def _store(self, info: ObjectInfo, start: int, data: bytes) -> bool:
+        """Keep blocks on disk; whether they are there now."""
+        if not self._fits(len(data)):
+            return False
+        identity = self._identity(info)
+        try:
+            entry = self._opened.get(identity, info.size, create=True)
+            if entry.shared:  # adopted, and its other name is still in use
+                self._opened.remove(entry.name)
+                entry = self._opened.get(identity, info.size, create=True)
+            entry.write(start, data)
+        except OSError as error:
+            self._refused(error)
+            return False
+        self._space.added(len(data))
+        return True
+
+    def _adopt(self, identity: Identity, size: int, path: Path) -> None:
+        base = base_path(self.directory, identity.name)
+        new_data, new_map = (f"{base}.{uuid4().hex}.{kind}.tmp" for kind in ("data", "map"))
+        os.makedirs(os.path.dirname(base), mode=0o700, exist_ok=True)
+        try:
+            _link_or_copy(path, new_data)
+            if os.stat(new_data).st_size != size:
+                log.warning("%s is not cached: it has not the size of its object", path)
+                return
+            write_map(new_map, identity, self._checksum, new_data, self._clock())
+            os.replace(new_data, base + ".data")
+            os.replace(new_map, base + ".map")
+            self._space.added(size)
+        finally:
+            for leftover in (new_data, new_map):
+                with suppress(OSError):
+                    os.unlink(leftover)
+
+    def _refused(self, error: OSError) -> None:
+        """The disk would not take a write: leave it alone for a while."""
+        if error.errno != errno.ENOENT:  # that is a directory deleted under our hands
+            log.warning("nothing is kept in the cache for a while: %s", error.strerror)
+            self._space.pause()
+
+
+def _link_or_copy(source: Path, target: str) -> None:
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copyfile(source, target)

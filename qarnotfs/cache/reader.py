@@ -1,0 +1,337 @@
+"""Bytes of object versions: from disk when they are there, from the store when not.
+
+Used by `core` for every read of an object, and by the uploader for the unchanged parts of a
+file. `Reader.read` decides nothing about versions: it is given one and returns its bytes
+or fails. Each block has one flight however many wait for it; flights belong to the
+reader's own nursery, so a task that is interrupted harms nobody else's bytes.
+
+A flight that a read waits for is repeated until ``io_timeout_sec`` is over. One that was
+sent ahead of its reader fails silently: whoever needs the bytes asks again.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import random
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass, field
+
+import trio
+
+from qarnotfs.bridge import Bridge
+from qarnotfs.cache.blocks import (
+    BLOCK_BYTES,
+    PART_BYTES_MAX,
+    SMALL_BYTES_MAX,
+    WINDOW_BYTES_MAX,
+    PatternCell,
+    Span,
+    block_span,
+    spans,
+)
+from qarnotfs.cache.disk import Disk
+from qarnotfs.errors import NoSuchKey, PreconditionFailed, QarnotfsError, Stale, Unavailable
+from qarnotfs.store.base import Fetched, ObjectInfo, Store
+
+log = logging.getLogger(__name__)
+
+IO_TIMEOUT_SEC = 60.0
+FLIGHTS_MAX = 16
+FLIGHT_BYTES_MAX = 64 << 20
+FLIGHTS_KEPT_FREE = 4  # of both, a quarter is out of bounds for reading ahead,
+BYTES_KEPT_FREE = 16 << 20  # so that a read never queues behind bytes nobody waits for
+INLINE_BYTES_MAX = 512 << 10  # writing and checking that much takes the loop 0.3 ms
+BACKOFF_SEC_MIN = 0.1
+BACKOFF_SEC_MAX = 5.0
+CLOSING = "The mount is being closed."
+
+
+@dataclass(frozen=True, slots=True)
+class CacheStats:
+    """What the cache holds and did since the mount began. Hits and misses count reads."""
+
+    bytes_used: int
+    hits: int
+    misses: int
+    corrupt: int
+    evicted_bytes: int
+    fetched_bytes: int
+
+
+@dataclass(eq=False, slots=True)
+class _Flight:
+    """Whole blocks of one version on their way from the store.
+
+    ``landed`` is set once, by the task that fetches, after ``outcome`` is what it will be.
+    ``deadline`` (trio time) is how long the fetch is repeated; each reader who joins moves
+    it on, and minus infinity says that nobody has joined.
+    """
+
+    info: ObjectInfo
+    span: Span
+    deadline: float = -math.inf
+    outcome: bytes | QarnotfsError = field(default_factory=lambda: Unavailable(CLOSING))
+    landed: trio.Event = field(default_factory=trio.Event)
+
+    async def block(self, number: int) -> memoryview:
+        """One block, as soon as it has landed; raises what the fetch ended with."""
+        await self.landed.wait()
+        if isinstance(self.outcome, QarnotfsError):
+            raise type(self.outcome)(*self.outcome.args) from self.outcome
+        start = number * BLOCK_BYTES - self.span.start
+        return memoryview(self.outcome)[start : start + BLOCK_BYTES]
+
+
+class Reader:
+    """Reads versions of objects. One for a mount; its methods are for the trio thread."""
+
+    def __init__(
+        self, store: Store, bridge: Bridge, disk: Disk, *, io_timeout_sec: float = IO_TIMEOUT_SEC
+    ) -> None:
+        self.io_timeout_sec = io_timeout_sec
+        self._store, self._bridge, self._disk = store, bridge, disk
+        self._hits = self._misses = self._fetched_bytes = 0
+        self._nursery: trio.Nursery | None = None  # while `run` runs
+        # Who is fetching a block of a version. Set when a flight starts; cleared when its
+        # bytes are where `disk` finds them, so that between the two nobody asks again.
+        self._flights: dict[tuple[str, str, int, int], _Flight] = {}
+        self._runway = _Runway(FLIGHTS_MAX, FLIGHT_BYTES_MAX)
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Host the flights until cancelled. Before and after, only what is cached can be read."""
+        async with trio.open_nursery() as nursery:
+            self._nursery = nursery
+            try:
+                nursery.start_soon(self._bridge.work, self._disk.make_room)
+                task_status.started()
+                await trio.sleep_forever()
+            finally:
+                self._nursery = None
+
+    def stats(self) -> CacheStats:
+        return CacheStats(
+            bytes_used=self._disk.bytes_used(),
+            hits=self._hits,
+            misses=self._misses,
+            corrupt=self._disk.corrupt,
+            evicted_bytes=self._disk.evicted_bytes,
+            fetched_bytes=self._fetched_bytes,
+        )
+
+    async def read(
+        self, info: ObjectInfo, offset: int, size: int, pattern: PatternCell | None = None
+    ) -> bytes:
+        """Exactly the bytes of that version in ``[offset, min(offset + size, info.size))``.
+
+        ``pattern`` is what the handle keeps for us between its reads; without it nothing is
+        read ahead. `Stale` when the bytes are not cached and the bucket has another version
+        or none; `Unavailable` when it did not answer for ``io_timeout_sec``; or another
+        `StoreError` that repeating will not change.
+        """
+        end = min(offset + size, info.size)
+        if end - offset <= PART_BYTES_MAX:
+            return await self._read(info, offset, end - offset, pattern)
+        return b"".join(
+            [
+                await self._read(info, start, min(PART_BYTES_MAX, end - start), pattern)
+                for start in range(offset, end, PART_BYTES_MAX)
+            ]
+        )
+
+    async def _read(
+        self, info: ObjectInfo, offset: int, size: int, pattern: PatternCell | None
+    ) -> bytes:
+        await trio.lowlevel.checkpoint()
+        if size <= 0:
+            return b""
+        data = await self._cached(info, offset, size)
+        if data is not None:
+            self._hits += 1
+            self._read_ahead(info, offset, size, pattern)
+            return data
+        with trio.move_on_after(self.io_timeout_sec):
+            return await self._gathered(info, offset, size, pattern)
+        raise Unavailable(f"The object store did not answer within {self.io_timeout_sec:g} s.")
+
+    async def _cached(self, info: ObjectInfo, offset: int, size: int) -> bytes | None:
+        try:
+            return self._disk.read(info, offset, size, wait=False)
+        except BlockingIOError:
+            return await self._bridge.work(self._disk.read, info, offset, size)
+
+    async def _gathered(
+        self, info: ObjectInfo, offset: int, size: int, pattern: PatternCell | None
+    ) -> bytes:
+        """The bytes from everywhere: cached blocks, flights under way, new flights."""
+        blocks = Span(offset, size).blocks
+        found = {
+            number: block
+            for number in blocks
+            if _key(info, number) not in self._flights
+            and (block := self._disk.block(info, number)) is not None
+        }
+        missing = [number for number in blocks if number not in found]
+        self._hits += not missing
+        self._misses += bool(missing)
+        flights = self._cover(info, offset, missing, pattern)
+        self._read_ahead(info, offset, size, pattern)
+        pieces: list[memoryview] = []
+        for number in blocks:
+            here = found.get(number)
+            whole = await flights[number].block(number) if here is None else memoryview(here)
+            start = number * BLOCK_BYTES
+            pieces.append(whole[max(0, offset - start) : offset + size - start])
+        return b"".join(pieces)
+
+    def _cover(
+        self, info: ObjectInfo, offset: int, missing: list[int], pattern: PatternCell | None
+    ) -> dict[int, _Flight]:
+        """A flight for each missing block: joined, or started now."""
+        deadline = trio.current_time() + self.io_timeout_sec
+        flights = self._under_way(info, missing)
+        for flight in flights.values():
+            flight.deadline = max(flight.deadline, deadline)
+        absent = [number for number in missing if number not in flights]
+        if not absent:
+            return flights
+        if pattern is not None:
+            pattern.pattern = pattern.pattern.lost(absent[0] * BLOCK_BYTES)
+        reach = range(absent[0], absent[-1] + 1)
+        if offset == 0 and info.size <= SMALL_BYTES_MAX:
+            reach = Span(0, info.size).blocks
+            absent = [number for number in reach if number not in self._under_way(info, reach)]
+        others = set(reach).difference(absent)
+        for span in spans(others, *block_span(reach, info.size), info.size):
+            flight = self._start(_Flight(info, span, deadline), self._fly)
+            flights.update(dict.fromkeys(span.blocks, flight))
+        return flights
+
+    # --- reading ahead ------------------------------------------------------------------------
+
+    def _read_ahead(
+        self, info: ObjectInfo, offset: int, size: int, cell: PatternCell | None
+    ) -> None:
+        """Note one more read of a handle, and send for what it will want next."""
+        if cell is None:
+            return
+        window_max = min(WINDOW_BYTES_MAX, self._disk.ahead_bytes_max)
+        cell.pattern, ahead = cell.pattern.after(offset, size, info.size, window_max)
+        if ahead is None or self._nursery is None:
+            return
+        there = self._disk.present(info, ahead.blocks).union(self._under_way(info, ahead.blocks))
+        for span in spans(there, *ahead, info.size, cell.part_bytes_max):
+            if not self._runway.try_take(span.size):
+                cell.pattern = cell.pattern.fell_short(span.start)
+                return
+            self._start(_Flight(info, span), self._fly_cleared)
+
+    # --- flights ------------------------------------------------------------------------------
+
+    def _under_way(self, info: ObjectInfo, numbers: Iterable[int]) -> dict[int, _Flight]:
+        if not self._flights:
+            return {}
+        found = ((number, self._flights.get(_key(info, number))) for number in numbers)
+        return {number: flight for number, flight in found if flight is not None}
+
+    def _start(self, flight: _Flight, how: Callable[[_Flight], Awaitable[None]]) -> _Flight:
+        if self._nursery is None:
+            raise Unavailable(CLOSING)
+        for number in flight.span.blocks:
+            self._flights[_key(flight.info, number)] = flight
+        self._nursery.start_soon(self._guarded, flight, how)
+        return flight
+
+    async def _guarded(self, flight: _Flight, how: Callable[[_Flight], Awaitable[None]]) -> None:
+        """One flight from start to end; nothing but cancellation leaves it."""
+        try:
+            await how(flight)
+        except QarnotfsError as error:
+            log.debug("%r at %d: %s", flight.info.key, flight.span.start, error)
+            flight.outcome = error
+        except Exception:
+            log.exception("a defect: %r at %d", flight.info.key, flight.span.start)
+            flight.outcome = QarnotfsError("An unexpected error while reading; the log has it.")
+        finally:
+            flight.landed.set()
+            for number in flight.span.blocks:
+                del self._flights[_key(flight.info, number)]
+
+    async def _fly(self, flight: _Flight) -> None:
+        """Wait for a place on the runway first."""
+        await self._runway.take(flight.span.size)
+        await self._fly_cleared(flight)
+
+    async def _fly_cleared(self, flight: _Flight) -> None:
+        """Fetch, let the readers have the bytes, then keep them."""
+        try:
+            data = flight.outcome = await self._fetch(flight)
+            flight.landed.set()
+            self._fetched_bytes += len(data)
+            if len(data) > INLINE_BYTES_MAX or self._disk.crowded(len(data)):
+                await self._bridge.work(self._disk.store, flight.info, flight.span.start, data)
+            else:
+                self._disk.store(flight.info, flight.span.start, data)
+        finally:
+            self._runway.give_back(flight.span.size)
+
+    async def _fetch(self, flight: _Flight) -> bytes:
+        """The flight's bytes; asked for again and again while somebody waits for them."""
+        info, span, pause_sec = flight.info, flight.span, BACKOFF_SEC_MIN
+        while True:
+            try:
+                request = self._store.get(info.key, span.start, span.size, etag=info.etag)
+                fetched = await self._bridge.wait(request, timeout_sec=self.io_timeout_sec)
+                return _checked(flight, fetched)
+            except (PreconditionFailed, NoSuchKey) as error:
+                raise _stale(info) from error
+            except Unavailable:
+                if trio.current_time() + pause_sec > flight.deadline:
+                    raise
+            await trio.sleep(pause_sec * random.uniform(0.5, 1.0))
+            pause_sec = min(2 * pause_sec, BACKOFF_SEC_MAX)
+
+
+class _Runway:
+    """How many flights, and how many of their bytes, are in the air at the same time."""
+
+    def __init__(self, flights_max: int, bytes_max: int) -> None:
+        self._flights_free = flights_max
+        self._bytes_free = bytes_max
+        self._queue = trio.lowlevel.ParkingLot()  # woken whenever something was given back
+
+    async def take(self, size: int) -> None:
+        while self._flights_free < 1 or self._bytes_free < size:
+            await self._queue.park()
+        self._flights_free -= 1
+        self._bytes_free -= size
+
+    def try_take(self, size: int) -> bool:
+        """Take a place for reading ahead, if that leaves enough for those who cannot wait."""
+        if self._flights_free <= FLIGHTS_KEPT_FREE or self._bytes_free < size + BYTES_KEPT_FREE:
+            return False
+        self._flights_free -= 1
+        self._bytes_free -= size
+        return True
+
+    def give_back(self, size: int) -> None:
+        self._flights_free += 1
+        self._bytes_free += size
+        self._queue.unpark_all()
+
+
+def _key(info: ObjectInfo, number: int) -> tuple[str, str, int, int]:
+    return (info.key, info.etag, info.size, number)
+
+
+def _checked(flight: _Flight, fetched: Fetched) -> bytes:
+    """The bytes, if they are the ones asked for, whatever the server made of the condition."""
+    if not fetched.info.same_version(flight.info):
+        raise _stale(flight.info)
+    if len(fetched.data) != flight.span.size:
+        raise Unavailable(f"The object store sent {flight.info.key!r} only in part.")
+    return fetched.data
+
+
+def _stale(info: ObjectInfo) -> Stale:
+    return Stale(f"{info.key!r} was replaced or deleted while it was being read.")

@@ -1,0 +1,93 @@
+"""How much a cache directory takes on disk, and how much more it may.
+
+Used by `disk`. Keeps figures and the directory's lock; deletes nothing. The figures are an
+opinion between two surveys: other processes add and remove too.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+PAUSE_SEC = 30.0  # a disk that refused a write, or has no room, is left alone so long
+RESERVE_BYTES = 256 << 20  # left free on the disk, where files wait for their upload too,
+RESERVE_SHARE = 20  # or a twentieth of a small one
+DOUBT_SHARE = 8  # having added an eighth of the limit, look what the others did
+
+
+class Space:
+    """The room of one directory, of which ``bytes_max`` may be used. Safe in threads."""
+
+    def __init__(self, directory: Path, bytes_max: int, clock: Callable[[], float]) -> None:
+        self.directory = directory
+        self.bytes_max = bytes_max
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._making_room = threading.Lock()
+        self._used_bytes = 0  # as of the last survey, and what we did since
+        self._added_bytes = 0  # since the last survey
+        self._surveyed = False
+        self._paused_until_sec = 0.0
+
+    @property
+    def used_bytes(self) -> int:
+        return max(0, self._used_bytes)
+
+    @property
+    def usable(self) -> bool:
+        """Whether anything is to be kept on disk at the moment."""
+        return self.bytes_max > 0 and self._clock() >= self._paused_until_sec
+
+    @property
+    def in_doubt(self) -> bool:
+        """Whether it is time to look again."""
+        return not self._surveyed or self._added_bytes > self.bytes_max // DOUBT_SHARE
+
+    def room_bytes(self) -> int:
+        """What may still be added without breaking the limit or filling the disk; also < 0."""
+        room = self.bytes_max - self._used_bytes
+        with suppress(OSError):
+            disk = os.statvfs(self.directory)
+            reserve = min(RESERVE_BYTES, disk.f_blocks * disk.f_frsize // RESERVE_SHARE)
+            room = min(room, disk.f_bavail * disk.f_frsize - reserve)
+        return room
+
+    def surveyed(self, used_bytes: int) -> None:
+        with self._lock:
+            self._used_bytes, self._added_bytes, self._surveyed = used_bytes, 0, True
+
+    def added(self, size: int) -> None:
+        with self._lock:
+            self._used_bytes += size
+            self._added_bytes += size
+
+    def freed(self, size: int) -> None:
+        with self._lock:
+            self._used_bytes -= size
+
+    def pause(self) -> None:
+        """Keep nothing on disk for a while."""
+        self._paused_until_sec = self._clock() + PAUSE_SEC
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Be the only one, of all threads and processes, who makes room in the directory.
+
+        Where there can be no lock it goes on without: two who evict free too much, at worst.
+        """
+        with self._making_room:
+            fd = -1
+            try:
+                with suppress(OSError):
+                    self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+                    path = self.directory / "lock"
+                    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+                    fcntl.flock(fd, fcntl.LOCK_EX)
+                yield
+            finally:
+                if fd >= 0:
+                    os.close(fd)

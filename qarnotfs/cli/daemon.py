@@ -1,0 +1,159 @@
+"""The mount process: how a command starts it, and what it does when it is one.
+
+Used by ``mount`` and ``run``. The parent never forks: it starts ``python -m qarnotfs mount
+--foreground`` in a session of its own and reads one line from a pipe, ``ready`` or an error.
+Secrets reach the process through its environment only.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import IO, TextIO
+
+from qarnotfs.cli.mountpoint import make_way
+from qarnotfs.cli.options import twins
+from qarnotfs.cli.request import MountRequest
+from qarnotfs.errors import QarnotfsError, UsageError
+
+log = logging.getLogger(__name__)
+
+LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+TALKATIVE = ("boto3", "botocore", "s3transfer", "urllib3")  # their debug logs show signatures
+READY = b"ready\n"
+STOP_SEC = 10.0  # for a mount process that is told to stop before it mounted anything
+
+
+def start(request: MountRequest) -> None:
+    """Start the mount process and return once its mount answers.
+
+    Raises `QarnotfsError` with its sentence and exit code when it does not mount; then no
+    process is left.
+    """
+    request.spec()
+    make_way(request.mountpoint)
+    receiving, sending = os.pipe()
+    with os.fdopen(receiving, "rb") as pipe:
+        try:
+            process = _spawn(request, sending)
+        finally:
+            os.close(sending)
+        try:
+            line = pipe.readline()
+        except BaseException:
+            _stop(process)
+            raise
+    if line != READY:
+        _stop(process)
+        raise _failure(line, request.log_path())
+    process.returncode = 0  # it is on its own now: no warning that we did not wait for it
+
+
+def _spawn(request: MountRequest, ready_fd: int) -> subprocess.Popen[bytes]:
+    program, *arguments = request.argv()
+    hidden = ["--foreground", f"--ready-fd={ready_fd}"]
+    said_already = twins()
+    with _open_log(request.log_path()) as output:
+        return subprocess.Popen(
+            [sys.executable, "-m", "qarnotfs", program, *hidden, *arguments],
+            env={name: v for name, v in os.environ.items() if name not in said_already},
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            pass_fds=[ready_fd],
+            start_new_session=True,
+        )
+
+
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    process.terminate()
+    try:
+        process.wait(STOP_SEC)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
+def _failure(line: bytes, log_path: Path) -> QarnotfsError:
+    if not line.endswith(b"\n"):
+        return QarnotfsError(f"The mount process died before it mounted; see {log_path}.")
+    told = json.loads(line)
+    error = QarnotfsError(told["message"])
+    error.exit_code = told["exit_code"]
+    return error
+
+
+def _open_log(path: Path) -> IO[str]:
+    """Append to a log that only its owner can read: it names files."""
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "a")
+    except OSError as error:
+        raise UsageError(f"Cannot write the log {path}: {error.strerror}.") from error
+
+
+class _Parent:
+    """Whoever waits for this mount process, told once: by a pipe, or not at all."""
+
+    def __init__(self, ready_fd: int | None) -> None:
+        self._pipe: TextIO | None = None
+        if ready_fd is not None:
+            # A helper that outlives us must not hold the pipe open, or the parent waits for it.
+            os.set_inheritable(ready_fd, False)
+            self._pipe = os.fdopen(ready_fd, "w")
+
+    def tell(self, line: str) -> None:
+        if self._pipe is None:
+            return
+        try:
+            with self._pipe as pipe:
+                pipe.write(line)
+        except BrokenPipeError:  # it was killed; the mount is there all the same
+            log.warning("Nobody waits for this mount any more")
+        self._pipe = None
+
+
+def serve(request: MountRequest, ready_fd: int | None) -> int:
+    """Be the mount process, until it is unmounted and drained; return its exit code.
+
+    With ``ready_fd`` (`start` is at its other end) what prevents the mount is told there.
+    """
+    in_background = ready_fd is not None
+    _configure_logging(request, to_file=not in_background)
+    parent = _Parent(ready_fd)
+    try:
+        return _mount(request, parent, in_background)
+    except QarnotfsError as error:
+        if in_background:
+            log.error("%s", error)
+        parent.tell(json.dumps({"message": str(error), "exit_code": error.exit_code}) + "\n")
+        raise
+    except Exception:
+        log.exception("The mount process failed")
+        raise
+
+
+def _mount(request: MountRequest, parent: _Parent, in_background: bool) -> int:
+    from qarnotfs import session
+
+    if not in_background:  # else the parent has done it
+        make_way(request.mountpoint)
+    bucket, options = request.make_bucket(), request.mount_options()
+    if in_background:
+        os.chdir("/")  # or the directory we were started in could not be unmounted
+    return session.run_mount(bucket, options, lambda: parent.tell(READY.decode()))
+
+
+def _configure_logging(request: MountRequest, *, to_file: bool) -> None:
+    """Log to stderr, which `start` made the log file; or to a file that was asked for."""
+    path = request.settings.log_file if to_file else None
+    level = request.settings.log_level.upper()
+    logging.basicConfig(
+        level=level, format=LOG_FORMAT, stream=_open_log(path) if path else sys.stderr
+    )
+    for name in TALKATIVE:
+        logging.getLogger(name).setLevel(max(logging.INFO, logging.getLevelName(level)))

@@ -1,0 +1,286 @@
+"""What can be said on the command line about a mount, and what is meant when it is not.
+
+Used by ``mount`` and ``run``, which share every option here. Each option has a twin in
+the environment. No option takes a secret: argv can be read by everyone on the machine.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import click
+from platformdirs import user_state_path
+
+from qarnotfs.cli.units import duration, octal, size, whole_seconds
+
+Decorated = TypeVar("Decorated", bound=Callable[..., object])
+Option = Callable[[Any], Any]
+
+SECTIONS = (
+    "What is shown",
+    "Cache and time",
+    "Writing",
+    "Owner and access",
+    "Server and account",
+    "Mount process",
+    "Help",
+)
+CACHE_BYTES_DEFAULT = 10 << 30
+DIRTY_BYTES_DEFAULT = 4 << 30
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """The options of one mount as they were given; field names are the options' names.
+
+    ``None`` means not given. `argv` says them again, for the mount process.
+    """
+
+    spec: Path | None
+    prefix: str | None
+    strip_prefix: str | None
+    read_only: bool
+    cache_dir: Path
+    cache_size: int | None
+    cache_ttl: int | None
+    attrs: Literal["full", "listing"]
+    close: Literal["later", "wait"]
+    upload_delay: float
+    dirty_size: int | None
+    on_conflict: Literal["keep-both", "overwrite"]
+    io_timeout: float
+    uid: int
+    gid: int
+    umask: int
+    allow_other: bool
+    conf: Path | None
+    profile: str | None
+    endpoint: str | None
+    region: str | None
+    ca_bundle: Path | None
+    no_verify_tls: bool
+    log_file: Path | None
+    log_level: str
+
+    def argv(self) -> list[str]:
+        """The options as arguments that read back to the same settings, without `twins`."""
+        return [
+            argument
+            for field in dataclasses.fields(self)
+            for argument in _spoken(field.name, getattr(self, field.name))
+        ]
+
+
+def twins() -> set[str]:
+    """Every environment variable that would add to, or contradict, what `Settings.argv` says."""
+    names = [field.name for field in dataclasses.fields(Settings)]
+    return {twin(name) for name in [*names, "foreground"]}
+
+
+def _spoken(name: str, value: object) -> list[str]:
+    flag = "--" + name.replace("_", "-")
+    match name, value:
+        case _, None | False:
+            return []
+        case _, True:
+            return [flag]
+        case "umask", int():
+            return [f"{flag}={value:o}"]
+    return [f"{flag}={value}"]
+
+
+class SectionOption(click.Option):
+    """An option under a heading of ``--help``, with its twin in the environment."""
+
+    def __init__(self, *args: Any, section: str, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.section = section
+
+
+class SectionedCommand(click.Command):
+    """A command whose ``--help`` groups its options under headings."""
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        options = [param for param in self.get_params(ctx) if isinstance(param, click.Option)]
+        for heading in SECTIONS:
+            found = [option for option in options if _section(option) == heading]
+            records = [record for option in found if (record := option.get_help_record(ctx))]
+            if records:
+                with formatter.section(heading):
+                    formatter.write_dl(records)
+
+
+def _section(option: click.Option) -> str:
+    return option.section if isinstance(option, SectionOption) else SECTIONS[-1]
+
+
+def default_cache_dir() -> Path:
+    """Kept, not in a cache folder that a cleaner may empty: it holds bytes not yet uploaded."""
+    return Path("/var/lib/qarnotfs") if os.getuid() == 0 else user_state_path("qarnotfs")
+
+
+def twin(flag: str) -> str:
+    """The environment variable that says the same as an option."""
+    return "QARNOTFS_" + flag.lstrip("-").replace("-", "_").upper()
+
+
+def _section_of(heading: str) -> Callable[..., Option]:
+    def option(flag: str, **kwargs: Any) -> Option:
+        return click.option(
+            flag, cls=SectionOption, section=heading, envvar=twin(flag), show_envvar=True, **kwargs
+        )
+
+    return option
+
+
+_what, _cache, _writing, _owner, _server, _process = map(_section_of, SECTIONS[:-1])
+
+_FILE = click.Path(exists=True, dir_okay=False, resolve_path=True, path_type=Path)
+_PLACE = click.Path(resolve_path=True, path_type=Path)
+
+_ONLY_MOUNT = [
+    _what(
+        "--spec",
+        type=_FILE,
+        help="Bucket description in JSON, as the Qarnot SDK's Bucket.to_json() writes it.",
+    ),
+    _process("--foreground", is_flag=True, help="Stay in the foreground and log to stderr."),
+    click.option("--ready-fd", type=int, hidden=True),
+]
+
+_OPTIONS = [
+    _what("--prefix", metavar="TEXT", help="Show only keys that begin with TEXT."),
+    _what("--strip-prefix", metavar="TEXT", help="Show keys without TEXT at their beginning."),
+    _what("--read-only", is_flag=True, help="Refuse every change."),
+    _cache(
+        "--cache-ttl",
+        type=whole_seconds,
+        metavar="TIME",
+        help="Trust what was seen in the bucket for this long: 90s, 12h, 30d; 0 asks always."
+        " [default: the spec's cacheTTLSec, else 60s]",
+    ),
+    _cache(
+        "--cache-dir",
+        type=_PLACE,
+        default=default_cache_dir,
+        show_default=str(default_cache_dir()),
+        help="Where blocks and files not yet uploaded are kept.",
+    ),
+    _cache(
+        "--cache-size",
+        type=size,
+        help="Keep at most this much of what was read."
+        " [default: 10G, but at most half of the disk space that is free]",
+    ),
+    _cache(
+        "--attrs",
+        type=click.Choice(["full", "listing"]),
+        default="full",
+        show_default=True,
+        help="'full' asks for each file's mode, owner and time; 'listing' takes what a listing"
+        " says: faster in directories never seen before.",
+    ),
+    _writing(
+        "--close",
+        type=click.Choice(["later", "wait"]),
+        default="later",
+        show_default=True,
+        help="When close() returns: once the bytes are safe on this disk, or in the bucket.",
+    ),
+    _writing(
+        "--upload-delay",
+        type=duration,
+        metavar="TIME",
+        default="0.5s",
+        show_default=True,
+        help="Wait this long after close() for further changes before uploading.",
+    ),
+    _writing(
+        "--dirty-size",
+        type=size,
+        help="Bytes that may wait for upload before writers have to slow down."
+        " [default: 4G, but at most half of the disk space that is free]",
+    ),
+    _writing(
+        "--on-conflict",
+        type=click.Choice(["keep-both", "overwrite"]),
+        default="keep-both",
+        show_default=True,
+        help="When someone else changed the object too.",
+    ),
+    _writing(
+        "--io-timeout",
+        type=duration,
+        metavar="TIME",
+        default="60s",
+        show_default=True,
+        help="How long a read may wait for the server before it fails.",
+    ),
+    _owner("--uid", type=int, default=os.getuid, show_default="yours", help="Owner of files."),
+    _owner("--gid", type=int, default=os.getgid, show_default="yours", help="Group of files."),
+    _owner(
+        "--umask",
+        type=octal,
+        default="022",
+        show_default=True,
+        help="Permissions withheld from files whose mode the bucket does not tell.",
+    ),
+    _owner("--allow-other", is_flag=True, help="Let other users in (see fuse.conf)."),
+    _server("--conf", type=_FILE, help="A qarnot.conf with token and URLs."),
+    _server("--profile", metavar="NAME", help="Profile of ~/.aws/config to use."),
+    _server("--endpoint", metavar="URL", help="URL of the object store."),
+    _server("--region", metavar="NAME", help="Region of the object store."),
+    _server("--ca-bundle", type=_FILE, help="Certificates to trust instead of the system's."),
+    _server("--no-verify-tls", is_flag=True, help="Accept any certificate. Dangerous."),
+    _process("--log-file", type=_PLACE, help="[default: CACHE-DIR/logs/BUCKET.log, or stderr]"),
+    _process(
+        "--log-level",
+        type=click.Choice(["debug", "info", "warning", "error"]),
+        default="info",
+        show_default=True,
+        help="How much to log.",
+    ),
+]
+
+
+def mount_options(command: Decorated) -> Decorated:
+    """Give ``command`` every option of `Settings` but ``spec``."""
+    return _with(_OPTIONS, command)
+
+
+def mount_only_options(command: Decorated) -> Decorated:
+    """Give ``command`` the options that make sense for one mount at a time."""
+    return _with(_ONLY_MOUNT, command)
+
+
+def _with(options: Sequence[Option], command: Decorated) -> Decorated:
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+def bytes_default(wished: int, directory: Path) -> int:
+    """``wished``, but at most half of the disk space that ``directory`` has or could have.
+
+    What the directory uses already counts as free: else each mount would get half of what
+    the one before had.
+    """
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    disk = os.statvfs(directory)
+    return min(wished, (disk.f_bavail * disk.f_frsize + _bytes_used(directory)) // 2)
+
+
+def _bytes_used(directory: Path) -> int:
+    used = 0
+    for folder, _, names in os.walk(directory):
+        for name in names:
+            try:
+                used += os.lstat(os.path.join(folder, name)).st_blocks * 512
+            except FileNotFoundError:  # another mount shares this directory
+                continue
+    return used

@@ -1,0 +1,87 @@
+"""How uploads are shown: a bar on a terminal, now and then a line anywhere else.
+
+Used by `drain`. Writes to stderr only; shows nothing while nothing waits for upload.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Protocol
+
+import click
+
+from qarnotfs.cli.units import bytes_text, files_text
+
+LINE_SEC = 5.0  # between two lines of a log that a person may read later
+
+
+class Display(Protocol):
+    """Something that is shown one status after the other."""
+
+    def show(self, status: dict[str, Any]) -> None: ...
+
+
+@contextmanager
+def display(title: str) -> Iterator[Display]:
+    """What suits stderr."""
+    if sys.stderr.isatty():
+        with _bar(title) as bar:
+            yield bar
+    else:
+        yield Lines(title)
+
+
+class Lines:
+    """A plain line every few seconds."""
+
+    def __init__(self, title: str) -> None:
+        self._title = title
+        self._next_sec = 0.0
+
+    def show(self, status: dict[str, Any]) -> None:
+        if not status["pending_files"] or time.monotonic() < self._next_sec:
+            return
+        self._next_sec = time.monotonic() + LINE_SEC
+        files, size = files_text(status["pending_files"]), bytes_text(status["pending_bytes"])
+        click.echo(f"{self._title}: {files} left ({size})", err=True)
+
+
+@contextmanager
+def _bar(title: str) -> Iterator[Display]:
+    from rich import progress
+    from rich.console import Console
+
+    with progress.Progress(
+        progress.TextColumn("{task.description}"),
+        progress.BarColumn(),
+        progress.DownloadColumn(binary_units=True),
+        progress.TextColumn("{task.fields[left]}"),
+        progress.TransferSpeedColumn(),
+        progress.TimeRemainingColumn(),
+        console=Console(stderr=True),
+        transient=True,
+    ) as bars:
+        yield _Bar(bars, title)
+
+
+class _Bar:
+    """A bar whose whole is the most that ever waited: writers may add to it."""
+
+    def __init__(self, bars: Any, title: str) -> None:
+        self._bars = bars
+        self._title = title
+        self._task: Any = None
+        self._total = 0
+
+    def show(self, status: dict[str, Any]) -> None:
+        waiting: int = status["pending_bytes"]
+        left = f"{files_text(status['pending_files'])} left"
+        if self._task is None:
+            if not status["pending_files"]:
+                return
+            self._task = self._bars.add_task(self._title, left=left)
+        self._total = max(self._total, waiting)
+        self._bars.update(self._task, total=self._total, completed=self._total - waiting, left=left)

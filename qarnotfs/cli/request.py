@@ -1,0 +1,110 @@
+"""One mount as it was asked for, and what is made of it: a `Bucket` and `MountOptions`.
+
+Used by ``mount``, ``run`` and `daemon`. Says a request again as arguments, which is how it
+reaches the mount process; secrets are not part of it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from qarnotfs.cli.options import (
+    CACHE_BYTES_DEFAULT,
+    DIRTY_BYTES_DEFAULT,
+    Settings,
+    bytes_default,
+)
+from qarnotfs.errors import UsageError
+from qarnotfs.views import BucketSpec, View
+
+if TYPE_CHECKING:
+    from qarnotfs.bucket import Bucket
+    from qarnotfs.session import MountOptions
+
+
+@dataclass(frozen=True)
+class MountRequest:
+    """Which bucket, where, and everything else. ``bucket`` may be left to the spec file."""
+
+    bucket: str | None
+    mountpoint: Path
+    settings: Settings
+
+    def argv(self) -> list[str]:
+        """The arguments of ``qarnotfs`` that ask for the same."""
+        names = [*([self.bucket] if self.bucket else []), os.fspath(self.mountpoint)]
+        return ["mount", *self.settings.argv(), "--", *names]
+
+    def spec(self) -> BucketSpec:
+        """The bucket and its view: the spec file's, with what the options say instead."""
+        said = self.settings
+        base = _spec_from(said.spec) if said.spec else BucketSpec(self.bucket or "")
+        if self.bucket and self.bucket != base.bucket:
+            raise UsageError(f"{said.spec} describes '{base.bucket}', not '{self.bucket}'.")
+        view = View(
+            base.view.filter_prefix if said.prefix is None else said.prefix,
+            base.view.strip_prefix if said.strip_prefix is None else said.strip_prefix,
+        )
+        ttl_sec = base.cache_ttl_sec if said.cache_ttl is None else said.cache_ttl
+        return BucketSpec(base.bucket, view, ttl_sec)
+
+    def log_path(self) -> Path:
+        """Where the mount process in the background writes."""
+        default = self.settings.cache_dir / "logs" / f"{self.spec().bucket}.log"
+        return self.settings.log_file or default
+
+    def make_bucket(self) -> Bucket:
+        """Log in; the bucket itself is not asked for. Raises what `Connection` raises."""
+        from qarnotfs.bucket import Bucket
+        from qarnotfs.connection import Connection
+
+        said = self.settings
+        connection = Connection.from_environment(
+            conf=said.conf,
+            profile=said.profile,
+            endpoint=said.endpoint,
+            region=said.region,
+            ca_bundle=said.ca_bundle,
+            verify_tls=not said.no_verify_tls,
+        )
+        return Bucket.from_spec(connection, self.spec())
+
+    def mount_options(self) -> MountOptions:
+        """What `session.run_mount` wants to know; defaults that depend on the disk are set."""
+        from qarnotfs.session import MountOptions
+
+        said = self.settings
+        return MountOptions(
+            mountpoint=self.mountpoint,
+            cache_dir=said.cache_dir,
+            cache_bytes_max=_size(said.cache_size, CACHE_BYTES_DEFAULT, said.cache_dir),
+            dirty_bytes_max=_size(said.dirty_size, DIRTY_BYTES_DEFAULT, said.cache_dir),
+            cache_ttl_sec=said.cache_ttl,
+            read_only=said.read_only,
+            allow_other=said.allow_other,
+            uid=said.uid,
+            gid=said.gid,
+            umask=said.umask,
+            close=said.close,
+            upload_delay_sec=said.upload_delay,
+            io_timeout_sec=said.io_timeout,
+            attrs=said.attrs,
+            on_conflict=said.on_conflict,
+        )
+
+
+def _spec_from(path: Path) -> BucketSpec:
+    try:
+        return BucketSpec.from_json(json.loads(path.read_bytes()))
+    except (OSError, ValueError) as error:
+        raise UsageError(f"Cannot read {path} as JSON: {error}.") from error
+    except UsageError as error:
+        raise UsageError(f"{path}: {error}") from error
+
+
+def _size(given: int | None, default: int, cache_dir: Path) -> int:
+    return bytes_default(default, cache_dir) if given is None else given

@@ -1,0 +1,112 @@
+"""``qarnotfs status``: what is mounted, and what waits for upload."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+from qarnotfs import control
+from qarnotfs.cli.mountpoint import is_dead
+from qarnotfs.cli.units import bytes_text
+from qarnotfs.control import MountState
+from qarnotfs.errors import UsageError
+
+# The states of a mount whose process does not answer; what it says itself is in `session`.
+DEAD, UNREACHABLE = "dead", "unreachable"
+DIED = (
+    "The mount process has died. 'qarnotfs umount' cleans up; the next mount of the bucket"
+    " uploads what is left."
+)
+SILENT = "The mount process does not answer: it hangs, or uses another QARNOTFS_RUNTIME_DIR."
+HEADINGS = ("Mountpoint", "Bucket", "State", "To upload", "Uploaded", "Cache", "Errors")
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  qarnotfs status
+  qarnotfs status --json | jq '.[].pending_files'
+
+\b
+With --json, a list with one object for each mount: at least mountpoint, bucket, state
+(serving, draining, dead, unreachable), pid, pending_files, pending_bytes, cache_bytes, errors."""
+)
+@click.argument("directory", metavar="[DIR]", required=False, type=click.Path(path_type=Path))
+@click.option(
+    "--json",
+    "as_json",
+    is_flag=True,
+    envvar="QARNOTFS_JSON",
+    show_envvar=True,
+    help="For programs: a JSON list.",
+)
+def status(directory: Path | None, as_json: bool) -> None:
+    """Show your mounts, or the one on DIR."""
+    found = [_described(state) for state in _chosen(directory)]
+    if as_json:
+        click.echo(json.dumps(found, indent=2))
+    elif found:
+        _print_table(found)
+    else:
+        click.echo("Nothing is mounted.")
+
+
+def _chosen(directory: Path | None) -> list[MountState]:
+    states = control.survey()
+    if directory is None:
+        return states
+    mountpoint = control.canonical(directory)
+    chosen = [state for state in states if state.mountpoint == mountpoint]
+    if not chosen:
+        raise UsageError(f"{mountpoint} is not a qarnotfs mount.")
+    return chosen
+
+
+def _described(state: MountState) -> dict[str, Any]:
+    if state.status is not None:
+        return state.status
+    dead = not state.listening and is_dead(state.mountpoint)
+    return {
+        "mountpoint": str(state.mountpoint),
+        "bucket": None,
+        "state": DEAD if dead else UNREACHABLE,
+        "pid": None,
+        "pending_files": None,
+        "pending_bytes": None,
+        "cache_bytes": None,
+        "errors": [{"path": "", "message": DIED if dead else SILENT, "staged_file": None}],
+    }
+
+
+def _print_table(found: list[dict[str, Any]]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    console, table = Console(), Table(box=None, pad_edge=False)
+    for heading in HEADINGS:
+        table.add_column(heading, overflow="fold")
+    for mount in found:
+        table.add_row(*(Text(cell) for cell in _cells(mount)))
+    console.print(table)
+    for mount in found:
+        for error in mount["errors"]:
+            place = "/".join(part for part in (mount["mountpoint"], error["path"]) if part)
+            console.print(Text(f"{place}: {error['message']}"), soft_wrap=True)
+
+
+def _cells(mount: dict[str, Any]) -> tuple[str, ...]:
+    if mount["pid"] is None:
+        return (mount["mountpoint"], "-", mount["state"], "-", "-", "-", "1")
+    return (
+        mount["mountpoint"],
+        mount["bucket"],
+        mount["state"],
+        f"{mount['pending_files']} ({bytes_text(mount['pending_bytes'])})",
+        f"{mount['uploaded_files']} ({bytes_text(mount['uploaded_bytes'])})",
+        bytes_text(mount["cache_bytes"]),
+        str(len(mount["errors"])),
+    )

@@ -1,0 +1,53 @@
+"""Sizes, times and modes as people write them on a command line, and as they read them.
+
+Used by every command. Pure.
+"""
+
+from __future__ import annotations
+
+import re
+
+import click
+
+UNIT_BYTES = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40, "P": 1 << 50}
+UNIT_SEC = {"": 1, "ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
+
+
+def size(text: str) -> int:
+    """Bytes: ``500000``, ``64K``, ``1.5G``, ``10GiB``; units are powers of 1024."""
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGTP]?)(?:I?B)?", text.strip().upper())
+    if not found:
+        raise click.BadParameter(f"{text!r} is not a size such as 512M or 10G.")
+    return int(float(found[1]) * UNIT_BYTES[found[2]])
+
+
+def duration(text: str) -> float:
+    """Seconds: ``90``, ``0.5s``, ``15m``, ``12h``, ``30d``, ``2w``."""
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(ms|[smhdw]?)", text.strip().lower())
+    if not found:
+        raise click.BadParameter(f"{text!r} is not a time such as 90s, 12h or 30d.")
+    return float(found[1]) * UNIT_SEC[found[2]]
+
+
+def whole_seconds(text: str) -> int:
+    """A `duration` without its fraction."""
+    return int(duration(text))
+
+
+def octal(text: str) -> int:
+    """Permission bits: ``022``."""
+    if not re.fullmatch(r"(0o)?[0-7]{1,4}", text):
+        raise click.BadParameter(f"{text!r} is not an octal mode such as 022.")
+    return int(text, 8)
+
+
+def bytes_text(count: int) -> str:
+    """``1536`` as ``1.5 KiB``."""
+    unit, size = next(
+        ((unit, size) for unit, size in reversed(UNIT_BYTES.items()) if count >= size), ("", 1)
+    )
+    return f"{count / size:.1f} {unit}iB" if unit else f"{count} B"
+
+
+def files_text(count: int) -> str:
+    return "1 file" if count == 1 else f"{count} files"

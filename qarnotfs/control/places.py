@@ -1,0 +1,76 @@
+"""Where the control sockets are, and the one spelling of a mountpoint they are named by.
+
+Used by both sides of `control` and by `cli`. A directory that someone else could have
+prepared is refused; nothing here connects to anything.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+from pathlib import Path
+
+from qarnotfs.errors import UsageError
+
+LINKS_MAX = 40  # Linux: MAXSYMLINKS, links followed before a path is called a loop
+
+
+def runtime_dir() -> Path:
+    """The private directory of this user's sockets; made when missing.
+
+    ``$QARNOTFS_RUNTIME_DIR`` if set; ``/run/qarnotfs`` for root, whoever's session root
+    was reached from; else ``$XDG_RUNTIME_DIR/qarnotfs`` or ``/tmp/qarnotfs-UID``.
+    Raises `UsageError` when it cannot be made or is not private to this user.
+    """
+    directory = _chosen_dir()
+    try:
+        directory.mkdir(mode=0o700, exist_ok=True)
+        found = os.lstat(directory)
+    except OSError as error:
+        raise UsageError(
+            f"Cannot make {directory} for the control socket: {error.strerror}."
+            " Set QARNOTFS_RUNTIME_DIR to a directory of yours."
+        ) from error
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid():
+        raise UsageError(f"{directory} belongs to someone else; set QARNOTFS_RUNTIME_DIR.")
+    if found.st_mode & 0o077:
+        os.chmod(directory, 0o700)
+    return directory
+
+
+def _chosen_dir() -> Path:
+    if chosen := os.environ.get("QARNOTFS_RUNTIME_DIR"):
+        return Path(chosen).absolute()
+    if os.getuid() == 0:
+        return Path("/run/qarnotfs")
+    if session := os.environ.get("XDG_RUNTIME_DIR"):
+        return Path(session) / "qarnotfs"
+    return Path(f"/tmp/qarnotfs-{os.getuid()}")
+
+
+def socket_path(mountpoint: Path) -> Path:
+    """The socket of the mount on ``mountpoint``, whether there is one or not.
+
+    Named by a digest, because a socket's path may have no more than 107 bytes.
+    """
+    place = canonical(mountpoint)
+    digest = hashlib.sha256(os.fsencode(place)).hexdigest()[:16]
+    return runtime_dir() / f"{digest}.sock"
+
+
+def canonical(path: Path) -> Path:
+    """``path`` absolute and without links, found without asking what is mounted there.
+
+    `os.path.realpath` would stat the mountpoint, and hang with its daemon; ``readlink``
+    on the root of a mount is answered by the kernel alone.
+    """
+    place = Path(os.path.abspath(path))
+    for _ in range(LINKS_MAX):
+        place = Path(os.path.realpath(place.parent)) / place.name
+        try:
+            target = os.readlink(place)
+        except OSError:
+            return place
+        place = Path(os.path.abspath(place.parent / target))
+    raise UsageError(f"Too many symbolic links in {path}.")

@@ -1,0 +1,229 @@
+"""The bytes of one open file: reading, writing, and when they become a debt.
+
+Used by `filesystem`, which owns names and attributes. A file that is only read has its
+version (``inode.info``) and is read through the cache. The first write gives it a staged
+file over that version and a debt; closing records the debt; the uploader pays it and
+leaves the new version in ``staged.uploaded``, which is taken over at the next look.
+
+Between two awaits nothing else runs. Work on a staged file that takes long (copying it,
+checksumming a file written in no order) is done off the loop behind ``_gates``: whoever
+wants to change the file meanwhile waits until the gate opens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
+
+import trio
+
+from qarnotfs.bridge import Bridge
+from qarnotfs.cache.blocks import PatternCell
+from qarnotfs.cache.reader import Reader
+from qarnotfs.core import attributes
+from qarnotfs.core.inodes import Inode
+from qarnotfs.errors import NotUploaded, Stale
+from qarnotfs.store.base import Attributes, Condition, ObjectInfo
+from qarnotfs.writeback.debts import State
+from qarnotfs.writeback.journal import Journal
+from qarnotfs.writeback.staging import Staged
+from qarnotfs.writeback.uploader import Uploader
+
+QUICK_BYTES = 8 << 20  # checksummed or copied on the loop: some 8 ms
+
+
+class Content:
+    """Reads and writes the files of one mount. ``close_waits``: close uploads the file."""
+
+    def __init__(
+        self,
+        bridge: Bridge,
+        reader: Reader,
+        journal: Journal,
+        uploader: Uploader,
+        *,
+        close_waits: bool,
+        now_ns: Callable[[], int],
+    ) -> None:
+        self._bridge, self._reader = bridge, reader
+        self._journal, self._uploader = journal, uploader
+        self._close_waits, self._now_ns = close_waits, now_ns
+        self._gates: dict[Inode, trio.Event] = {}  # set and removed by who closed the gate
+
+    # --- reading ------------------------------------------------------------------------------
+
+    async def read(
+        self, inode: Inode, offset: int, size: int, pattern: PatternCell | None
+    ) -> bytes:
+        """The file's bytes from ``offset``, fewer than ``size`` only at its end."""
+        self.take_over(inode)
+        if inode.staged is not None:
+            return await inode.staged.read(offset, size, self.read_base)
+        if inode.info is None:
+            raise Stale("The file is no longer in the bucket.")
+        if offset >= inode.info.size:
+            return b""
+        return await self._reader.read(inode.info, offset, size, pattern)
+
+    async def read_base(self, info: ObjectInfo, offset: int, size: int) -> bytes:
+        """Bytes of the version a staged file builds upon, through the cache."""
+        return await self._reader.read(info, offset, size, None)
+
+    def take_over(self, inode: Inode) -> None:
+        """If the staged bytes have arrived in the bucket, they are the file's version now."""
+        staged = inode.staged
+        if staged is None or staged.uploaded is None or not staged.sealed:
+            return
+        if inode.kernel_version is not None:
+            inode.kernel_version = staged.uploaded.etag  # its pages are what we uploaded
+        inode.info = staged.uploaded
+        inode.key = staged.uploaded.key
+        self.let_go(inode)
+
+    def let_go(self, inode: Inode) -> None:
+        """The inode needs its staged file no more."""
+        if inode.staged is not None:
+            inode.staged.unpin()
+        inode.staged = inode.debt = None
+
+    # --- writing ------------------------------------------------------------------------------
+
+    async def write(self, inode: Inode, offset: int, data: bytes) -> None:
+        """Write all of ``data``, or raise. Waits while too much is owed to the bucket."""
+        await self._uploader.room()
+        staged = await self._writable(inode)
+        staged.write(offset, data)
+        self._touched(inode)
+
+    async def truncate(self, inode: Inode, size: int) -> None:
+        """Cut or extend the file; without a writer, the change is recorded at once."""
+        if size == inode.size and inode.staged is not None and inode.staged.sealed:
+            return
+        staged = await self._writable(inode)
+        staged.truncate(size)
+        self._touched(inode)
+        if not inode.writers:
+            await self.release(inode)
+
+    async def create(self, inode: Inode) -> None:
+        """A new, empty file: it is owed from now on, and seen, though nothing is recorded yet."""
+        await self._writable(inode)
+
+    def _touched(self, inode: Inode) -> None:
+        now_ns = self._now_ns()
+        inode.posix = replace(inode.posix, mtime_ns=now_ns, ctime_ns=now_ns, extra={})
+
+    async def _writable(self, inode: Inode) -> Staged:
+        """The staged file to write to, which nobody is sending."""
+        while True:
+            await self._gate_open(inode)
+            self.take_over(inode)
+            staged, debt = inode.staged, inode.debt
+            if staged is None:
+                return self._stage(inode)
+            sending = debt is None or debt.state is State.PAYING
+            if staged.sealed and sending:
+                await self._replace_by_clone(inode, staged)
+                continue
+            if debt is not None and debt.state is not State.OPEN:
+                self._journal.reopen(debt)
+            return staged
+
+    def _stage(self, inode: Inode) -> Staged:
+        staged = inode.staged = self._journal.staging.create(inode.info)
+        if inode.kernel_version is not None or inode.info is None:
+            inode.kernel_version = "staged"  # the kernel sees every write: its pages stay right
+        self._owe(inode, staged)
+        return staged
+
+    def _owe(self, inode: Inode, staged: Staged) -> None:
+        if not inode.detached:
+            expected = Condition(etag=inode.info.etag) if inode.info else Condition(absent=True)
+            inode.debt = self._journal.open(
+                inode.key, staged.pin(), self.attributes(inode), expected
+            )
+
+    async def _replace_by_clone(self, inode: Inode, staged: Staged) -> None:
+        """A program writes to bytes that are being sent: it gets a copy, they stay as they are."""
+        async with self._closed_gate(inode):
+            if staged.extents.total <= QUICK_BYTES:
+                twin = self._journal.staging.clone(staged)
+            else:
+                twin = await self._bridge.work(self._journal.staging.clone, staged)
+        if staged.uploaded is not None:  # paid while we copied: its base itself is gone
+            inode.info, inode.key = staged.uploaded, staged.uploaded.key
+            twin.base = staged.uploaded if twin.base else None
+        self.let_go(inode)
+        inode.staged = twin
+        self._owe(inode, twin)
+
+    # --- closing ------------------------------------------------------------------------------
+
+    async def commit(self, inode: Inode) -> None:
+        """Put what was written on record: from here it survives the daemon (close)."""
+        await self._gate_open(inode)
+        self.take_over(inode)
+        staged, debt = inode.staged, inode.debt
+        if staged is None or debt is None:
+            return
+        if debt.state is State.FAILED:
+            raise NotUploaded(debt.error or "The bucket refused this file.")
+        if debt.state is not State.OPEN:
+            return
+        debt.attributes = self.attributes(inode)
+        if staged.sequential or staged.extents.total <= QUICK_BYTES:
+            seal = staged.seal()
+        else:
+            async with self._closed_gate(inode):
+                seal = await self._bridge.work(staged.seal)
+        if inode.debt is debt:  # it may have been deleted or renamed while we read it
+            self._journal.record(debt, seal)
+
+    async def close(self, inode: Inode) -> None:
+        """A file descriptor is closed: record, and with ``close_waits`` upload."""
+        await self.commit(inode)
+        if self._close_waits:
+            await self.sync(inode)
+
+    async def sync(self, inode: Inode) -> None:
+        """Return when the bucket has the file (fsync), or raise `NotUploaded`."""
+        await self.commit(inode)
+        debt = inode.debt or (None if inode.detached else self._journal.latest(inode.key))
+        if debt is not None and debt.recorded:
+            await self._uploader.settle(debt)
+        self.take_over(inode)
+
+    async def release(self, inode: Inode) -> None:
+        """Nobody writes to the file any more: what it holds may be sent."""
+        with suppress(NotUploaded):  # it was said when the file was closed, and is in `status`
+            await self.commit(inode)
+        if inode.debt is not None:
+            self._journal.release(inode.debt, self._uploader.due_sec())
+            self._uploader.wake()
+        if inode.staged is not None and not inode.writers:
+            inode.staged.close()
+
+    # --- attributes ---------------------------------------------------------------------------
+
+    def attributes(self, inode: Inode) -> Attributes:
+        """What is stored beside the file's bytes."""
+        return Attributes(
+            attributes.encode(inode.posix),
+            attributes.content_type(inode.key, inode.posix.mode),
+        )
+
+    # --- gates --------------------------------------------------------------------------------
+
+    async def _gate_open(self, inode: Inode) -> None:
+        while (gate := self._gates.get(inode)) is not None:
+            await gate.wait()
+
+    @asynccontextmanager
+    async def _closed_gate(self, inode: Inode) -> AsyncIterator[None]:
+        gate = self._gates[inode] = trio.Event()
+        try:
+            yield
+        finally:
+            del self._gates[inode]
+            gate.set()

@@ -1,0 +1,196 @@
+"""The file system: inodes' attributes and open files; names are `namespace`'s.
+
+Used by `operations`, which translates for the kernel, and made by `session`. Answers with
+inodes, handles and bytes, and with errors of `qarnotfs.errors`; knows no FUSE.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+
+from qarnotfs.core import attributes
+from qarnotfs.core.attributes import Posix
+from qarnotfs.core.handles import DirectoryHandle, FileHandle, Handles
+from qarnotfs.core.inodes import Inode
+from qarnotfs.core.namespace import Namespace, Rooms
+from qarnotfs.core.tree import Node
+from qarnotfs.errors import IsADirectory
+from qarnotfs.writeback.debts import Kind
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """What ``setattr`` is to change; ``None`` leaves it. ``mode`` is permission bits."""
+
+    mode: int | None = None
+    uid: int | None = None
+    gid: int | None = None
+    size: int | None = None
+    atime_ns: int | None = None
+    mtime_ns: int | None = None
+
+
+class Filesystem:
+    """One mounted view of a bucket. Its names are ``names``, its inodes ``lookup``'s."""
+
+    def __init__(self, rooms: Rooms) -> None:
+        self.names = Namespace(rooms)
+        self.lookup = rooms.lookup
+        self._content, self._journal, self._uploader = rooms.content, rooms.journal, rooms.uploader
+        self._finder, self._now_ns = rooms.lookup.finder, rooms.now_ns
+        self._handles = Handles()
+
+    # --- attributes ---------------------------------------------------------------------------
+
+    async def setattr(self, inode: Inode, changes: Changes) -> Inode:
+        """Change attributes, and the size of a file."""
+        self.names.check_writable()
+        await self.lookup.getattr(inode)
+        if changes.size is not None:
+            if inode.is_directory:
+                raise IsADirectory("A directory has no size to set.")
+            await self._content.truncate(inode, changes.size)
+        posix = self._changed(inode.posix, changes)
+        if posix is not inode.posix:
+            inode.posix = posix
+            await self._owe_attributes(inode)
+        return inode
+
+    def _changed(self, posix: Posix, changes: Changes) -> Posix:
+        if changes.mode is not None:
+            posix = replace(posix, mode=stat.S_IFMT(posix.mode) | changes.mode & 0o7777)
+        if changes.uid is not None:
+            posix = replace(posix, uid=changes.uid)
+        if changes.gid is not None:
+            posix = replace(posix, gid=changes.gid)
+        if changes.atime_ns is not None:
+            posix = replace(posix, atime_ns=changes.atime_ns)
+        if changes.mtime_ns is not None:
+            posix = replace(posix, mtime_ns=changes.mtime_ns)
+        only_size = changes == Changes(size=changes.size)
+        return posix if only_size else replace(posix, ctime_ns=self._now_ns())
+
+    async def _owe_attributes(self, inode: Inode) -> None:
+        """Changed attributes become part of a put that is owed, or a debt of their own."""
+        attributes.check(inode.posix)
+        if inode.detached or inode is self.lookup.inodes.root:
+            return
+        if inode.is_directory:
+            marker = await self._finder.marker(inode.key)
+            self.names.owe_marker(inode, marker[0] if marker else None, marker[2] if marker else 0)
+            return
+        debt = self._journal.owe_attributes(inode.key, self._content.attributes(inode))
+        if debt.kind is Kind.META:
+            self.names.soon(debt)
+
+    async def set_xattrs(
+        self, inode: Inode, change: Callable[[Mapping[str, bytes]], Mapping[str, bytes]]
+    ) -> None:
+        """Change the users' extended attributes of a file or directory."""
+        self.names.check_writable()
+        await self.lookup.getattr(inode)
+        posix = replace(inode.posix, xattrs=change(inode.posix.xattrs), ctime_ns=self._now_ns())
+        attributes.check(posix)
+        inode.posix = posix
+        await self._owe_attributes(inode)
+
+    def stored_key(self, inode: Inode) -> str:
+        """The key in the bucket; of a directory, its marker's, whether there is one or not."""
+        return self._finder.stored_prefix(inode.key) if inode.is_directory else inode.key
+
+    # --- open files ---------------------------------------------------------------------------
+
+    async def open(self, inode: Inode, flags: int) -> int:
+        """Open a file; it is read at the version it has now, or as it is written here."""
+        writable = flags & os.O_ACCMODE != os.O_RDONLY
+        if writable:
+            self.names.check_writable()
+        if not inode.detached:
+            await self.lookup.getattr(inode)
+        number = self.opened(inode, writable=writable)
+        if writable and flags & os.O_TRUNC:
+            try:
+                await self._content.truncate(inode, 0)
+            except BaseException:
+                await self.release(number)
+                raise
+        return number
+
+    def opened(self, inode: Inode, *, writable: bool) -> int:
+        """A handle on a file that is there."""
+        inode.opens += 1
+        inode.writers += writable
+        return self._handles.add(FileHandle(inode, writable))
+
+    def keeps_pages(self, inode: Inode) -> bool:
+        """Whether the pages the kernel has of the file are those of the version it has now."""
+        version = "staged" if inode.staged else inode.info.etag if inode.info else None
+        kept = version is not None and inode.kernel_version == version
+        inode.kernel_version = version
+        return kept
+
+    async def read(self, number: int, offset: int, size: int) -> bytes:
+        handle = self._handles.file(number)
+        return await self._content.read(handle.inode, offset, size, handle.pattern)
+
+    async def write(self, number: int, offset: int, data: bytes) -> None:
+        await self._content.write(self._handles.file(number).inode, offset, data)
+
+    async def flush(self, number: int) -> None:
+        """A descriptor of the handle is closed: what was written is recorded now."""
+        handle = self._handles.file(number)
+        if handle.writable:
+            await self._content.close(handle.inode)
+
+    async def fsync(self, number: int) -> None:
+        await self._content.sync(self._handles.file(number).inode)
+
+    async def release(self, number: int) -> None:
+        """The last descriptor of the handle is gone."""
+        handle = self._handles.remove(number)
+        if not isinstance(handle, FileHandle):
+            return
+        inode = handle.inode
+        inode.opens -= 1
+        inode.writers -= handle.writable
+        if handle.writable and not inode.writers:
+            await self._content.release(inode)
+        if inode.detached and not inode.opens:
+            self._content.let_go(inode)
+        self.lookup.inodes.collect(inode)
+
+    async def seal_all(self) -> None:
+        """Record what programs wrote and did not close: the mount ends now."""
+        for inode in self.lookup.inodes.all():
+            if inode.debt is not None:
+                await self._content.release(inode)
+
+    # --- open directories ---------------------------------------------------------------------
+
+    def opendir(self, inode: Inode) -> int:
+        return self._handles.add(DirectoryHandle(inode))
+
+    async def entries(self, number: int, *, again: bool) -> tuple[Inode, list[Node]]:
+        """The directory and its entries in the order of their names; ``again``: as of now."""
+        handle = self._handles.directory(number)
+        if handle.entries is None or again:
+            found = await self._finder.children(handle.inode.key)
+            handle.entries = [found[name] for name in sorted(found)]
+        return handle.inode, handle.entries
+
+    def releasedir(self, number: int) -> None:
+        self._handles.remove(number)
+
+    async def fsyncdir(self, number: int) -> None:
+        """Return when the names of a directory are in the bucket as they are here."""
+        prefix = self._finder.stored_prefix(self._handles.directory(number).inode.key)
+        await self._uploader.settle_below(prefix)
+
+    def forget(self, number: int, lookups: int) -> None:
+        """The kernel does not remember the inode that often any more."""
+        inode = self.lookup.inodes.forget(number, lookups)
+        if inode is not None:
+            self._content.let_go(inode)

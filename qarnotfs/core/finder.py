@@ -1,0 +1,171 @@
+"""What is under a name, and what is in a directory: debts first, then beliefs.
+
+Used by `filesystem` and `renaming`. It changes nothing. Waits only where `index` must ask
+the bucket.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+
+from qarnotfs.core import names, tree
+from qarnotfs.core.tree import Listed, Node
+from qarnotfs.errors import InvalidName, NoSuchKey
+from qarnotfs.index.beliefs import Listing
+from qarnotfs.index.index import Index
+from qarnotfs.store.base import Attributes, ObjectInfo
+from qarnotfs.views import View
+from qarnotfs.writeback.debts import Debt, Kind
+from qarnotfs.writeback.journal import Journal
+
+AHEAD = 64  # siblings whose attributes are fetched when one is wanted: a second's worth at 20 ms
+
+
+class Finder:
+    """Looks names up in one view of one bucket."""
+
+    def __init__(
+        self, index: Index, journal: Journal, view: View, *, asks_attributes: bool
+    ) -> None:
+        self._index, self._journal, self._view = index, journal, view
+        self.asks_attributes = asks_attributes
+        # The last directory whose attributes were wanted: its keys, and how far they are foreseen.
+        self._survivors: dict[str, str] = {}  # of the directory that was emptied last
+        self._ahead: tuple[Listing | None, list[str], int] = (None, [], 0)
+
+    async def find(self, directory: str, name: bytes) -> Node | None:
+        """What is under ``name`` in a visible directory; ``None``: nothing is."""
+        try:
+            segment = names.decode(name)
+        except InvalidName:
+            return None
+        visible = directory + segment.text
+        entries: dict[str, tuple[ObjectInfo | None, bool]] = {}
+        file = await self._find_file(visible, name, entries)
+        if segment.clash and file is None:
+            return None
+        is_directory = await self._find_directory(visible + "/", entries)
+        if segment.clash:
+            return file if is_directory else None
+        if is_directory:
+            return Node(name, is_directory=True, key=visible + "/")
+        return file
+
+    async def _find_file(
+        self, visible: str, name: bytes, entries: dict[str, tuple[ObjectInfo | None, bool]]
+    ) -> Node | None:
+        for key in self._view.candidates(visible):
+            debt = self._journal.latest(key)
+            if debt is None or debt.kind is Kind.META:
+                info, _ = await self._entry(key, entries)
+            elif debt.kind is Kind.PUT and not (key.endswith("/") and not debt.size):
+                return Node(name, is_directory=False, key=key)
+            else:
+                continue
+            if info and (info.size or not key.endswith("/")):
+                return Node(name, is_directory=False, key=key, info=info)
+        return None
+
+    async def _find_directory(
+        self, visible: str, entries: dict[str, tuple[ObjectInfo | None, bool]]
+    ) -> bool:
+        overlay = self._journal.overlay
+        for scope in self._view.scopes(visible):
+            parent = scope.prefix[: scope.prefix.rfind("/") + 1]
+            if parent and overlay.exists_below(parent):
+                return True
+            if not scope.admitted:
+                if await self._index.exists_below(scope.prefix):
+                    return True
+            elif overlay.get(scope.prefix) is not False:
+                _, below = await self._entry(scope.prefix[:-1], entries)
+                if below:
+                    return True
+        return False
+
+    async def _entry(
+        self, key: str, entries: dict[str, tuple[ObjectInfo | None, bool]]
+    ) -> tuple[ObjectInfo | None, bool]:
+        if key not in entries:
+            entries[key] = await self._index.entry(key)
+        return entries[key]
+
+    async def children(self, directory: str) -> dict[bytes, Node]:
+        """Everything in a visible directory, by file name."""
+        listed: dict[str, Listed] = {}
+        for scope in self._view.scopes(directory):
+            listed[scope.prefix] = await self._index.listing(scope.prefix)
+        return tree.children(self._view, directory, listed, self._journal.overlay)
+
+    async def info(self, node: Node) -> ObjectInfo:
+        """The version of a file with its metadata, or `NoSuchKey`; siblings' are fetched ahead."""
+        if node.info and (node.info.metadata is not None or not self.asks_attributes):
+            return node.info
+        self._foresee(node.key)
+        return await self._index.info(node.key)
+
+    def _foresee(self, key: str) -> None:
+        belief = self._index.believed(key)
+        if belief and belief.info and belief.info.metadata is not None:
+            return
+        listing = self._index.fresh_listing(key[: key.rfind("/") + 1])
+        if listing is None or key not in listing.objects:
+            return
+        if self._ahead[0] is not listing:
+            self._ahead = (listing, sorted(listing.objects), 0)
+        _, keys, done = self._ahead
+        at = bisect_right(keys, key)
+        start = done if at <= done <= at + AHEAD else at
+        self._ahead = (listing, keys, at + AHEAD)
+        self._index.foresee(
+            sibling
+            for sibling in keys[start : at + AHEAD]
+            if (known := listing.objects.get(sibling)) and known.metadata is None
+        )
+
+    async def marker(self, directory: str) -> tuple[str, Attributes, int] | None:
+        """(key, attributes, size) of the object that stands for a visible directory, if any."""
+        if not directory:
+            return None
+        for key in self._view.candidates(directory):
+            debt = self._journal.latest(key)
+            if debt is not None:
+                if debt.present:
+                    return key, debt.attributes, debt.size
+                continue
+            try:
+                info = await self._index.info(key)
+            except NoSuchKey:
+                continue
+            return key, Attributes(info.metadata or {}, info.content_type), info.size
+        return None
+
+    async def has_children(self, directory: str) -> bool:
+        """Whether anything is in a visible directory; quick also while it is being emptied."""
+        for scope in self._view.scopes(directory):
+            listing = await self._index.listing(scope.prefix)
+            if self._has_children(scope.prefix, listing):
+                return True
+        return False
+
+    def _has_children(self, prefix: str, listing: Listing) -> bool:
+        overlay = self._journal.overlay
+        survivor = self._survivors.get(prefix)
+        if survivor in listing.objects and overlay.get(survivor or "") is not False:
+            return True
+        # Programs delete in the order they list: the last ones live longest.
+        for key in reversed(listing.objects):
+            if overlay.get(key) is not False and key != prefix:
+                self._survivors = {prefix: key}
+                return True
+        if any(present for child, present in overlay.children(prefix).items() if child):
+            return True
+        return any(overlay.get(below) is not False for below in listing.prefixes)
+
+    def stored_prefix(self, directory: str) -> str:
+        """What is listed to learn a visible directory; of several prefixes, the one that wins."""
+        scopes = self._view.scopes(directory)
+        return scopes[0].prefix if scopes else directory
+
+    def debt(self, key: str) -> Debt | None:
+        return self._journal.latest(key)

@@ -1,0 +1,130 @@
+"""The kernel's view: numbered inodes, where they hang, and how often they are looked up.
+
+Used by `filesystem` and `content`. Pure bookkeeping; dies with the mount. A path belongs
+to at most one inode; one that lost its path (deleted, replaced) lives on, *detached*,
+for as long as a program has it open or the kernel remembers it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from qarnotfs.core.attributes import Posix
+from qarnotfs.store.base import Attributes, ObjectInfo
+
+if TYPE_CHECKING:
+    from qarnotfs.writeback.debts import Debt
+    from qarnotfs.writeback.staging import Staged
+
+ROOT_NUMBER = 1  # the kernel's number for the root of a mount
+
+
+@dataclass(eq=False, slots=True)
+class Inode:
+    """One file or directory the kernel knows.
+
+    A directory has its visible ``prefix`` (``""`` or ``a/b/``), a file its stored ``key``.
+    Invariant: ``parent.children[name] is self``, or ``parent is None`` (root, detached).
+    """
+
+    number: int
+    parent: Inode | None
+    name: bytes
+    is_directory: bool
+    key: str  # of a file; the visible prefix of a directory
+    posix: Posix
+    info: ObjectInfo | None = None  # the version in the bucket that readers see
+    staged: Staged | None = None  # newer bytes, pinned; then ``info`` is what they build upon
+    debt: Debt | None = None  # what is owed for ``staged``; None when detached
+    lookups: int = 0
+    opens: int = 0
+    writers: int = 0
+    exact: bool = True  # whether ``posix`` is what the bucket says, or a guess from a listing
+    marker: Attributes | None = None  # what ``posix`` of a directory was read from
+    kernel_version: str | None = None  # whose pages the kernel may hold: an etag or "staged"
+    children: dict[bytes, Inode] = field(default_factory=dict)
+
+    @property
+    def detached(self) -> bool:
+        return self.parent is None and self.number != ROOT_NUMBER
+
+    @property
+    def size(self) -> int:
+        if self.staged is not None:
+            return self.staged.size
+        return self.info.size if self.info else 0
+
+
+class Inodes:
+    """All inodes of a mount, by number and by place."""
+
+    def __init__(self, root: Inode) -> None:
+        self.root = root
+        self._by_number = {root.number: root}
+        self._next_number = ROOT_NUMBER + 1
+
+    def get(self, number: int) -> Inode:
+        """The inode the kernel means; it never names one it was not given (`KeyError`)."""
+        return self._by_number[number]
+
+    def add(
+        self, parent: Inode, name: bytes, *, is_directory: bool, key: str, posix: Posix
+    ) -> Inode:
+        """A new inode at a place that has none."""
+        assert name not in parent.children
+        inode = Inode(self._next_number, parent, name, is_directory, key, posix)
+        self._next_number += 1
+        self._by_number[inode.number] = inode
+        parent.children[name] = inode
+        return inode
+
+    def detach(self, inode: Inode) -> None:
+        """The inode loses its path."""
+        if inode.parent is not None:
+            del inode.parent.children[inode.name]
+            inode.parent = None
+        self._collect(inode)
+
+    def move(self, inode: Inode, parent: Inode, name: bytes) -> None:
+        """Another place, which must be free."""
+        assert name not in parent.children
+        if inode.parent is not None:
+            del inode.parent.children[inode.name]
+        inode.parent, inode.name = parent, name
+        parent.children[name] = inode
+
+    def forget(self, number: int, lookups: int) -> Inode | None:
+        """The kernel gives back lookups; the inode, if it is gone now."""
+        inode = self._by_number.get(number)
+        if inode is None:
+            return None
+        inode.lookups -= lookups
+        return inode if self._collect(inode) else None
+
+    def collect(self, inode: Inode) -> bool:
+        """Drop an inode nobody needs any more; whether it is gone."""
+        return self._collect(inode)
+
+    def _collect(self, inode: Inode) -> bool:
+        if inode.lookups > 0 or inode.opens > 0 or inode.children or inode is self.root:
+            return False
+        if self._by_number.pop(inode.number, None) is None:
+            return False
+        parent = inode.parent
+        if parent is not None:
+            del parent.children[inode.name]
+            inode.parent = None
+            self._collect(parent)  # it was kept only for its children
+        return True
+
+    def all(self) -> list[Inode]:
+        return list(self._by_number.values())
+
+
+def descendants(inode: Inode) -> list[Inode]:
+    """The inode and everything below it that the kernel knows."""
+    found = [inode]
+    for child in inode.children.values():
+        found += descendants(child)
+    return found

@@ -1,0 +1,236 @@
+"""Which inode stands for a name, and which version and attributes it shows.
+
+Used by `namespace` and `filesystem`. A name's inode follows the bucket: when the object was
+replaced, programs that read the old version keep it under a detached inode, and the name
+gets a new one, so that no reader and no page of the kernel ever mixes two versions.
+"""
+
+from __future__ import annotations
+
+import stat
+from collections.abc import Callable
+
+from qarnotfs.core import attributes
+from qarnotfs.core.attributes import Defaults, Posix
+from qarnotfs.core.content import Content
+from qarnotfs.core.finder import Finder
+from qarnotfs.core.inodes import ROOT_NUMBER, Inode, Inodes
+from qarnotfs.core.tree import Node
+from qarnotfs.errors import NoSuchEntry, NoSuchKey, Stale
+from qarnotfs.index.index import Index
+from qarnotfs.store.base import Attributes, ObjectInfo
+from qarnotfs.writeback.debts import Debt, Kind
+
+LINK_BYTES_MAX = 4096  # PATH_MAX: a larger object cannot be a symbolic link
+
+
+class Lookup:
+    """Names and their inodes, for one mount."""
+
+    def __init__(
+        self,
+        index: Index,
+        finder: Finder,
+        content: Content,
+        defaults: Defaults,
+        *,
+        now_ns: Callable[[], int],
+    ) -> None:
+        self.finder = finder
+        self._index, self._content = index, content
+        self._defaults, self._now_ns = defaults, now_ns
+        root = Inode(ROOT_NUMBER, None, b"", True, "", self._directory_posix(None))
+        self.inodes = Inodes(root)
+
+    # --- names --------------------------------------------------------------------------------
+
+    async def lookup(self, parent: Inode, name: bytes) -> Inode:
+        """The inode under a name, or `NoSuchEntry`."""
+        if name == b".":
+            return parent
+        if name == b"..":
+            return parent.parent or parent
+        node = await self.finder.find(parent.key, name)
+        if node is None:
+            self.gone(parent, name)
+            raise NoSuchEntry("There is no such file.")
+        return await self._inode(parent, node)
+
+    async def _inode(self, parent: Inode, node: Node) -> Inode:
+        if node.is_directory:
+            inode = self._directory_inode(parent, node)
+            await self._refresh_directory(inode)
+            return inode
+        debt = self.finder.debt(node.key)
+        if debt is not None and debt.kind is Kind.PUT:
+            return self._owed_inode(parent, node, debt)
+        try:
+            info = await self.finder.info(node)
+        except NoSuchKey:
+            self.gone(parent, node.name)
+            raise NoSuchEntry("There is no such file.") from None
+        return self._file_inode(parent, node, info)
+
+    def gone(self, parent: Inode, name: bytes) -> None:
+        """A name turned out to be gone from the bucket."""
+        inode = parent.children.get(name)
+        if inode is not None and not inode.children:
+            self.inodes.detach(inode)
+
+    def _directory_inode(self, parent: Inode, node: Node) -> Inode:
+        inode = parent.children.get(node.name)
+        if inode is not None and not inode.is_directory:
+            self.inodes.detach(inode)
+            inode = None
+        if inode is None:
+            posix = self._directory_posix(None)
+            inode = self.inodes.add(parent, node.name, is_directory=True, key=node.key, posix=posix)
+            inode.exact = False
+        return inode
+
+    def _owed_inode(self, parent: Inode, node: Node, debt: Debt) -> Inode:
+        """The inode of a file whose newest bytes are on this machine."""
+        inode = parent.children.get(node.name)
+        if inode is not None and inode.debt is not debt:
+            self.inodes.detach(inode)
+            inode = None
+        if inode is None:
+            posix = self._decoded(debt.attributes, int(self._now_ns() // 10**9))
+            inode = self.inodes.add(
+                parent, node.name, is_directory=False, key=node.key, posix=posix
+            )
+            inode.debt, inode.staged = debt, debt.staged.pin() if debt.staged else None
+            inode.info = debt.staged.base if debt.staged else None
+        return inode
+
+    def _file_inode(self, parent: Inode, node: Node, info: ObjectInfo) -> Inode:
+        """The inode of a version. Programs that read another one keep that, detached."""
+        inode = parent.children.get(node.name)
+        if inode is not None and (inode.is_directory or not self._shows(inode, info)):
+            self.inodes.detach(inode)
+            inode = None
+        if inode is None:
+            posix = self._posix_of(info)
+            inode = self.inodes.add(
+                parent, node.name, is_directory=False, key=info.key, posix=posix
+            )
+        self._show(inode, info)
+        return inode
+
+    def _shows(self, inode: Inode, info: ObjectInfo) -> bool:
+        """Whether an inode can show this version: it does already, or nobody reads it."""
+        self._content.take_over(inode)
+        if inode.staged is not None:  # its debt is gone and was not paid: another file now
+            return False
+        if stat.S_IFMT(inode.posix.mode) != stat.S_IFMT(self._posix_of(info).mode):
+            return False
+        return inode.opens == 0 or info.same_version(inode.info)
+
+    def _show(self, inode: Inode, info: ObjectInfo) -> None:
+        if inode.info is not info:
+            inode.info, inode.key = info, info.key
+            inode.posix = self._posix_of(info)
+        inode.exact = info.metadata is not None or not self.finder.asks_attributes
+
+    def known(self, parent: Inode, node: Node) -> Inode | None:
+        """The inode of a listed name, as far as it can be had without asking the bucket.
+
+        ``None`` where not even its type is certain: a small object may be a symbolic link.
+        """
+        if node.is_directory:
+            return self._directory_inode(parent, node)
+        debt = self.finder.debt(node.key)
+        if debt is not None and debt.kind is Kind.PUT:
+            return self._owed_inode(parent, node, debt)
+        info = node.info
+        if info is None:
+            return None
+        if info.metadata is None and self.finder.asks_attributes:
+            belief = self._index.believed(node.key)
+            info = belief.info if belief and belief.info else info
+        certain = info.metadata is not None or info.size > LINK_BYTES_MAX
+        if certain or not self.finder.asks_attributes:
+            return self._file_inode(parent, node, info)
+        return None
+
+    def forget(self, number: int, lookups: int) -> None:
+        """The kernel does not remember the inode that often any more."""
+        inode = self.inodes.forget(number, lookups)
+        if inode is not None:
+            self._content.let_go(inode)
+
+    async def getattr(self, inode: Inode) -> Inode:
+        """The inode with attributes that are exact and no older than the TTL."""
+        if inode.detached or inode is self.inodes.root:
+            return inode
+        if inode.is_directory:
+            await self._refresh_directory(inode)
+            return inode
+        self._content.take_over(inode)
+        if inode.debt is not None or inode.staged is not None or (inode.opens and inode.exact):
+            return inode
+        node = Node(inode.name, is_directory=False, key=inode.key, info=self._believed(inode.key))
+        try:
+            info = await self.finder.info(node)
+        except NoSuchKey:
+            raise NoSuchEntry("The file was deleted from the bucket.") from None
+        self._refresh_file(inode, info)
+        return inode
+
+    def _refresh_file(self, inode: Inode, info: ObjectInfo) -> None:
+        if self._shows(inode, info):
+            self._show(inode, info)
+        elif inode.staged is None:  # else a program began to write while we asked
+            raise Stale("The file was replaced in the bucket.")
+
+    def _believed(self, key: str) -> ObjectInfo | None:
+        belief = self._index.believed(key)
+        return belief.info if belief else None
+
+    async def _refresh_directory(self, inode: Inode) -> None:
+        marker = await self.finder.marker(inode.key)
+        if marker is None:
+            inode.exact = True
+            return
+        _, found, _ = marker
+        if found is not inode.marker:
+            inode.marker = found
+            inode.posix = self._directory_posix(found)
+        inode.exact = True
+
+    # --- time ---------------------------------------------------------------------------------
+
+    def left_sec(self, inode: Inode) -> float:
+        """For how long the kernel need not ask again: what is left of the TTL."""
+        if inode.debt is not None or inode.detached or inode is self.inodes.root:
+            return self._index.ttl_sec
+        if inode.is_directory:
+            parent = inode.parent.key if inode.parent else ""
+            listed_sec = self._index.listing_left_sec(self.finder.stored_prefix(parent))
+            return max(listed_sec, self._index.left_sec(self.finder.stored_prefix(inode.key)))
+        return self._index.left_sec(inode.key)
+
+    def absent_sec(self, parent: Inode) -> float:
+        """For how long a name that is not in a directory need not be asked for again."""
+        return self._index.listing_left_sec(self.finder.stored_prefix(parent.key))
+
+    # --- attributes ---
+
+    def _posix_of(self, info: ObjectInfo) -> Posix:
+        debt = self.finder.debt(info.key)
+        if debt is not None and debt.kind is Kind.META:
+            return self._decoded(debt.attributes, info.modified_sec)
+        return self._decoded(Attributes(info.metadata or {}), info.modified_sec)
+
+    def _decoded(self, stored: Attributes, modified_sec: int) -> Posix:
+        return attributes.decode(
+            stored.metadata, modified_sec=modified_sec, is_directory=False, defaults=self._defaults
+        )
+
+    def _directory_posix(self, stored: Attributes | None) -> Posix:
+        return attributes.decode(
+            stored.metadata if stored else None,
+            modified_sec=0,
+            is_directory=True,
+            defaults=self._defaults,
+        )

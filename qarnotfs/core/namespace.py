@@ -1,0 +1,270 @@
+"""Names come, go and move: what creating, removing and renaming mean.
+
+Used by `operations` through `filesystem`. Each call finds out what is there, which may wait
+for the bucket, and then changes inodes and debts in one synchronous stretch.
+"""
+
+from __future__ import annotations
+
+import stat
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from qarnotfs.core import attributes, names
+from qarnotfs.core.attributes import Posix
+from qarnotfs.core.content import Content
+from qarnotfs.core.finder import Finder
+from qarnotfs.core.inodes import Inode
+from qarnotfs.core.lookup import LINK_BYTES_MAX, Lookup
+from qarnotfs.core.names import Segment
+from qarnotfs.core.renaming import Renamer
+from qarnotfs.core.tree import Node
+from qarnotfs.errors import (
+    DirectoryNotEmpty,
+    EntryExists,
+    InvalidArgument,
+    InvalidName,
+    IsADirectory,
+    NameTooLong,
+    NoSuchEntry,
+    NotADirectory,
+    NotPermitted,
+    ReadOnly,
+)
+from qarnotfs.index.index import Index
+from qarnotfs.store.base import KEY_BYTES_MAX, UNCONDITIONAL, Attributes, Condition
+from qarnotfs.views import View
+from qarnotfs.writeback.debts import Debt
+from qarnotfs.writeback.journal import Journal
+from qarnotfs.writeback.uploader import Uploader
+
+CREATABLE = (stat.S_IFREG, stat.S_IFLNK, stat.S_IFIFO, stat.S_IFSOCK)
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who makes a call: owner of what is created."""
+
+    uid: int
+    gid: int
+
+
+@dataclass(frozen=True, slots=True)
+class Rooms:
+    """The rooms below that the file system is built on, put together by `session`."""
+
+    index: Index
+    journal: Journal
+    uploader: Uploader
+    content: Content
+    renamer: Renamer
+    lookup: Lookup
+    view: View
+    read_only: bool
+    now_ns: Callable[[], int]
+
+
+class Namespace:
+    """The names of one mounted view."""
+
+    def __init__(self, rooms: Rooms) -> None:
+        self._index, self._journal, self._uploader = rooms.index, rooms.journal, rooms.uploader
+        self._content, self._renamer, self._lookup = rooms.content, rooms.renamer, rooms.lookup
+        self._view, self._read_only, self._now_ns = rooms.view, rooms.read_only, rooms.now_ns
+        self._finder: Finder = rooms.lookup.finder
+        self._inodes = rooms.lookup.inodes
+
+    # --- creating -----------------------------------------------------------------------------
+
+    async def mkdir(self, parent: Inode, name: bytes, mode: int, caller: Caller) -> Inode:
+        """A new directory: a marker is owed."""
+        segment = await self._free(parent, name)
+        prefix = f"{parent.key}{segment.text}/"
+        key = self._new_key(prefix)
+        posix = self._new_posix(stat.S_IFDIR | mode & 0o7777, caller)
+        inode = self._inodes.add(parent, name, is_directory=True, key=prefix, posix=posix)
+        was_removed = self._journal.latest(key) is not None
+        self.owe_marker(inode, None, 0)
+        if not was_removed:  # else there may be deletions under way below it
+            self._index.remember_empty(key)
+        self._entries_changed(parent)
+        return inode
+
+    async def create(self, parent: Inode, name: bytes, mode: int, caller: Caller) -> Inode:
+        """A new empty file, owed once it is closed. ``mode`` with the file type."""
+        if stat.S_IFMT(mode) not in CREATABLE:
+            raise NotPermitted("A device cannot be kept in a bucket.")
+        segment = await self._free(parent, name)
+        key = self._new_key(parent.key + segment.text)
+        posix = self._new_posix(mode, caller)
+        inode = self._inodes.add(parent, name, is_directory=False, key=key, posix=posix)
+        await self._content.create(inode)
+        self._entries_changed(parent)
+        return inode
+
+    async def mknod(self, parent: Inode, name: bytes, mode: int, caller: Caller) -> Inode:
+        """A new file that nobody has open."""
+        inode = await self.create(parent, name, mode, caller)
+        await self._content.release(inode)
+        return inode
+
+    async def symlink(self, parent: Inode, name: bytes, target: bytes, caller: Caller) -> Inode:
+        """A symbolic link: an object whose bytes are the target, as s3fs stores it."""
+        inode = await self.create(parent, name, stat.S_IFLNK | 0o777, caller)
+        await self._content.write(inode, 0, target)
+        await self._content.release(inode)
+        return inode
+
+    async def readlink(self, inode: Inode) -> bytes:
+        if not stat.S_ISLNK(inode.posix.mode):
+            raise InvalidArgument("Not a symbolic link.")
+        return await self._content.read(inode, 0, LINK_BYTES_MAX, None)
+
+    async def _free(self, parent: Inode, name: bytes) -> Segment:
+        """The segment of a new name, which must be free and possible."""
+        self.check_writable()
+        segment = names.decode(name)
+        if await self._finder.find(parent.key, name) is not None:
+            raise EntryExists("The name is taken.")
+        self._lookup.gone(parent, name)
+        if segment.clash:
+            beside = await self._finder.find(parent.key, names.encode(segment.text))
+            if beside is None or not beside.is_directory:
+                raise InvalidName("Names that end in %FILE stand for an object beside a directory.")
+        return segment
+
+    def _new_key(self, visible: str) -> str:
+        key = self._view.stored(visible)
+        if len(key.encode()) > KEY_BYTES_MAX:
+            raise NameTooLong(f"A key has at most {KEY_BYTES_MAX} bytes.")
+        return key
+
+    # --- removing -----------------------------------------------------------------------------
+
+    async def unlink(self, parent: Inode, name: bytes) -> None:
+        """Remove a file. Whoever has it open keeps its bytes."""
+        node = await self._existing(parent, name)
+        if node.is_directory:
+            raise IsADirectory("It is a directory.")
+        inode = parent.children.get(name)
+        if inode is not None:
+            self._content.take_over(inode)
+        expected = Condition(etag=node.info.etag) if node.info else UNCONDITIONAL
+        self.soon(self._journal.owe_delete(node.key, expected))
+        self._displace(inode)
+        await self._keep_directory(parent)
+        self._entries_changed(parent)
+
+    async def rmdir(self, parent: Inode, name: bytes) -> None:
+        """Remove an empty directory."""
+        node = await self._existing(parent, name)
+        if not node.is_directory:
+            raise NotADirectory("It is not a directory.")
+        if await self._finder.children(node.key):
+            raise DirectoryNotEmpty("The directory is not empty.")
+        for scope in self._view.scopes(node.key):
+            self.soon(self._journal.owe_delete(scope.prefix, UNCONDITIONAL))
+        self._displace(parent.children.get(name))
+        await self._keep_directory(parent)
+        self._entries_changed(parent)
+
+    def _displace(self, inode: Inode | None) -> None:
+        """The inode loses its name; what was owed for the name is no concern of it now."""
+        if inode is None:
+            return
+        inode.debt = None
+        self._inodes.detach(inode)
+        if not inode.opens:
+            self._content.let_go(inode)
+
+    async def _keep_directory(self, inode: Inode) -> None:
+        """A directory that lost its last entry stays: by a marker, if it has none."""
+        if inode is self._inodes.root or await self._finder.has_children(inode.key):
+            return
+        if await self._finder.marker(inode.key) is None and not inode.detached:
+            self.owe_marker(inode, None, 0)
+
+    async def _existing(self, parent: Inode, name: bytes) -> Node:
+        self.check_writable()
+        node = await self._finder.find(parent.key, name)
+        if node is None:
+            self._lookup.gone(parent, name)
+            raise NoSuchEntry("There is no such file.")
+        return node
+
+    # --- renaming -----------------------------------------------------------------------------
+
+    async def rename(
+        self, old: tuple[Inode, bytes], new: tuple[Inode, bytes], *, replace_target: bool
+    ) -> None:
+        """Give a file or directory another name, in place of what has it."""
+        (parent, name), (new_parent, new_name) = old, new
+        node = await self._existing(parent, name)
+        segment = names.decode(new_name)
+        target = await self._finder.find(new_parent.key, new_name)
+        if target is not None:
+            if not replace_target:
+                raise EntryExists("The name is taken.")
+            if target.key == node.key and target.is_directory == node.is_directory:
+                return
+            await self._check_replaceable(node, target)
+        visible = new_parent.key + segment.text
+        inode = parent.children.get(name)
+        displaced = new_parent.children.get(new_name)
+        if node.is_directory:
+            self._new_key(visible + "/")
+            await self._renamer.directory(node.key, visible + "/", inode)
+        else:
+            known = Condition(etag=target.info.etag) if target and target.info else None
+            key = target.key if target else self._new_key(visible)
+            await self._renamer.file(node.key, key, known or Condition(absent=True), inode)
+        self._displace(displaced)
+        if inode is not None and not inode.detached:
+            self._inodes.move(inode, new_parent, new_name)
+            inode.posix = replace(inode.posix, ctime_ns=self._now_ns())
+        await self._keep_directory(parent)
+        self._entries_changed(parent)
+        self._entries_changed(new_parent)
+
+    async def _check_replaceable(self, node: Node, target: Node) -> None:
+        if target.is_directory and not node.is_directory:
+            raise IsADirectory("A file cannot replace a directory.")
+        if node.is_directory and not target.is_directory:
+            raise NotADirectory("A directory cannot replace a file.")
+        if target.is_directory and await self._finder.children(target.key):
+            raise DirectoryNotEmpty("The directory is not empty.")
+
+    # --- debts --------------------------------------------------------------------------------
+
+    def owe_marker(self, inode: Inode, key: str | None, size: int) -> None:
+        """The object that keeps a directory, with its attributes."""
+        key = key or self._view.stored(inode.key)
+        stored = Attributes(
+            attributes.encode(inode.posix), attributes.content_type(key, inode.posix.mode)
+        )
+        pending = self._journal.latest(key)
+        if size or (pending is not None and pending.present):
+            debt = self._journal.owe_attributes(key, stored)
+        else:
+            debt = self._journal.owe_empty(key, stored, UNCONDITIONAL)
+        inode.marker = stored
+        self.soon(debt)
+
+    def soon(self, debt: Debt | None) -> None:
+        if debt is not None:
+            debt.not_before_sec = self._uploader.due_sec()
+            self._uploader.wake()
+
+    # --- helpers ------------------------------------------------------------------------------
+
+    def check_writable(self) -> None:
+        if self._read_only:
+            raise ReadOnly("The bucket is mounted read-only.")
+
+    def _entries_changed(self, directory: Inode) -> None:
+        now_ns = self._now_ns()
+        directory.posix = replace(directory.posix, mtime_ns=now_ns, ctime_ns=now_ns)
+
+    def _new_posix(self, mode: int, caller: Caller) -> Posix:
+        now_ns = self._now_ns()
+        return Posix(mode, caller.uid, caller.gid, now_ns, now_ns, now_ns)

@@ -1,0 +1,192 @@
+"""Renames: files that are not uploaded yet, files that are, and whole directories.
+
+Used by `filesystem`, which has found out what is to be renamed and that it may be. A file
+whose bytes are owed is renamed by renaming the debt, without a request. An object is
+copied on the server; its old key is owed deletion only once the copy is confirmed, so
+dying in between leaves it under one name or under both, never under none.
+"""
+
+from __future__ import annotations
+
+import trio
+
+from qarnotfs.bridge import Bridge
+from qarnotfs.core.inodes import Inode, descendants
+from qarnotfs.errors import NoSuchEntry, NoSuchKey, NotUploaded
+from qarnotfs.index.index import Index
+from qarnotfs.store.base import UNCONDITIONAL, Attributes, Condition, ObjectInfo, Store
+from qarnotfs.views import View
+from qarnotfs.writeback.debts import Debt, Kind, State
+from qarnotfs.writeback.journal import Journal
+from qarnotfs.writeback.uploader import Uploader
+
+COPIES_MAX = 16  # at once, of one directory
+
+
+class Renamer:
+    """Moves keys of one mount."""
+
+    def __init__(
+        self,
+        store: Store,
+        bridge: Bridge,
+        index: Index,
+        journal: Journal,
+        uploader: Uploader,
+        view: View,
+    ) -> None:
+        self._store, self._bridge, self._index = store, bridge, index
+        self._journal, self._uploader, self._view = journal, uploader, view
+
+    async def file(self, key: str, new_key: str, known: Condition, inode: Inode | None) -> None:
+        """Move one file. ``known``: what the bucket has under the new key, as we believe."""
+        copied = None
+        if not self._is_owed(key):
+            await self._settle(new_key)
+            copied = await self._copy(key, new_key)
+        # From here on one synchronous stretch. A program may have written meanwhile.
+        if self._is_owed(key):
+            self._move_debt(key, new_key, known, inode)
+        elif copied is not None:
+            self._moved_object(key, copied, inode)
+        self._uploader.wake()
+
+    async def directory(self, prefix: str, new_prefix: str, inode: Inode | None) -> None:
+        """Move every key of a visible directory: copies first, then the rest at once."""
+        keys, directories = await self._keys_below(prefix)
+        targets = {key: self._target(key, prefix, new_prefix) for key in keys}
+        copied = await self._copy_all({k: t for k, t in targets.items() if not self._is_owed(k)})
+        known_inodes = {i.key: i for i in descendants(inode) if not i.is_directory} if inode else {}
+        for key, new_key in targets.items():
+            if self._is_owed(key):
+                self._move_debt(key, new_key, Condition(absent=True), known_inodes.get(key))
+            elif key in copied:
+                self._moved_object(key, copied[key], known_inodes.get(key))
+        for directory in sorted(directories, key=len, reverse=True):
+            self._owe_delete(directory, UNCONDITIONAL)
+        if inode is not None:
+            for below in descendants(inode):
+                if below.is_directory:
+                    below.key = new_prefix + below.key.removeprefix(prefix)
+        self._uploader.wake()
+
+    def _target(self, key: str, prefix: str, new_prefix: str) -> str:
+        visible = self._view.visible(key) or ""
+        return self._view.stored(new_prefix + visible.removeprefix(prefix))
+
+    # --- what is below a directory ------------------------------------------------------------
+
+    async def _keys_below(self, prefix: str) -> tuple[list[str], set[str]]:
+        """Every stored key of a visible directory, and every stored directory it has."""
+        keys: dict[str, None] = {}
+        directories: set[str] = set()
+        for scope in self._view.scopes(prefix):
+            keys.update(dict.fromkeys(await self._listed(scope.prefix)))
+            keys.update(dict.fromkeys(self._journal.overlay.keys_below(scope.prefix)))
+            directories.add(scope.prefix)
+            for key in keys:
+                if key.startswith(scope.prefix):
+                    directories |= _directories(scope.prefix, key)
+        present = [key for key in keys if self._journal.overlay.get(key) is not False]
+        return present, directories
+
+    async def _listed(self, prefix: str) -> list[str]:
+        found: list[str] = []
+        after: str | None = None
+        while True:
+            page = await self._bridge.patiently(
+                lambda after=after: self._bridge.call(self._store.list_page, prefix, after=after)  # type: ignore[misc]  # a lambda's default has no type
+            )
+            found += [info.key for info in page.objects]
+            after = page.next
+            if after is None:
+                return found
+
+    # --- objects ------------------------------------------------------------------------------
+
+    async def _copy_all(self, targets: dict[str, str]) -> dict[str, ObjectInfo]:
+        """Copy on the server, some at a time; the first failure is raised when all have ended."""
+        copied: dict[str, ObjectInfo] = {}
+        failures: list[Exception] = []
+        slots = trio.CapacityLimiter(COPIES_MAX)
+
+        async def copy(key: str, new_key: str) -> None:
+            try:
+                async with slots:
+                    await self._settle(new_key)
+                    copied[key] = await self._copy(key, new_key)
+            except NoSuchEntry:
+                pass  # deleted elsewhere meanwhile
+            except Exception as error:
+                failures.append(error)
+
+        async with trio.open_nursery() as nursery:
+            for key, new_key in targets.items():
+                nursery.start_soon(copy, key, new_key)
+        if failures:
+            raise failures[0]
+        return copied
+
+    async def _copy(self, key: str, new_key: str) -> ObjectInfo:
+        debt = self._journal.latest(key)
+        attributes: Attributes | None = debt.attributes if debt else None  # of a META
+        try:
+            info = await self._bridge.patiently(
+                lambda: self._bridge.call(self._store.copy, key, new_key, attributes)
+            )
+        except NoSuchKey:
+            raise NoSuchEntry("The file was deleted from the bucket.") from None
+        self._index.remember(info)
+        return info
+
+    async def _settle(self, key: str) -> None:
+        """Nothing may be on its way to a key that is about to be copied to."""
+        while (debt := self._journal.latest(key)) is not None:
+            if debt.kind is Kind.DELETE and debt.state is not State.PAYING:
+                self._journal.drop(debt)
+                return
+            try:
+                await self._uploader.settle(debt)
+            except NotUploaded:
+                return
+
+    def _moved_object(self, key: str, copied: ObjectInfo, inode: Inode | None) -> None:
+        self._owe_delete(key, Condition(etag=copied.etag))
+        if inode is not None:
+            if inode.info is not None and inode.kernel_version == inode.info.etag:
+                inode.kernel_version = copied.etag
+            inode.key, inode.info = copied.key, copied
+
+    # --- debts --------------------------------------------------------------------------------
+
+    def _is_owed(self, key: str) -> bool:
+        debt = self._journal.latest(key)
+        return debt is not None and debt.kind is Kind.PUT
+
+    def _move_debt(self, key: str, new_key: str, known: Condition, inode: Inode | None) -> None:
+        debt = self._journal.latest(key)
+        assert debt is not None
+        was_sent = debt.state is State.PAYING or not debt.expected.absent
+        expected = debt.expected
+        moved: Debt = self._journal.move(debt, new_key, known)
+        if was_sent:
+            self._owe_delete(key, expected, after=moved.id)
+        if inode is not None:
+            inode.key = new_key
+            if inode.debt is debt:
+                inode.debt = moved
+
+    def _owe_delete(self, key: str, expected: Condition, after: int = 0) -> None:
+        debt = self._journal.owe_delete(key, expected, after=after)
+        if debt is not None:
+            debt.not_before_sec = self._uploader.due_sec()
+
+
+def _directories(prefix: str, key: str) -> set[str]:
+    """Every directory between a prefix and a key below it, the key's own too if it is one."""
+    found: set[str] = set()
+    at = key.find("/", len(prefix))
+    while at >= 0:
+        found.add(key[: at + 1])
+        at = key.find("/", at + 1)
+    return found

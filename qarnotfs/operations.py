@@ -1,0 +1,304 @@
+"""The kernel's door: FUSE requests in, calls of `core.filesystem` out, answers back.
+
+Used by `session`, which hands it to pyfuse3. It only translates: numbers to inodes,
+inodes to attributes and timeouts, errors to errno. Every handler ends with an answer: an
+error nobody foresaw is logged with its traceback and answered ``EIO``, and the mount lives.
+"""
+
+from __future__ import annotations
+
+import errno
+import functools
+import logging
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any, ParamSpec, TypeVar
+
+import pyfuse3
+from pyfuse3 import EntryAttributes, FileInfo, RequestContext, SetattrFields, StatvfsData
+
+from qarnotfs.core.filesystem import Changes, Filesystem
+from qarnotfs.core.inodes import ROOT_NUMBER, Inode
+from qarnotfs.core.names import NAME_BYTES_MAX
+from qarnotfs.core.namespace import Caller
+from qarnotfs.core.xattrs import Xattrs
+from qarnotfs.errors import NoSuchEntry, QarnotfsError
+
+log = logging.getLogger(__name__)
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+BLOCK_BYTES = 4096  # what ``st_blksize`` suggests and ``df`` counts in
+UNIT_BYTES = 512  # POSIX: ``st_blocks`` counts in these
+# A number for a listed name whose type is not known. The kernel shows it as ``d_ino``, finds
+# the attributes impossible (no type), keeps nothing, and gives the lookup back at once.
+UNKNOWN_NUMBER = 1 << 62
+
+
+def answers(handler: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, Coroutine[Any, Any, T]]:
+    """Turn what a handler raises into the one exception pyfuse3 allows."""
+
+    @functools.wraps(handler)
+    async def answer(*args: P.args, **kwargs: P.kwargs) -> T:
+        try:
+            return await handler(*args, **kwargs)
+        except QarnotfsError as error:
+            if error.errno == errno.EIO:
+                log.warning("%s: %s", handler.__name__, error)
+            raise pyfuse3.FUSEError(error.errno) from error
+        except pyfuse3.FUSEError:
+            raise
+        except Exception as error:
+            log.exception("%s failed", handler.__name__)
+            raise pyfuse3.FUSEError(errno.EIO) from error
+
+    return answer
+
+
+class Operations(pyfuse3.Operations):
+    """The handlers of one mount. See `pyfuse3.Operations` for what each is asked."""
+
+    supports_dot_lookup = True
+
+    def __init__(self, filesystem: Filesystem, xattrs: Xattrs) -> None:
+        super().__init__()
+        self._fs, self._xattrs = filesystem, xattrs
+
+    # --- names --------------------------------------------------------------------------------
+
+    @answers
+    async def lookup(self, parent_inode: int, name: bytes, ctx: RequestContext) -> EntryAttributes:
+        parent = self._inode(parent_inode)
+        try:
+            inode = await self._fs.lookup.lookup(parent, name)
+        except NoSuchEntry:
+            return self._absent(parent)
+        return self._looked_up(inode)
+
+    async def forget(self, inode_list: Sequence[tuple[int, int]]) -> None:
+        for number, lookups in inode_list:
+            self._fs.forget(number, lookups)
+
+    @answers
+    async def mkdir(
+        self, parent_inode: int, name: bytes, mode: int, ctx: RequestContext
+    ) -> EntryAttributes:
+        parent = self._inode(parent_inode)
+        return self._looked_up(await self._fs.names.mkdir(parent, name, mode, _caller(ctx)))
+
+    @answers
+    async def mknod(
+        self, parent_inode: int, name: bytes, mode: int, rdev: int, ctx: RequestContext
+    ) -> EntryAttributes:
+        parent = self._inode(parent_inode)
+        return self._looked_up(await self._fs.names.mknod(parent, name, mode, _caller(ctx)))
+
+    @answers
+    async def symlink(
+        self, parent_inode: int, name: bytes, target: bytes, ctx: RequestContext
+    ) -> EntryAttributes:
+        parent = self._inode(parent_inode)
+        return self._looked_up(await self._fs.names.symlink(parent, name, target, _caller(ctx)))
+
+    @answers
+    async def link(
+        self, inode: int, new_parent_inode: int, new_name: bytes, ctx: RequestContext
+    ) -> EntryAttributes:
+        raise pyfuse3.FUSEError(errno.EPERM)  # an object has one key
+
+    @answers
+    async def unlink(self, parent_inode: int, name: bytes, ctx: RequestContext) -> None:
+        await self._fs.names.unlink(self._inode(parent_inode), name)
+
+    @answers
+    async def rmdir(self, parent_inode: int, name: bytes, ctx: RequestContext) -> None:
+        await self._fs.names.rmdir(self._inode(parent_inode), name)
+
+    @answers
+    async def rename(
+        self,
+        parent_inode_old: int,
+        name_old: bytes,
+        parent_inode_new: int,
+        name_new: bytes,
+        flags: int,
+        ctx: RequestContext,
+    ) -> None:
+        if flags & ~pyfuse3.RENAME_NOREPLACE:
+            raise pyfuse3.FUSEError(errno.EINVAL)
+        await self._fs.names.rename(
+            (self._inode(parent_inode_old), name_old),
+            (self._inode(parent_inode_new), name_new),
+            replace_target=not flags & pyfuse3.RENAME_NOREPLACE,
+        )
+
+    # --- attributes ---------------------------------------------------------------------------
+
+    @answers
+    async def getattr(self, inode: int, ctx: RequestContext) -> EntryAttributes:
+        return self._attributes(await self._fs.lookup.getattr(self._inode(inode)))
+
+    @answers
+    async def setattr(
+        self,
+        inode: int,
+        attr: EntryAttributes,
+        fields: SetattrFields,
+        fh: int | None,
+        ctx: RequestContext,
+    ) -> EntryAttributes:
+        changes = Changes(
+            mode=attr.st_mode if fields.update_mode else None,
+            uid=attr.st_uid if fields.update_uid else None,
+            gid=attr.st_gid if fields.update_gid else None,
+            size=attr.st_size if fields.update_size else None,
+            atime_ns=attr.st_atime_ns if fields.update_atime else None,
+            mtime_ns=attr.st_mtime_ns if fields.update_mtime else None,
+        )
+        return self._attributes(await self._fs.setattr(self._inode(inode), changes))
+
+    @answers
+    async def readlink(self, inode: int, ctx: RequestContext) -> bytes:
+        return await self._fs.names.readlink(self._inode(inode))
+
+    @answers
+    async def getxattr(self, inode: int, name: bytes, ctx: RequestContext) -> bytes:
+        return self._xattrs.get(await self._fs.lookup.getattr(self._inode(inode)), name)
+
+    @answers
+    async def listxattr(self, inode: int, ctx: RequestContext) -> Sequence[bytes]:
+        return self._xattrs.names(await self._fs.lookup.getattr(self._inode(inode)))
+
+    @answers
+    async def setxattr(self, inode: int, name: bytes, value: bytes, ctx: RequestContext) -> None:
+        await self._xattrs.set(self._inode(inode), name, value)
+
+    @answers
+    async def removexattr(self, inode: int, name: bytes, ctx: RequestContext) -> None:
+        await self._xattrs.remove(self._inode(inode), name)
+
+    @answers
+    async def statfs(self, ctx: RequestContext) -> StatvfsData:
+        """A bucket has no end; what is shown as free is large enough for every check of it."""
+        data = StatvfsData()
+        data.f_bsize = data.f_frsize = BLOCK_BYTES
+        data.f_blocks = data.f_bfree = data.f_bavail = (1 << 50) // BLOCK_BYTES
+        data.f_files = data.f_ffree = data.f_favail = 1 << 32
+        data.f_namemax = NAME_BYTES_MAX
+        return data
+
+    # --- open files ---------------------------------------------------------------------------
+
+    @answers
+    async def open(self, inode: int, flags: int, ctx: RequestContext) -> FileInfo:
+        found = self._inode(inode)
+        number = await self._fs.open(found, flags)
+        return FileInfo(fh=number, keep_cache=self._fs.keeps_pages(found))
+
+    @answers
+    async def create(
+        self, parent_inode: int, name: bytes, mode: int, flags: int, ctx: RequestContext
+    ) -> tuple[FileInfo, EntryAttributes]:
+        inode = await self._fs.names.create(self._inode(parent_inode), name, mode, _caller(ctx))
+        number = self._fs.opened(inode, writable=True)
+        keep_cache = self._fs.keeps_pages(inode)
+        return FileInfo(fh=number, keep_cache=keep_cache), self._looked_up(inode)
+
+    @answers
+    async def read(self, fh: int, off: int, size: int) -> bytes:
+        return await self._fs.read(fh, off, size)
+
+    @answers
+    async def write(self, fh: int, off: int, buf: bytes) -> int:
+        await self._fs.write(fh, off, buf)
+        return len(buf)
+
+    @answers
+    async def flush(self, fh: int) -> None:
+        await self._fs.flush(fh)
+
+    @answers
+    async def fsync(self, fh: int, datasync: bool) -> None:
+        await self._fs.fsync(fh)
+
+    @answers
+    async def release(self, fh: int) -> None:
+        await self._fs.release(fh)
+
+    # --- open directories ---------------------------------------------------------------------
+
+    @answers
+    async def opendir(self, inode: int, ctx: RequestContext) -> int:
+        return self._fs.opendir(self._inode(inode))
+
+    @answers
+    async def readdir(self, fh: int, start_id: int, token: pyfuse3.ReaddirToken) -> None:
+        parent, entries = await self._fs.entries(fh, again=start_id == 0)
+        for next_id, node in enumerate(entries[start_id:], start_id + 1):
+            inode = self._fs.lookup.known(parent, node)
+            attributes = self._attributes(inode) if inode else _unknown()
+            if not pyfuse3.readdir_reply(token, node.name, attributes, next_id):
+                break
+            if inode is not None:
+                inode.lookups += 1
+
+    @answers
+    async def releasedir(self, fh: int) -> None:
+        self._fs.releasedir(fh)
+
+    @answers
+    async def fsyncdir(self, fh: int, datasync: bool) -> None:
+        await self._fs.fsyncdir(fh)
+
+    # --- helpers ------------------------------------------------------------------------------
+
+    def _inode(self, number: int) -> Inode:
+        try:
+            return self._fs.lookup.inodes.get(number)
+        except KeyError:
+            raise pyfuse3.FUSEError(errno.ESTALE) from None
+
+    def _looked_up(self, inode: Inode) -> EntryAttributes:
+        inode.lookups += 1
+        return self._attributes(inode)
+
+    def _attributes(self, inode: Inode) -> EntryAttributes:
+        posix, size = inode.posix, inode.size
+        entry = EntryAttributes()
+        entry.st_ino = inode.number
+        entry.st_mode = posix.mode
+        entry.st_nlink = 0 if inode.detached else 1
+        entry.st_uid, entry.st_gid = posix.uid, posix.gid
+        entry.st_size = size
+        entry.st_blksize = BLOCK_BYTES
+        entry.st_blocks = -(-size // UNIT_BYTES)
+        entry.st_mtime_ns, entry.st_ctime_ns = posix.mtime_ns, posix.ctime_ns
+        entry.st_atime_ns = posix.atime_ns
+        left_sec = self._fs.lookup.left_sec(inode)
+        entry.entry_timeout = left_sec
+        entry.attr_timeout = left_sec if inode.exact else 0
+        return entry
+
+    def _absent(self, parent: Inode) -> EntryAttributes:
+        """No such name, and for how long the kernel need not ask again."""
+        left_sec = self._fs.lookup.absent_sec(parent)
+        if not left_sec:
+            raise pyfuse3.FUSEError(errno.ENOENT)
+        entry = EntryAttributes()
+        entry.st_ino = 0
+        entry.entry_timeout = left_sec
+        return entry
+
+
+def _unknown() -> EntryAttributes:
+    entry = EntryAttributes()
+    entry.st_ino = UNKNOWN_NUMBER
+    entry.st_mode = 0
+    return entry
+
+
+def _caller(ctx: RequestContext) -> Caller:
+    return Caller(ctx.uid, ctx.gid)
+
+
+assert ROOT_NUMBER == pyfuse3.ROOT_INODE

@@ -1,0 +1,208 @@
+"""Keys, metadata and listings as text, to and from what goes over HTTP.
+
+Used by `store` for both libraries. Pure: no I/O. It never decides what an error means.
+"""
+
+from __future__ import annotations
+
+import re
+import xml.etree.ElementTree as ET
+from binascii import a2b_base64, a2b_qp, b2a_base64
+from collections.abc import Mapping
+from datetime import datetime
+from email.utils import parsedate_to_datetime
+from urllib.parse import quote, unquote_plus
+
+from qarnotfs.errors import Refused
+from qarnotfs.store.base import Attributes, ListPage, ObjectInfo, require_key
+
+META = "x-amz-meta-"
+TEXT_MIN, TEXT_MAX = " ", "~"  # printable ASCII: what a header carries unharmed
+
+_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9a-z-]+")  # RFC 9110 token, lower case
+_WORD = re.compile(r"=\?utf-8\?([bq])\?([^?]*)\?=", re.IGNORECASE)
+_CODE = re.compile(rb"<Code>\s*(\w+)\s*</Code>")
+_TOKEN = re.compile(rb"<NextContinuationToken>(.*?)</NextContinuationToken>", re.DOTALL)
+_REFERENCE = re.compile(r"&(?:#x([0-9a-fA-F]+)|#([0-9]+)|(amp|lt|gt|quot|apos));")
+_NAMED = {"amp": "&", "lt": "<", "gt": ">", "quot": '"', "apos": "'"}
+# What XML 1.0 cannot say, neither plainly nor as a reference, and RGW says all the same.
+_ILLEGAL = re.compile(
+    rb"[\x00-\x08\x0b\x0c\x0e-\x1f]|\xef\xbf[\xbe\xbf]"
+    rb"|&#x0*(?:[0-8bcef]|1[0-9a-f]|fff[ef]);|&#0*(?:[0-8]|1[124-9]|2[0-9]|3[01]);",
+    re.IGNORECASE,
+)
+_ILLEGAL_TEXT = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]")
+
+
+# --- paths -------------------------------------------------------------------------------
+
+
+def object_path(bucket: str, key: str, query: Mapping[str, str] | None = None) -> str:
+    """Path-style target. ``~`` and ``/`` stay, all else is escaped, or RGW answers 403."""
+    return _with_query(f"/{quote(bucket, safe='')}/{quote(require_key(key), safe='/~')}", query)
+
+
+def bucket_path(bucket: str, query: Mapping[str, str]) -> str:
+    return _with_query(f"/{quote(bucket, safe='')}", query)
+
+
+def _with_query(path: str, query: Mapping[str, str] | None) -> str:
+    if not query:
+        return path
+    return path + "?" + "&".join(f"{name}={quote(query[name], safe='~')}" for name in sorted(query))
+
+
+def fits_xml(key: str) -> bool:
+    """Whether a key can be named in the XML body of a request."""
+    return not _ILLEGAL_TEXT.search(key)
+
+
+# --- metadata ------------------------------------------------------------------------------
+
+
+def encoded_metadata(metadata: Mapping[str, str]) -> dict[str, str]:
+    """User metadata as headers can carry it: lower-case names, ASCII values.
+
+    Other text becomes an RFC 2047 encoded word (UTF-8, base64), the form in which AWS itself
+    returns it; so does text that would be taken for one. Raises `Refused` for a bad name.
+    """
+    for name in metadata:
+        if not _NAME.fullmatch(name.lower()):
+            raise Refused(f"The object store cannot keep metadata under the name {name!r}.")
+    return {name.lower(): _encoded_text(value) for name, value in metadata.items()}
+
+
+def attribute_headers(attributes: Attributes) -> list[tuple[str, str]]:
+    headers = [(META + n, value) for n, value in encoded_metadata(attributes.metadata).items()]
+    if content_type := sendable_type(attributes):
+        headers.append(("Content-Type", content_type))
+    return headers
+
+
+def sendable_type(attributes: Attributes) -> str | None:
+    """The Content-Type, unless no header could carry it; the server then has its default."""
+    content_type = attributes.content_type
+    return content_type if content_type and _is_plain(content_type) else None
+
+
+def _is_plain(text: str) -> bool:
+    return all(TEXT_MIN <= char <= TEXT_MAX for char in text) and text == text.strip()
+
+
+def _encoded_text(value: str) -> str:
+    if _is_plain(value) and not value.startswith("=?"):
+        return value
+    return f"=?UTF-8?B?{b2a_base64(value.encode('utf-8', 'surrogatepass'), newline=False).decode()}?="
+
+
+def decoded_text(value: str) -> str:
+    """The inverse, also of what AWS makes of raw UTF-8; any other text is left as it is."""
+    words = _WORD.findall(value)
+    if not words or _WORD.sub("", value).strip():
+        return value
+    try:
+        raw = b"".join(
+            a2b_base64(text) if kind in "bB" else a2b_qp(text, header=True) for kind, text in words
+        )
+        return raw.decode("utf-8", "surrogatepass")
+    except ValueError:
+        return value
+
+
+# --- answers -----------------------------------------------------------------------------
+
+
+def object_info(key: str, headers: Mapping[str, str]) -> ObjectInfo:
+    """The version that the answer to a HEAD or a (range) GET speaks of.
+
+    ``headers`` has lower-case names. `KeyError` or `ValueError`: this is not such an answer.
+    """
+    total = headers.get("content-range", "").rpartition("/")[2] or headers["content-length"]
+    return ObjectInfo(
+        key=key,
+        size=int(total),
+        etag=plain_etag(headers["etag"]),
+        modified_sec=int(parsedate_to_datetime(headers["last-modified"]).timestamp()),
+        metadata={
+            name.removeprefix(META): decoded_text(value)
+            for name, value in headers.items()
+            if name.startswith(META)
+        },
+        content_type=headers.get("content-type"),
+    )
+
+
+def plain_etag(etag: str) -> str:
+    return etag.strip('"').lower()
+
+
+def error_code(body: bytes | None) -> str:
+    """The S3 code of an error's body, ``""`` when there is none."""
+    found = _CODE.search(body or b"")
+    return found[1].decode() if found else ""
+
+
+def list_page(body: bytes) -> ListPage:
+    """The answer to ListObjectsV2. `KeyError` or `ValueError`: this is not such an answer."""
+    root = _parsed(body)
+    ns = root.tag.removesuffix("ListBucketResult")
+    decode = unquote_plus if root.findtext(f"{ns}EncodingType") == "url" else str
+    objects = tuple(
+        ObjectInfo(
+            key=decode(_text(entry, f"{ns}Key")),
+            size=int(_text(entry, f"{ns}Size")),
+            etag=plain_etag(_text(entry, f"{ns}ETag")),
+            modified_sec=int(datetime.fromisoformat(_text(entry, f"{ns}LastModified")).timestamp()),
+        )
+        for entry in root.iterfind(f"{ns}Contents")
+    )
+    prefixes = tuple(
+        decode(_text(entry, f"{ns}Prefix")) for entry in root.iterfind(f"{ns}CommonPrefixes")
+    )
+    truncated = _text(root, f"{ns}IsTruncated") == "true"
+    return ListPage(objects, prefixes, _continuation(body) if truncated else None)
+
+
+def _text(element: ET.Element, name: str) -> str:
+    text = element.findtext(name)
+    if text is None:
+        raise KeyError(name)
+    return text
+
+
+def _parsed(body: bytes) -> ET.Element:
+    try:
+        return ET.fromstring(body)
+    except ET.ParseError:
+        return _parsed_mended(body)
+
+
+def _parsed_mended(body: bytes) -> ET.Element:
+    try:
+        return ET.fromstring(mended(body))
+    except ET.ParseError as error:
+        raise ValueError(str(error)) from None
+
+
+def mended(body: bytes) -> bytes:
+    """``body`` with a ``?`` for each character that makes it no XML.
+
+    RGW echoes prefix and token unescaped; keys and prefixes in listings are URL-encoded, so
+    nothing that is used is lost.
+    """
+    return _ILLEGAL.sub(b"?", body)
+
+
+def _continuation(body: bytes) -> str:
+    """The token, character for character: XML would change or refuse some of them."""
+    found = _TOKEN.search(body)
+    if not found:
+        raise KeyError("NextContinuationToken")
+    return _REFERENCE.sub(_referred, found[1].decode())
+
+
+def _referred(found: re.Match[str]) -> str:
+    hexadecimal, decimal, name = found.groups()
+    if name:
+        return _NAMED[name]
+    return chr(int(hexadecimal, 16) if hexadecimal else int(decimal))

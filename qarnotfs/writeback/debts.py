@@ -1,0 +1,141 @@
+"""What a debt is, and how one becomes a record on disk and comes back. Pure.
+
+Used by `journal` (keeps them) and `uploader` (pays them). A debt is one thing the
+bucket is owed for one key: bytes (`PUT`), new attributes (`META`) or its end (`DELETE`).
+"""
+
+from __future__ import annotations
+
+import json
+import zlib
+from dataclasses import asdict, dataclass, field
+from enum import Enum
+from typing import Any
+
+from qarnotfs.errors import Corrupt
+from qarnotfs.store.base import UNCONDITIONAL, Attributes, Condition, ObjectInfo
+from qarnotfs.writeback.staging import Seal, Staged
+
+
+class Kind(Enum):
+    PUT = "put"
+    META = "meta"
+    DELETE = "delete"
+
+
+class State(Enum):
+    """The life of a debt; the first two only of a `PUT` whose file is open.
+
+    OPEN      being written; nothing newer than the last record is promised
+    HELD      recorded on disk, but a program may still write: not sent yet
+    QUEUED    recorded, and due from ``not_before_sec``
+    PAYING    being sent: its staged file must not change
+    FAILED    refused for good: kept, reported, tried again by the next mount
+    """
+
+    OPEN = "open"
+    HELD = "held"
+    QUEUED = "queued"
+    PAYING = "paying"
+    FAILED = "failed"
+
+
+@dataclass(eq=False, slots=True)
+class Debt:
+    """One thing owed. Mutable; only `journal` changes what is recorded of it."""
+
+    id: int
+    kind: Kind
+    key: str
+    attributes: Attributes = field(default_factory=Attributes)
+    staged: Staged | None = None  # of a PUT; None: an empty object
+    seal: Seal | None = None  # what the record says of the staged file
+    expected: Condition = UNCONDITIONAL  # what we believe the bucket has under the key
+    after: int = 0  # the id of a debt that must be paid first; 0: none
+    state: State = State.QUEUED
+    error: str | None = None
+    recorded: bool = False
+    counted_bytes: int = 0  # its share of `Journal.bytes_owed`
+    # Not recorded: they begin anew with each mount.
+    attempts: int = 0
+    not_before_sec: float = 0.0
+    urgent: bool = False
+
+    @property
+    def size(self) -> int:
+        return self.staged.size if self.staged else 0
+
+    @property
+    def present(self) -> bool:
+        """Whether the key exists once this debt is paid."""
+        return self.kind is not Kind.DELETE
+
+
+def pack(debt: Debt) -> str:
+    """The record of a debt: JSON and, in front, its checksum."""
+    staged = debt.staged
+    body = json.dumps(
+        {
+            "kind": debt.kind.value,
+            "key": debt.key,
+            "metadata": dict(debt.attributes.metadata),
+            "content_type": debt.attributes.content_type,
+            "staged": staged.path.name if staged else None,
+            "base": _info_to_json(staged.base) if staged and staged.base else None,
+            "seal": asdict(debt.seal) if debt.seal else None,
+            "open": debt.state is State.OPEN,
+            "expected": asdict(debt.expected),
+            "after": debt.after,
+        },
+        sort_keys=True,
+    )
+    return f"{zlib.crc32(body.encode()):08x}{body}"
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """A debt as it stood on disk; the staged file is still only a name."""
+
+    kind: Kind
+    key: str
+    attributes: Attributes
+    staged_name: str | None
+    base: ObjectInfo | None
+    seal: Seal | None
+    was_open: bool
+    expected: Condition
+    after: int
+
+
+def unpack(text: str) -> Record:
+    """Read a record back; `Corrupt` when it is not exactly what was written."""
+    body = text[8:]
+    try:
+        if int(text[:8], 16) != zlib.crc32(body.encode()):
+            raise Corrupt("A journal record has a wrong checksum.")
+        return _record(json.loads(body))
+    except (ValueError, KeyError, TypeError) as error:
+        raise Corrupt(f"A journal record cannot be read: {error}.") from error
+
+
+def _record(raw: dict[str, Any]) -> Record:
+    seal = raw["seal"]
+    return Record(
+        kind=Kind(raw["kind"]),
+        key=raw["key"],
+        attributes=Attributes(raw["metadata"], raw["content_type"]),
+        staged_name=raw["staged"],
+        base=ObjectInfo(**raw["base"]) if raw["base"] else None,
+        seal=Seal(
+            seal["size"], seal["base_limit"], tuple((a, b) for a, b in seal["extents"]), seal["crc"]
+        )
+        if seal
+        else None,
+        was_open=raw["open"],
+        expected=Condition(**raw["expected"]),
+        after=raw["after"],
+    )
+
+
+def _info_to_json(info: ObjectInfo) -> dict[str, Any]:
+    return asdict(info.without_metadata())

@@ -1,0 +1,268 @@
+"""Pays the debts: sends staged bytes, new attributes and deletions to the bucket.
+
+Used by the core (which wakes it and waits for single debts) and `session` (which runs
+and drains it). It decides when and in which order; `sending` knows how one file is sent.
+A debt is forgotten only after the bucket confirmed it. After an upload the new version is
+posted in `index`, below; nothing here calls upwards.
+
+Order: debts of one key are paid one after the other, a debt that names another in
+``after`` waits for it, everything else goes in parallel. Deletions that are due go out
+together, at most 1000 in one request.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import trio
+
+from qarnotfs.bridge import Bridge
+from qarnotfs.errors import Corrupt, NoSuchKey, NotUploaded, QarnotfsError, StoreError, Unavailable
+from qarnotfs.index.index import Index
+from qarnotfs.store.base import DELETE_COUNT_MAX, ObjectInfo, Store
+from qarnotfs.writeback.debts import Debt, Kind, State
+from qarnotfs.writeback.journal import Journal
+from qarnotfs.writeback.plan import backoff_sec
+from qarnotfs.writeback.sending import Sender
+
+log = logging.getLogger(__name__)
+
+UPLOADS_MAX = 16  # at once; each holds one small file or a few parts in memory
+
+LOOK_SEC = 0.02  # no more often than this are the debts looked through without need
+CORRUPT_MAX = 5  # tries of bytes that arrive damaged, before it is no accident
+
+Adopt = Callable[[ObjectInfo, Path], None]
+"""``adopt(version, file)``: a complete local file holds this version; blocks, off the loop."""
+
+
+@dataclass(slots=True)
+class Totals:
+    """What was paid since the mount began, for `status`."""
+
+    files: int = 0
+    bytes: int = 0
+    deletions: int = 0
+    conflicts: int = 0
+
+
+class Uploader:
+    """The task that pays the debts of one mount."""
+
+    def __init__(
+        self,
+        store: Store,
+        bridge: Bridge,
+        journal: Journal,
+        index: Index,
+        sender: Sender,
+        *,
+        adopt: Adopt,
+        delay_sec: float,
+        dirty_bytes_max: int,
+    ) -> None:
+        self.totals = Totals()
+        self.conflicts: list[str] = []
+        self._store, self._bridge = store, bridge
+        self._journal, self._index, self._sender = journal, index, sender
+        self._adopt = adopt
+        self._delay_sec, self._dirty_bytes_max = delay_sec, dirty_bytes_max
+        self._deleting = False  # one batch at a time: a directory's marker goes after its files
+        self._all_urgent = False  # while somebody waits for room or for the end
+        self._hurried = False
+        self._slots = trio.CapacityLimiter(UPLOADS_MAX)
+        # Set by whoever changes the journal; replaced by `run` when it looks again.
+        self._wake = trio.Event()
+        # Set (and replaced) whenever a debt was paid or failed: `settle`, `room`, `drain` look.
+        self._progress = trio.Event()
+
+    # --- for the core -------------------------------------------------------------------------
+
+    def due_sec(self) -> float:
+        """When a debt that is incurred now should be paid: soon, but not before its rename."""
+        return trio.current_time() + self._delay_sec
+
+    def wake(self) -> None:
+        """The journal has changed."""
+        self._wake.set()
+
+    async def settle(self, debt: Debt) -> None:
+        """Pay this debt now and return when the bucket has it; `NotUploaded` when it refuses."""
+        debt.urgent = True
+        self._hurry()
+        while self._journal.has(debt.id):
+            if debt.state is State.FAILED:
+                raise NotUploaded(debt.error or "The bucket refused the file.")
+            await self._progress.wait()
+
+    async def settle_below(self, prefix: str) -> None:
+        """Pay what is recorded for the names directly in a stored directory."""
+        for debt in self._journal.all():
+            if debt.recorded and debt.key.rpartition("/")[0] == prefix[:-1]:
+                await self.settle(debt)
+
+    async def room(self) -> None:
+        """Return when so little is owed that a program may write on (back-pressure)."""
+        while self._journal.bytes_owed > self._dirty_bytes_max:
+            self._all_urgent = True
+            self._hurry()
+            await self._progress.wait()
+
+    async def drain(self) -> bool:
+        """Pay everything now; whether nothing is left (failed debts stay)."""
+        while any(debt.state is not State.FAILED for debt in self._journal.all()):
+            self._all_urgent = True
+            self._hurry()
+            await self._progress.wait()
+        self._all_urgent = False
+        return not self._journal.count
+
+    def _hurry(self) -> None:
+        self._hurried = True
+        self._wake.set()
+
+    # --- the task -----------------------------------------------------------------------------
+
+    async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Pay debts as they fall due, until cancelled."""
+        async with trio.open_nursery() as nursery:
+            task_status.started()
+            while True:
+                self._wake, self._hurried = trio.Event(), False
+                next_sec = self._start_due(nursery)
+                with trio.move_on_at(next_sec):
+                    await self._wake.wait()
+                if not self._hurried:  # many files are closed at once: look once for them all
+                    await trio.sleep(LOOK_SEC)
+
+    def _start_due(self, nursery: trio.Nursery) -> float:
+        """Start what is due and has a free slot; when the next debt falls due."""
+        now_sec, next_sec = trio.current_time(), float("inf")
+        deletions: list[Debt] = []
+        for debt in self._journal.all():
+            if not self._slots.available_tokens:
+                break  # who gives one back wakes us
+            if not self._payable(debt):
+                continue
+            due_sec = debt.not_before_sec
+            if (debt.urgent or self._all_urgent) and not debt.attempts:
+                due_sec = now_sec
+            if due_sec > now_sec:
+                next_sec = min(next_sec, due_sec)
+            elif debt.kind is not Kind.DELETE:
+                self._start(nursery, self._pay, [debt])
+            elif len(deletions) < DELETE_COUNT_MAX:
+                deletions.append(debt)
+        if deletions and not self._deleting:
+            self._deleting = True
+            self._start(nursery, self._pay_deletions, deletions)
+        return next_sec
+
+    def _start(
+        self, nursery: trio.Nursery, pay: Callable[[list[Debt]], Awaitable[None]], debts: list[Debt]
+    ) -> None:
+        slot = object()
+        self._slots.acquire_on_behalf_of_nowait(slot)
+        for debt in debts:
+            self._journal.begin(debt)
+
+        async def pay_in_slot() -> None:
+            try:
+                await pay(debts)
+            finally:
+                self._slots.release_on_behalf_of(slot)
+                self._progressed()
+
+        nursery.start_soon(pay_in_slot)
+
+    def _payable(self, debt: Debt) -> bool:
+        ready = debt.state is State.QUEUED or (debt.state is State.HELD and debt.urgent)
+        return ready and self._journal.is_next(debt)
+
+    def _progressed(self) -> None:
+        self._progress.set()
+        self._progress = trio.Event()
+        self._hurry()
+
+    # --- paying -------------------------------------------------------------------------------
+
+    async def _pay(self, debts: list[Debt]) -> None:
+        (debt,) = debts
+        try:
+            if debt.kind is Kind.META:
+                await self._pay_attributes(debt)
+            else:
+                await self._pay_put(debt)
+        except Unavailable as error:
+            self._postpone(debt, error)
+        except Corrupt as error:
+            if debt.attempts < CORRUPT_MAX:
+                self._postpone(debt, error)
+            else:
+                self._fail(debt, error)
+        except (QarnotfsError, OSError) as error:
+            self._fail(debt, error)
+        except Exception:
+            log.exception("%s could not be uploaded and is kept", debt.key)
+            self._journal.fail(debt, "An unexpected error; the log has it.")
+
+    async def _pay_put(self, debt: Debt) -> None:
+        if debt.staged and debt.seal:
+            await self._bridge.work(debt.staged.verify, debt.seal)
+        sent = await self._sender.send(debt)
+        if debt.staged and debt.staged.whole and sent.ours.size:
+            await self._bridge.work(self._adopt, sent.ours, debt.staged.path)
+        # One synchronous stretch: the file changes from owed to believed in between nobody's steps.
+        if sent.theirs:
+            self.totals.conflicts += 1
+            self.conflicts.append(sent.ours.key)
+            self._index.remember(sent.theirs)
+        self._index.remember(sent.ours)
+        if debt.staged:
+            debt.staged.uploaded = sent.ours
+        self._journal.paid(debt, sent.ours)
+        self.totals.files += 1
+        self.totals.bytes += sent.ours.size
+
+    async def _pay_attributes(self, debt: Debt) -> None:
+        try:
+            info = await self._bridge.call(self._store.copy, debt.key, debt.key, debt.attributes)
+        except NoSuchKey:
+            log.warning("%s was deleted elsewhere before its attributes were stored", debt.key)
+            self._journal.paid(debt, None)
+            return
+        self._index.remember(info)
+        self._journal.paid(debt, info)
+
+    async def _pay_deletions(self, batch: list[Debt]) -> None:
+        try:
+            failed = await self._bridge.call(self._store.delete, [debt.key for debt in batch])
+        except StoreError as error:
+            failed = {debt.key: error for debt in batch}
+        except Exception as error:
+            log.exception("a batch of deletions failed")
+            failed = {debt.key: error for debt in batch}
+        for debt in batch:
+            error_of_key = failed.get(debt.key)
+            if error_of_key is None:
+                self._index.remember_missing(debt.key)
+                self._journal.paid(debt, None)
+                self.totals.deletions += 1
+            elif isinstance(error_of_key, Unavailable):
+                self._postpone(debt, error_of_key)
+            else:
+                self._fail(debt, error_of_key)
+        self._deleting = False
+
+    def _fail(self, debt: Debt, error: Exception) -> None:
+        log.error("%s could not be uploaded and is kept: %s", debt.key, error)
+        self._journal.fail(debt, str(error))
+
+    def _postpone(self, debt: Debt, error: StoreError) -> None:
+        pause_sec = backoff_sec(debt.attempts, random.random())
+        log.info("%s is tried again in %.1f s: %s", debt.key, pause_sec, error)
+        self._journal.postpone(debt, trio.current_time() + pause_sec, str(error))

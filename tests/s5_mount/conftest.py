@@ -1,0 +1,137 @@
+"""Fixtures for tests on a real mount of the real gateway, always cleaned up."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import threading
+from collections.abc import Generator, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+import pytest
+
+from tests.conftest import empty_bucket, make_client
+from tests.rgw import Gateway
+from tests.s5_mount.mounting import Cli, Mount, Seen
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+WATCHDOG_SEC = 15  # before pytest's own time limit, which cannot interrupt a hanging system call
+
+alive: list[Mount] = []  # every mount that was made and not yet removed
+
+
+class Mounts(Protocol):
+    """Mount a bucket: the test's own, a new directory and a new cache unless told otherwise."""
+
+    def __call__(
+        self,
+        *options: str | Path,
+        bucket: str = "",
+        path: Path | None = None,
+        cache_dir: Path | None = None,
+        endpoint: str = "",
+    ) -> Mount: ...
+
+
+@pytest.fixture(scope="session")
+def cli(gateway: Gateway, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cli]:
+    # A socket's path has room for 107 bytes, which pytest's directories may exceed.
+    runtime_dir = Path(tempfile.mkdtemp(prefix="qfs-"))
+    yield Cli(tmp_path_factory.mktemp("home"), runtime_dir, gateway.environment)
+    shutil.rmtree(runtime_dir)
+
+
+@pytest.fixture
+def mounts(cli: Cli, bucket: str, tmp_path: Path) -> Iterator[Mounts]:
+    made: list[Mount] = []
+
+    def mount(
+        *options: str | Path,
+        bucket: str = bucket,
+        path: Path | None = None,
+        cache_dir: Path | None = None,
+        endpoint: str = "",
+    ) -> Mount:
+        number = len(made)
+        one = Mount(
+            cli,
+            bucket,
+            path or tmp_path / f"mnt{number}",
+            cache_dir or tmp_path / f"cache{number}",
+        )
+        made.append(one)
+        alive.append(one)
+        one.start(options, {"AWS_ENDPOINT_URL": endpoint} if endpoint else {})
+        return one
+
+    yield mount
+    for one in reversed(made):
+        alive.remove(one)
+        one.remove()
+
+
+@pytest.fixture(scope="module")
+def shared(gateway: Gateway, cli: Cli, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mount]:
+    """One mount for the tests of a file, each of which works in a directory of its own."""
+    s3 = make_client(gateway)
+    place = tmp_path_factory.mktemp("shared")
+    mount = Mount(cli, f"shared-{id(place):x}", place / "mnt", place / "cache")
+    s3.create_bucket(Bucket=mount.bucket)
+    alive.append(mount)
+    mount.start(["--upload-delay", "0.1"], {})
+    yield mount
+    alive.remove(mount)
+    mount.remove()
+    empty_bucket(s3, mount.bucket)
+    s3.delete_bucket(Bucket=mount.bucket)
+    s3.close()
+
+
+@pytest.fixture
+def here(shared: Mount, request: pytest.FixtureRequest) -> Path:
+    """A new directory of the shared mount."""
+    path = shared.path / str(request.node.name)
+    path.mkdir()
+    return path
+
+
+@pytest.fixture
+def seen(shared: Mount, s3: S3Client) -> Seen:
+    return Seen(shared, s3)
+
+
+@pytest.fixture(autouse=True)
+def watchdog(request: pytest.FixtureRequest) -> Iterator[None]:
+    """End every daemon when the test takes too long: what waits for one then gets an error."""
+    marker = request.node.get_closest_marker("timeout")
+    limit = marker.args[0] if marker else float(request.config.getini("timeout"))
+    timer = threading.Timer(limit - WATCHDOG_SEC, _end_all)
+    timer.start()
+    yield
+    timer.cancel()
+    timer.join()
+
+
+def _end_all() -> None:
+    for mount in alive:
+        mount.remove()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Show what the daemons said when a test failed."""
+    report = yield
+    if report.failed:
+        report.sections += [(f"log of {mount.path}", mount.log_tail()) for mount in alive]
+    return report
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if Path(__file__).parent in item.path.parents:
+            item.add_marker(pytest.mark.mount)

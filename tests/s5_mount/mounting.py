@@ -1,0 +1,191 @@
+"""A bucket mounted by the real command line, and the ways a mount can end.
+
+Used by every test of this storey, mostly through the fixture ``mounts``. What a test does
+to the mount it does with system calls and programs, never through the package's modules.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tests.support import eventually
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+PROGRAM = Path(sys.executable).with_name("qarnotfs")
+COMMAND_SEC_MAX = 100.0
+LOG_LINES = 60
+
+
+class Cli:
+    """The ``qarnotfs`` command with an environment in which only the gateway is known."""
+
+    def __init__(self, home: Path, runtime_dir: Path, account: Mapping[str, str]) -> None:
+        self.environment = {
+            "PATH": os.environ["PATH"],
+            "HOME": str(home),
+            "LANG": "C.UTF-8",
+            "QARNOTFS_RUNTIME_DIR": str(runtime_dir),
+            **account,
+        }
+
+    def __call__(self, *arguments: str | Path, **environment: str) -> Done:
+        """Run one command to its end, whatever that is."""
+        done = subprocess.run(
+            [PROGRAM, *arguments],
+            env=self.environment | environment,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=COMMAND_SEC_MAX,
+            check=False,
+        )
+        return Done(done.returncode, done.stdout, done.stderr)
+
+
+class Done:
+    """How a command ended."""
+
+    def __init__(self, code: int, out: str, err: str) -> None:
+        self.code, self.out, self.err = code, out, err
+
+    def ok(self) -> Done:
+        assert self.code == 0, f"exit code {self.code}\n{self.out}{self.err}"
+        return self
+
+
+class Mount:
+    """One mount, from `start` on. ``path`` is where, ``log_path`` what the daemon says."""
+
+    def __init__(self, cli: Cli, bucket: str, path: Path, cache_dir: Path) -> None:
+        self.bucket = bucket
+        self.path = path
+        self.cache_dir = cache_dir
+        self.log_path = cache_dir / "logs" / f"{bucket}.log"
+        self.pid = 0
+        self._cli = cli
+
+    def start(self, options: Sequence[str | Path], environment: Mapping[str, str]) -> None:
+        self.path.mkdir(exist_ok=True)
+        cache = ["--cache-dir", str(self.cache_dir)]
+        self._cli("mount", self.bucket, self.path, *cache, *options, **environment).ok()
+        self.pid = self.status()["pid"]
+
+    def status(self) -> dict[str, Any]:
+        """This mount's entry in ``qarnotfs status --json``."""
+        entries = json.loads(self._cli("status", "--json").ok().out)
+        [entry] = [entry for entry in entries if entry["mountpoint"] == str(self.path)]
+        assert isinstance(entry, dict)
+        return entry
+
+    def flush(self) -> None:
+        """Return when everything written is in the bucket."""
+        self._cli("flush", self.path).ok()
+
+    def unmount(self, *options: str) -> Done:
+        """``qarnotfs umount``, which must say that everything arrived."""
+        return self.try_unmount(*options).ok()
+
+    def try_unmount(self, *options: str) -> Done:
+        return self._cli("umount", self.path, *options)
+
+    def signal(self, number: signal.Signals) -> None:
+        os.kill(self.pid, number)
+
+    def kill9(self) -> None:
+        """The daemon dies at once; the dead mount stays."""
+        self.signal(signal.SIGKILL)
+        eventually(self.has_ended)
+
+    def has_ended(self) -> bool:
+        """Whether there is no daemon any more."""
+        try:
+            state = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()[0]
+        except (FileNotFoundError, ProcessLookupError):
+            return True
+        return state == "Z"  # dead, and nobody has asked for its exit code
+
+    def is_mounted(self) -> bool:
+        """As the kernel says, which does not ask the daemon."""
+        table = Path("/proc/self/mounts").read_text().splitlines()
+        return any(line.split()[1] == str(self.path) for line in table)
+
+    def remove(self) -> None:
+        """Whatever is left of it goes, however it stands."""
+        if self.pid and not self.has_ended():
+            self.kill9()
+        if self.is_mounted():
+            subprocess.run(["fusermount3", "-uz", self.path], check=True)
+
+    def log_tail(self) -> str:
+        try:
+            lines = self.log_path.read_text(errors="replace").splitlines()
+        except FileNotFoundError:
+            lines = ["(no log)"]
+        return "\n".join(lines[-LOG_LINES:])
+
+
+class Seen:
+    """A mounted bucket from the S3 side, by paths of the mount."""
+
+    def __init__(self, mount: Mount, s3: S3Client) -> None:
+        self.mount, self._s3 = mount, s3
+
+    def key(self, path: Path) -> str:
+        return str(path.relative_to(self.mount.path))
+
+    def put(self, path: Path, body: bytes) -> Path:
+        """Store an object as somebody else would."""
+        self._s3.put_object(Bucket=self.mount.bucket, Key=self.key(path), Body=body)
+        return path
+
+    def content(self, path: Path) -> bytes:
+        """The object's bytes, once everything has arrived."""
+        self.mount.flush()
+        return self.content_now(path)
+
+    def content_now(self, path: Path) -> bytes:
+        return self._s3.get_object(Bucket=self.mount.bucket, Key=self.key(path))["Body"].read()
+
+    def metadata(self, path: Path, suffix: str = "") -> dict[str, str]:
+        """The object's user metadata, once everything has arrived."""
+        self.mount.flush()
+        key = self.key(path) + suffix
+        return self._s3.head_object(Bucket=self.mount.bucket, Key=key)["Metadata"]
+
+    def keys(self, directory: Path | None = None) -> list[str]:
+        """Every key, or those below a directory, once everything has arrived."""
+        self.mount.flush()
+        prefix = f"{self.key(directory)}/" if directory else ""
+        return bucket_keys(self._s3, self.mount.bucket, prefix)
+
+
+def bucket_keys(s3: S3Client, bucket: str, prefix: str = "") -> list[str]:
+    pages = s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
+    return [entry["Key"] for page in pages for entry in page.get("Contents", [])]
+
+
+def run(
+    *command: str | Path, cwd: Path | None = None, environment: Mapping[str, str] | None = None
+) -> str:
+    """What a program prints; it must end well, and in time."""
+    done = subprocess.run(
+        command,
+        cwd=cwd,
+        env=os.environ | {"LC_ALL": "C.UTF-8"} | dict(environment or {}),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=COMMAND_SEC_MAX,
+        check=False,
+    )
+    Done(done.returncode, f"{command}:\n{done.stdout}", done.stderr).ok()
+    return done.stdout

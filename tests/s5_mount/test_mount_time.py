@@ -1,0 +1,183 @@
+"""cacheTTLSec: what is believed for how long, counted in requests the gateway got."""
+
+from __future__ import annotations
+
+import os
+import random
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.rgw import Gateway, Request
+from tests.s5_mount.conftest import Mounts
+from tests.s5_mount.mounting import Mount
+from tests.support import eventually
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+BODY = random.Random(1).randbytes(2_000_000)
+
+
+class Counter:
+    """Requests for one bucket since the last look."""
+
+    def __init__(self, gateway: Gateway, bucket: str) -> None:
+        self._gateway, self._place = gateway, f"/{bucket}"
+        self._mark = gateway.mark()
+
+    def __call__(self) -> list[Request]:
+        asked = self._gateway.requests(self._mark)
+        self._mark = self._gateway.mark()
+        return [request for request in asked if request.path.startswith(self._place)]
+
+
+@pytest.fixture
+def asked(gateway: Gateway, bucket: str, s3: S3Client) -> Counter:
+    s3.put_object(Bucket=bucket, Key="dir/file", Body=BODY)
+    s3.put_object(Bucket=bucket, Key="dir/small", Body=b"first")
+    return Counter(gateway, bucket)
+
+
+def look(mount: Mount) -> None:
+    """Everything a reader does: list, stat, read, and find something missing."""
+    assert sorted(os.listdir(mount.path / "dir")) == ["file", "small"]
+    assert (mount.path / "dir" / "file").stat().st_size == len(BODY)
+    assert (mount.path / "dir" / "file").read_bytes() == BODY
+    assert (mount.path / "dir" / "small").read_bytes() == b"first"
+    assert not (mount.path / "dir" / "none").exists()
+    assert not (mount.path / "nowhere").exists()
+
+
+def test_within_ttl_nothing_is_asked(
+    mounts: Mounts, asked: Counter, s3: S3Client, bucket: str
+) -> None:
+    mount = mounts("--cache-ttl", "3600")
+    asked()
+    look(mount)
+    assert asked() != []
+    s3.put_object(Bucket=bucket, Key="dir/small", Body=b"second")
+    s3.put_object(Bucket=bucket, Key="dir/none", Body=b"")
+    asked()
+    look(mount)
+    look(mount)
+    assert asked() == []
+
+
+def test_after_ttl_the_new_version_is_seen(
+    mounts: Mounts, asked: Counter, s3: S3Client, bucket: str
+) -> None:
+    mount = mounts("--cache-ttl", "1")
+    look(mount)
+    s3.put_object(Bucket=bucket, Key="dir/small", Body=b"second version")
+    s3.put_object(Bucket=bucket, Key="dir/none", Body=b"here")
+    path = mount.path / "dir" / "small"
+    eventually(lambda: path.read_bytes() == b"second version")
+    assert path.stat().st_size == len(b"second version")
+    eventually((mount.path / "dir" / "none").exists)
+    eventually(lambda: sorted(os.listdir(mount.path / "dir")) == ["file", "none", "small"])
+
+
+def test_after_ttl_an_unchanged_object_is_not_fetched_again(mounts: Mounts, asked: Counter) -> None:
+    mount = mounts("--cache-ttl", "1")
+    look(mount)
+    asked()
+
+    def validated() -> bool:
+        assert (mount.path / "dir" / "file").read_bytes() == BODY
+        return asked() != []
+
+    eventually(validated)
+    asked()
+    eventually(validated)
+    assert [request for request in asked() if is_fetch(request)] == []
+
+
+def is_fetch(request: Request) -> bool:
+    return request.method == "GET" and "/dir/file" in request.path and request.status < 300
+
+
+def test_ttl_of_zero_always_asks(mounts: Mounts, asked: Counter, s3: S3Client, bucket: str) -> None:
+    mount = mounts("--cache-ttl", "0")
+    path = mount.path / "dir" / "small"
+    for number in range(5):
+        body = b"version %d" % number * (number + 1)
+        s3.put_object(Bucket=bucket, Key="dir/small", Body=body)
+        assert path.read_bytes() == body
+        assert path.stat().st_size == len(body)
+    s3.delete_object(Bucket=bucket, Key="dir/small")
+    assert not path.exists()
+
+
+def test_remount_within_ttl_starts_warm(mounts: Mounts, asked: Counter) -> None:
+    first = mounts("--cache-ttl", "3600")
+    look(first)
+    first.unmount()
+    again = mounts("--cache-ttl", "3600", cache_dir=first.cache_dir)
+    asked()
+    look(again)
+    assert asked() == []
+
+
+def test_killed_mount_starts_warm(mounts: Mounts, asked: Counter) -> None:
+    first = mounts("--cache-ttl", "3600")
+    look(first)
+    first.kill9()
+    again = mounts("--cache-ttl", "3600", cache_dir=first.cache_dir)
+    asked()
+    look(again)
+    assert asked() == []
+
+
+def test_second_mount_shares_the_blocks(mounts: Mounts, asked: Counter) -> None:
+    first = mounts("--cache-ttl", "3600")
+    look(first)
+    second = mounts("--cache-ttl", "3600", cache_dir=first.cache_dir)
+    asked()
+    assert (second.path / "dir" / "file").read_bytes() == BODY
+    assert [request for request in asked() if is_fetch(request)] == []
+
+
+def test_own_writes_need_no_question(mounts: Mounts, asked: Counter) -> None:
+    mount = mounts("--cache-ttl", "3600")
+    (mount.path / "mine").write_bytes(BODY)
+    mount.flush()
+    asked()
+    assert (mount.path / "mine").read_bytes() == BODY
+    assert (mount.path / "mine").stat().st_size == len(BODY)
+    assert [request for request in asked() if request.method == "GET"] == []
+
+
+def test_listing_costs_no_head_per_file(
+    mounts: Mounts, asked: Counter, s3: S3Client, bucket: str
+) -> None:
+    for number in range(40):
+        s3.put_object(Bucket=bucket, Key=f"many/{number}", Body=b"")
+    mount = mounts()
+    asked()
+    assert len(os.listdir(mount.path / "many")) == 40
+    assert [request for request in asked() if request.method == "HEAD"] == []
+
+
+def test_an_open_file_never_mixes_versions(mounts: Mounts, s3: S3Client, bucket: str) -> None:
+    size = 24 << 20
+    s3.put_object(Bucket=bucket, Key="file", Body=b"a" * size)
+    mount = mounts("--cache-ttl", "0")
+    with (mount.path / "file").open("rb", buffering=0) as file:
+        assert file.read(1) == b"a"
+        s3.put_object(Bucket=bucket, Key="file", Body=b"b" * size)
+        try:
+            rest = file.read(size)
+        except OSError:
+            rest = b""
+        assert set(rest) <= {ord("a")}
+    assert (mount.path / "file").read_bytes() == b"b" * size
+
+
+def test_small_cache_still_reads_everything(mounts: Mounts, s3: S3Client, bucket: str) -> None:
+    body = random.Random(3).randbytes(1 << 20) * 24
+    s3.put_object(Bucket=bucket, Key="large", Body=body)
+    mount = mounts("--cache-size", str(4 << 20))
+    for _ in range(2):
+        assert (mount.path / "large").read_bytes() == body
+    eventually(lambda: mount.status()["cache_bytes"] <= 8 << 20)

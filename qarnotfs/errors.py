@@ -16,6 +16,7 @@ not of this tree is a defect: the kernel's door logs it and answers ``EIO``.
         NotUploaded EIO          an earlier upload of this file was refused
       StoreError                 EIO      what the object store answered
         NoSuchKey ENOENT         a certain 404 for a key, never a guess
+          MissingFile            the same at Python's door, where it is a ValueError too
         NoSuchBucket EIO         an error is never an absence
         PreconditionFailed ESTALE
         Refused EACCES           403 and other answers that repeating will not change
@@ -127,6 +128,10 @@ class NoSuchKey(StoreError):
     """A certain absence: 404 with the bucket present. Nothing else may become this."""
 
     errno = errno.ENOENT
+
+
+class MissingFile(NoSuchKey, ValueError):
+    """`Bucket` was asked for a file that is not there; the SDK documents a ``ValueError``."""
 
 
 class NoSuchBucket(StoreError):

@@ -50,8 +50,8 @@ class View:
     strip_prefix: str = ""
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "filter_prefix", _sanitized(self.filter_prefix))
-        object.__setattr__(self, "strip_prefix", _sanitized(self.strip_prefix))
+        object.__setattr__(self, "filter_prefix", sanitized(self.filter_prefix))
+        object.__setattr__(self, "strip_prefix", sanitized(self.strip_prefix))
 
     def admits(self, key: str) -> bool:
         """Whether a stored key passes the filter."""
@@ -176,7 +176,7 @@ class BucketSpec:
         }
 
 
-def _sanitized(prefix: str) -> str:
+def sanitized(prefix: str) -> str:
     """``qarnot._util.get_sanitized_bucket_path``, once, with its order of steps."""
     try:
         prefix.encode()

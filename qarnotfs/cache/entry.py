@@ -158,16 +158,15 @@ class Entry:
         """Whether the data file is also somebody else's, who must not see it change."""
         return os.fstat(self._data_fd).st_nlink > 1
 
-    def save_times(self) -> None:
+    def save_times(self, now_sec: float) -> None:
         """Write down the times; another process may have written later ones."""
-        read = os.pread(self._map_fd, TIMES.size, FIXED.size).ljust(TIMES.size, b"\0")
-        last_use, validated_at = TIMES.unpack(read)
-        latest = (
-            max(last_use, int(self.last_use_sec)),
-            max(validated_at, int(self.validated_at_sec)),
+        header = os.pread(self._map_fd, TEXT_AT, 0)
+        last_use, validated_at = read_times(header, now_sec)
+        latest = TIMES.pack(
+            int(max(last_use, self.last_use_sec)), int(max(validated_at, self.validated_at_sec))
         )
-        if latest != (last_use, validated_at):
-            _pwrite(self._map_fd, TIMES.pack(*latest), FIXED.size)
+        if header[FIXED.size :] != latest:
+            _pwrite(self._map_fd, latest, FIXED.size)
         self.times_written_sec = self.last_use_sec
 
     # --- blocks -----------------------------------------------------------------------------
@@ -274,9 +273,12 @@ def punch(base: str, position: int | None, size: int) -> int:
 
 
 def read_times(header: bytes, now_sec: float) -> tuple[float, float]:
-    """When an entry was used and validated last; never in the future, whatever it says."""
-    last_use, validated_at = TIMES.unpack_from(header, FIXED.size)
-    return min(float(last_use), now_sec), min(float(validated_at), now_sec)
+    """When an entry was used and validated last; a time in the future is garbage: never."""
+    last_use, validated_at = TIMES.unpack(header[FIXED.size : TEXT_AT].ljust(TIMES.size, b"\0"))
+    return (
+        float(last_use) if last_use <= now_sec else 0.0,
+        float(validated_at) if validated_at <= now_sec else 0.0,
+    )
 
 
 def is_header(header: bytes) -> bool:

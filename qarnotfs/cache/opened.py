@@ -53,7 +53,7 @@ class Opened:
             self._admit(entry)
         entry.last_use_sec = now_sec
         if now_sec - entry.times_written_sec >= TIMES_EVERY_SEC:
-            entry.save_times()
+            entry.save_times(now_sec)
         return entry
 
     def remove(self, name: str) -> None:
@@ -98,7 +98,7 @@ class Opened:
     def _shut(self, entry: Entry) -> None:
         """Drop an entry; its files close when no other thread is using it any more."""
         with suppress(OSError):
-            entry.save_times()
+            entry.save_times(self._clock())
         with self._lock:
             if self._entries.get(entry.name) is entry:
                 del self._entries[entry.name]

@@ -4,80 +4,18 @@ Turns argv, environment and JSON into a `Bucket` and `MountOptions`, and whateve
 wrong into one sentence and an exit code. It holds no state and does no file system work.
 
 Exit codes: 0 done, 1 it failed or something is left to upload, 2 wrong usage; ``run`` has
-its own (see there). Rooms: ``options`` what can be said, ``daemon`` starting and being
-the mount process, ``mount``, ``umount`` (and ``flush``), ``status``, ``run``.
+its own (see there).
+
+    entry                            the group of commands; errors -> exit codes
+    mount  umount  status  run       one command each (``flush`` is in umount)
+    daemon                           starting the mount process, and being it
+    drain  progress                  watching it upload what it owes
+    request  options  units          what was asked for, in which words
+    mountpoint                       directories: free, in use, left dead
 """
 
 from __future__ import annotations
 
-import os
-import sys
-from collections.abc import Sequence
+from qarnotfs.cli.entry import main
 
-import click
-
-from qarnotfs import __version__
-from qarnotfs.cli.mount import mount
-from qarnotfs.cli.run import run
-from qarnotfs.cli.status import status
-from qarnotfs.cli.umount import flush, umount
-from qarnotfs.errors import QarnotfsError
-
-INTERRUPTED = 128 + 2  # what a shell reports for a command ended by SIGINT
-PIPE_CLOSED = 128 + 13  # and by SIGPIPE
-
-
-@click.group(
-    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-    epilog="""\b
-Examples:
-  qarnotfs mount data /mnt/data        the bucket 'data' as a directory
-  qarnotfs status                      what is mounted, what waits for upload
-  qarnotfs umount /mnt/data            upload what is left and unmount
-  qarnotfs run data:/data -- make      mount, run a command, upload, unmount
-
-\b
-Account: QARNOT_CLIENT_TOKEN or a qarnot.conf (--conf) for Qarnot, or the usual
-AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_ENDPOINT_URL, AWS_PROFILE for any S3.""",
-)
-@click.version_option(__version__, prog_name="qarnotfs", message="%(prog)s %(version)s")
-def commands() -> None:
-    """Mount a Qarnot bucket, or any S3-compatible one, as a directory."""
-
-
-for command in (mount, umount, flush, status, run):
-    commands.add_command(command)
-
-
-def main(args: Sequence[str] | None = None) -> None:
-    """Run one command and exit the process; never with a traceback."""
-    sys.exit(_exit_code(args))
-
-
-def _exit_code(args: Sequence[str] | None) -> int:
-    try:
-        code = commands.main(args, prog_name="qarnotfs", standalone_mode=False)
-        sys.stdout.flush()
-        return code or 0
-    except click.ClickException as error:
-        error.show()
-        return error.exit_code
-    except click.Abort:
-        click.echo("qarnotfs: interrupted", err=True)
-        return INTERRUPTED
-    except QarnotfsError as error:
-        click.echo(f"qarnotfs: {error}", err=True)
-        return error.exit_code
-    except BrokenPipeError:
-        # The interpreter would complain while flushing what nobody reads any more.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return PIPE_CLOSED
-    except Exception as error:
-        if "QARNOTFS_TRACEBACK" in os.environ:
-            raise
-        click.echo(
-            f"qarnotfs: unexpected {type(error).__name__}: {error}"
-            " (QARNOTFS_TRACEBACK=1 shows where)",
-            err=True,
-        )
-        return 1
+__all__ = ["main"]

@@ -71,7 +71,7 @@ class MountRequest:
             ca_bundle=said.ca_bundle,
             verify_tls=not said.no_verify_tls,
         )
-        return Bucket.from_spec(connection, self.spec())
+        return Bucket.from_json(connection, self.spec().to_json())
 
     def mount_options(self) -> MountOptions:
         """What `session.run_mount` wants to know; defaults that depend on the disk are set."""

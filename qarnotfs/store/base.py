@@ -113,6 +113,9 @@ class Condition:
 UNCONDITIONAL = Condition()
 
 
+IfMatchForm = Literal["quoted", "unquoted", "no"]
+
+
 @dataclass(frozen=True, slots=True)
 class Capabilities:
     """What this server was seen to honour, by trying it.
@@ -121,7 +124,7 @@ class Capabilities:
     """
 
     put_if_absent: bool
-    put_if_match: Literal["quoted", "unquoted", "no"]
+    put_if_match: IfMatchForm
 
 
 class Flight(Future[T], Generic[T]):

@@ -88,10 +88,12 @@ class Staged:
             self._wrote(offset, view[:done])
 
     def _wrote(self, offset: int, data: memoryview) -> None:
+        if not data:
+            return
         end = offset + len(data)
         if self._crc_end == offset:
             self._crc, self._crc_end = zlib.crc32(data, self._crc), end
-        elif len(data):
+        else:
             self._crc_end = None
         self.extents.add(offset, end)
         self.size = max(self.size, end)

@@ -169,6 +169,15 @@ def test_a_stream_that_becomes_a_stride_stops_fetching_ahead() -> None:
     assert fetched_ahead(asked[100:]) == 0
 
 
+def test_a_stream_after_strides_begins_with_a_small_window_again() -> None:
+    sequential = stream(0, 800)
+    strided = [(120 * MIB + i * MIB, 128 * KIB) for i in range(50)]
+    again = stream(169 * MIB + 128 * KIB, 40)
+    _, asked = replay(sequential + strided + again)
+    first = next(span for span in asked[850:] if span)
+    assert first.size <= 2 * WINDOW_BYTES_MIN
+
+
 def test_backward_reads_fetch_nothing_ahead() -> None:
     _, asked = replay(list(reversed(stream(MIB, 1000))))
     assert fetched_ahead(asked) == 0

@@ -13,7 +13,9 @@ import pytest
 
 from qarnotfs.cache.blocks import BLOCK_BYTES
 from qarnotfs.cache.disk import Disk
-from qarnotfs.cache.entry import Checksum
+from qarnotfs.cache.entry import Checksum, base_path, punch
+from qarnotfs.cache.opened import OPEN_ENTRIES_MAX, TIMES_EVERY_SEC
+from qarnotfs.cache.shelves import survey
 from qarnotfs.cache.space import PAUSE_SEC
 from qarnotfs.store.base import ObjectInfo
 from tests.s4_cache.scripted import blocks, noise
@@ -198,7 +200,10 @@ def test_the_least_recently_used_goes_first(make: Make, clock: Clock) -> None:
 
 def test_use_is_remembered_across_a_restart(make: Make, clock: Clock) -> None:
     before = make(4 * MIB)
-    infos = [keep(before, blocks(4, seed=number), f"key{number}") for number in range(3)]
+    infos = []
+    for number in range(3):
+        clock.now_sec += 10
+        infos.append(keep(before, blocks(4, seed=number), f"key{number}"))
     clock.now_sec += 10
     before.read(infos[0], 0, 1)
     before.close()
@@ -233,6 +238,40 @@ def test_validation_is_remembered_across_a_restart(make: Make, clock: Clock) -> 
     keep(after, blocks(4, 4), "new")
     assert after.read(old, 0, MIB) is not None
     assert after.read(young, 0, MIB) is None
+
+
+def test_what_matters_is_written_down_also_for_a_process_that_is_killed(
+    make: Make, clock: Clock
+) -> None:
+    killed = make()
+    info = keep(killed, b"bytes")
+    clock.now_sec += TIMES_EVERY_SEC
+    killed.read(info, 0, 5)
+    used_sec = clock.now_sec
+    clock.now_sec += 1
+    killed.validated(info, clock.now_sec)
+    killed.read(info, 0, 5)
+    (entry,) = survey(killed.directory, clock.now_sec + 1000)
+    assert entry.last_use_sec == used_sec + 1
+    assert entry.validated_at_sec == clock.now_sec
+
+
+def test_files_that_others_deleted_are_closed_and_the_rest_stays_open(make: Make) -> None:
+    one, two = make(), make()
+    gone, stays = keep(one, b"gone", "gone"), keep(one, b"stays", "stays")
+    two.forget(gone)
+    one.make_room()
+    assert one._opened.peek(one._identity(gone).name) is None
+    assert one._opened.peek(one._identity(stays).name) is not None
+
+
+def test_few_files_are_open(make: Make) -> None:
+    disk = make()
+    for number in range(2 * OPEN_ENTRIES_MAX):
+        keep(disk, b"bytes", f"key{number}")
+    links = (os.readlink(path) for path in Path("/proc/self/fd").iterdir() if path.is_symlink())
+    ours = [link for link in links if link.startswith(str(disk.directory))]
+    assert len(ours) == 2 * OPEN_ENTRIES_MAX
 
 
 def test_pinned_versions_stay(make: Make, clock: Clock) -> None:
@@ -337,6 +376,20 @@ def test_both_use_the_same_few_blocks_and_never_see_a_wrong_byte(make: Make) -> 
             found = reader.block(info, number)
             assert found in (None, body[number * BLOCK_BYTES :][:BLOCK_BYTES])
     assert (one.corrupt, two.corrupt) == (0, 0)
+
+
+def test_a_block_that_is_punched_while_it_is_read_was_not_damaged(make: Make) -> None:
+    disk = make()
+    info = keep(disk, blocks(2))
+    name = disk._identity(info).name
+
+    def punched_meanwhile(_: memoryview) -> int:
+        punch(base_path(disk.directory, name), None, 2 * BLOCK_BYTES)
+        return 0
+
+    unlucky = make(checksum=Checksum("crc32", punched_meanwhile))
+    assert unlucky.read(info, 0, info.size) is None
+    assert unlucky.corrupt == 0
 
 
 # --- adopting -----------------------------------------------------------------------------

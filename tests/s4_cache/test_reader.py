@@ -517,6 +517,32 @@ def test_reading_ahead_leaves_room_for_those_who_cannot_wait(
     run(main)
 
 
+def test_many_who_read_ahead_leave_places_for_those_who_cannot_wait(
+    store: ScriptedStore, disk: Disk
+) -> None:
+    body = blocks(8)
+    infos = [store.add(f"key{number}", body) for number in range(2 * FLIGHTS_MAX)]
+
+    async def main() -> None:
+        async with reading(store, disk) as reader:
+            for info in infos:
+                await reader.read(info, 0, BLOCK_BYTES)
+            await settled(reader)
+            store.held = []
+            store.asked.clear()
+            for info in infos:
+                await reader.read(info, 0, BLOCK_BYTES, PatternCell())
+            await trio.testing.wait_all_tasks_blocked()
+            assert 0 < len(store.asked) < FLIGHTS_MAX
+            before = len(store.asked)
+            with trio.move_on_after(0.01):
+                await reader.read(infos[0], 7 * BLOCK_BYTES, 1)
+            assert len(store.asked) == before + 1
+            store.release()
+
+    run(main)
+
+
 @pytest.mark.parametrize("cache_bytes_max", [0, 4 * MIB])
 def test_an_object_larger_than_the_cache_is_fetched_about_once(
     store: ScriptedStore, tmp_path: Path, cache_bytes_max: int

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import cast
 
@@ -99,9 +100,8 @@ async def damage(world: World, directory: Path, rng: random.Random) -> None:
     """A disk that forgets what it was told."""
     while not world.over:
         await trio.sleep(0.02)
-        files = [path for path in directory.rglob("*.data") if path.stat().st_size]
-        if files:
-            with rng.choice(files).open("r+b") as file:
+        for path in directory.rglob("*.data"):
+            with suppress(FileNotFoundError), path.open("r+b") as file:
                 file.seek(rng.randrange(int(OBJECT_BLOCKS * BLOCK_BYTES)))
                 file.write(b"damage")
 

@@ -72,6 +72,12 @@ def encoded_metadata(metadata: Mapping[str, str]) -> dict[str, str]:
     return {name.lower(): _encoded_text(value) for name, value in metadata.items()}
 
 
+def same_metadata(stored: Mapping[str, str], given: Mapping[str, str]) -> bool:
+    """Whether ``stored`` is what a server makes of ``given``: RGW turns ``_`` into ``-``."""
+    plain = ({n.lower().replace("_", "-"): v for n, v in d.items()} for d in (stored, given))
+    return next(plain) == next(plain)
+
+
 def attribute_headers(attributes: Attributes) -> list[tuple[str, str]]:
     headers = [(META + n, value) for n, value in encoded_metadata(attributes.metadata).items()]
     if content_type := sendable_type(attributes):
@@ -178,6 +184,9 @@ def _parsed(body: bytes) -> ET.Element:
 
 
 def _parsed_mended(body: bytes) -> ET.Element:
+    """RGW echoes prefix and token as they are; in what it URL-encodes nothing is to be mended."""
+    if b"<EncodingType>url</EncodingType>" not in body:
+        raise ValueError("neither XML nor URL-encoded")
     try:
         return ET.fromstring(mended(body))
     except ET.ParseError as error:
@@ -185,11 +194,7 @@ def _parsed_mended(body: bytes) -> ET.Element:
 
 
 def mended(body: bytes) -> bytes:
-    """``body`` with a ``?`` for each character that makes it no XML.
-
-    RGW echoes prefix and token unescaped; keys and prefixes in listings are URL-encoded, so
-    nothing that is used is lost.
-    """
+    """``body`` with a ``?`` for each character that makes it no XML."""
     return _ILLEGAL.sub(b"?", body)
 
 

@@ -1,0 +1,75 @@
+"""The group of commands, and the one place where errors become sentences and exit codes."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+
+import click
+
+from qarnotfs import __version__
+from qarnotfs.cli.mount import mount
+from qarnotfs.cli.run import run
+from qarnotfs.cli.status import status
+from qarnotfs.cli.umount import flush, umount
+from qarnotfs.errors import QarnotfsError
+
+INTERRUPTED = 128 + 2  # what a shell reports for a command ended by SIGINT
+PIPE_CLOSED = 128 + 13  # and by SIGPIPE
+
+
+@click.group(
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog="""\b
+Examples:
+  qarnotfs mount data /mnt/data        the bucket 'data' as a directory
+  qarnotfs status                      what is mounted, what waits for upload
+  qarnotfs umount /mnt/data            upload what is left and unmount
+  qarnotfs run data:/data -- make      mount, run a command, upload, unmount
+
+\b
+Account: QARNOT_CLIENT_TOKEN or a qarnot.conf (--conf) for Qarnot, or the usual
+AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_ENDPOINT_URL, AWS_PROFILE for any S3.""",
+)
+@click.version_option(__version__, prog_name="qarnotfs", message="%(prog)s %(version)s")
+def commands() -> None:
+    """Mount a Qarnot bucket, or any S3-compatible one, as a directory."""
+
+
+for command in (mount, umount, flush, status, run):
+    commands.add_command(command)
+
+
+def main(args: Sequence[str] | None = None) -> None:
+    """Run one command and exit the process; never with a traceback."""
+    sys.exit(_exit_code(args))
+
+
+def _exit_code(args: Sequence[str] | None) -> int:
+    try:
+        code = commands.main(args, prog_name="qarnotfs", standalone_mode=False)
+        sys.stdout.flush()
+        return code or 0
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except click.Abort:
+        click.echo("qarnotfs: interrupted", err=True)
+        return INTERRUPTED
+    except QarnotfsError as error:
+        click.echo(f"qarnotfs: {error}", err=True)
+        return error.exit_code
+    except BrokenPipeError:
+        # The interpreter would complain while flushing what nobody reads any more.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return PIPE_CLOSED
+    except Exception as error:
+        if "QARNOTFS_TRACEBACK" in os.environ:
+            raise
+        click.echo(
+            f"qarnotfs: unexpected {type(error).__name__}: {error}"
+            " (QARNOTFS_TRACEBACK=1 shows where)",
+            err=True,
+        )
+        return 1

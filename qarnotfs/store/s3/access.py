@@ -1,0 +1,122 @@
+"""Who we are, where the object store is, and whom we trust: what both libraries share.
+
+Made by `connection`, used by `S3Store`. Holds credentials only inside botocore's session,
+which refreshes those that end; shows none of them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, NamedTuple
+from urllib.parse import urlsplit
+
+import boto3
+import urllib3
+from botocore.config import Config
+from botocore.session import Session
+
+from qarnotfs.store.s3.wire import mended
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client, S3ServiceResource
+
+CONNECT_TIMEOUT_SEC = 10
+READ_TIMEOUT_SEC = 60
+ATTEMPTS_MAX = 3  # callers repeat for as long as it takes
+CONNECTIONS_MAX = 32  # threads that may call at the same time: the bridge's 16, and others'
+
+
+class Keys(NamedTuple):
+    """Credentials of one moment. The only value here that may not be shown."""
+
+    access_key: str
+    secret_key: str
+    token: str | None
+
+    def __repr__(self) -> str:
+        return "Keys(...)"
+
+
+@dataclass(frozen=True)
+class Access:
+    """One endpoint and one identity.
+
+    ``url``: ``None`` for AWS itself. ``ca_file`` holds the certificates to trust, in PEM.
+    ``verify`` false accepts any certificate.
+    """
+
+    session: Session = field(repr=False)
+    url: str | None
+    region: str
+    ca_file: str | None
+    verify: bool
+
+    @cached_property
+    def client(self) -> S3Client:
+        """The boto3 client that everyone shares; it is safe to use from several threads."""
+        made: S3Client = self._boto().client("s3", **self._settings())
+        _dress(made)
+        return made
+
+    @cached_property
+    def resource(self) -> S3ServiceResource:
+        made: S3ServiceResource = self._boto().resource("s3", **self._settings())
+        _dress(made.meta.client)
+        return made
+
+    @property
+    def endpoint(self) -> str:
+        """The URL that requests really go to, AWS included."""
+        return self.client.meta.endpoint_url.rstrip("/")
+
+    @property
+    def is_aws(self) -> bool:
+        host = urlsplit(self.endpoint).hostname or ""
+        return host.endswith((".amazonaws.com", ".amazonaws.com.cn"))
+
+    def keys(self) -> Keys:
+        """The credentials as they are now; refreshes them when they are about to end.
+
+        Raises what botocore raises, and may then have waited for a server.
+        """
+        credentials = self.session.get_credentials()
+        frozen = credentials.get_frozen_credentials()
+        return Keys(frozen.access_key or "", frozen.secret_key or "", frozen.token)
+
+    def _boto(self) -> boto3.session.Session:
+        return boto3.session.Session(botocore_session=self.session, region_name=self.region)
+
+    def _settings(self) -> dict[str, Any]:
+        if not self.verify:
+            urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
+        config = Config(
+            connect_timeout=CONNECT_TIMEOUT_SEC,
+            read_timeout=READ_TIMEOUT_SEC,
+            retries={"mode": "standard", "total_max_attempts": ATTEMPTS_MAX},
+            max_pool_connections=CONNECTIONS_MAX,
+            s3={"addressing_style": "path"},
+            tcp_keepalive=True,
+            # RGW 16 keeps no checksums and answers 411 to the form boto3 would send over TLS.
+            request_checksum_calculation="when_required",
+            response_checksum_validation="when_required",
+        )
+        verify = self.ca_file or True if self.verify else False
+        return {"endpoint_url": self.url, "verify": verify, "config": config}
+
+
+def _dress(client: S3Client) -> None:
+    """Two things about boto3 that no setting changes."""
+    client.meta.events.register("before-sign.s3", _without_expect)
+    client.meta.events.register("before-parse.s3", _mend_body)
+
+
+def _without_expect(request: Any, **_: object) -> None:
+    """``Expect: 100-continue`` costs a round trip more for each body."""
+    del request.headers["Expect"]
+
+
+def _mend_body(response_dict: dict[str, Any], **_: object) -> None:
+    """An answer that echoes a key XML cannot say would be taken for a 500, and repeated."""
+    if isinstance(response_dict["body"], bytes):
+        response_dict["body"] = mended(response_dict["body"])

@@ -1,0 +1,285 @@
+"""`S3Store`: one bucket of an S3-compatible server; see `store.base` for what it promises.
+
+Used by `Connection.store`. Adds to the hot calls those that block, most of them through
+boto3. Knows nothing of directories, caches or retries that last.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from qarnotfs.errors import (
+    NoSuchKey,
+    PreconditionFailed,
+    QarnotfsError,
+    Refused,
+    StoreError,
+    Unavailable,
+)
+from qarnotfs.store.base import (
+    PART_BYTES_MAX,
+    Attributes,
+    Capabilities,
+    Condition,
+    Flight,
+    IfMatchForm,
+    ListPage,
+    ObjectInfo,
+    require_key,
+)
+from qarnotfs.store.s3 import wire
+from qarnotfs.store.s3.access import READ_TIMEOUT_SEC
+from qarnotfs.store.s3.failures import changed, failure_of_answer, translated
+from qarnotfs.store.s3.hot import HotStore
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+T = TypeVar("T")
+
+COPY_PART_BYTES = 1 << 30  # copied on the server, one after the other
+PROBE_PREFIX = ".qarnotfs-probe-"
+WRONG_ETAG = "0" * 32
+
+
+class S3Store(HotStore):
+    """Implements `Store`. Cheap to make; the first hot call starts awscrt's threads.
+
+    Threads do not survive a fork: make stores in the process that uses them.
+    """
+
+    # --- listing and copying -------------------------------------------------------------
+
+    def list_page(
+        self,
+        prefix: str,
+        *,
+        delimiter: str = "",
+        after: str | None = None,
+        start_after: str | None = None,
+        count_max: int = 1000,
+    ) -> ListPage:
+        given = {
+            "prefix": prefix,
+            "delimiter": delimiter,
+            "continuation-token": after,
+            "start-after": start_after,
+        }
+        query = {name: value for name, value in given.items() if value}
+        return _result(self._listing({"max-keys": str(count_max), **query}))
+
+    def copy(self, source: str, target: str, attributes: Attributes | None = None) -> ObjectInfo:
+        if source == target and attributes is None:  # servers refuse what changes nothing
+            return _result(self.head(source))
+        try:
+            with self._boto(source, target) as client:
+                client.copy_object(
+                    Bucket=self.bucket,
+                    Key=target,
+                    CopySource={"Bucket": self.bucket, "Key": source},
+                    **_replacing(attributes),
+                )
+        except Refused:
+            info = _result(self.head(source))
+            if info.size <= PART_BYTES_MAX:
+                raise  # it was not for its size
+            self._copy_in_parts(info, target, attributes, COPY_PART_BYTES)
+        return _result(self.head(target))
+
+    def _copy_in_parts(
+        self, source: ObjectInfo, target: str, attributes: Attributes | None, part_bytes: int
+    ) -> None:
+        if attributes is None:
+            attributes = Attributes(source.metadata or {}, source.content_type)
+        upload_id = self.create_upload(target, attributes)
+        try:
+            etags = [
+                self.copy_part(target, upload_id, number, source, start, size)
+                for number, (start, size) in enumerate(_ranges(source.size, part_bytes), 1)
+            ]
+            if not source.same_version(_result(self.head(source.key))):
+                raise changed(self._subject(source.key))
+            self.complete_upload(target, upload_id, etags)
+        except QarnotfsError:
+            self.abort_upload(target, upload_id)
+            raise
+
+    # --- multipart -------------------------------------------------------------------------
+
+    def create_upload(self, key: str, attributes: Attributes) -> str:
+        with self._boto(key) as client:
+            answer = client.create_multipart_upload(
+                Bucket=self.bucket, Key=key, **_described(attributes)
+            )
+        return answer["UploadId"]
+
+    def copy_part(
+        self, key: str, upload_id: str, number: int, source: ObjectInfo, start: int, size: int
+    ) -> str:
+        with self._boto(source.key, key) as client:
+            answer = client.upload_part_copy(
+                Bucket=self.bucket,
+                Key=key,
+                UploadId=upload_id,
+                PartNumber=number,
+                CopySource={"Bucket": self.bucket, "Key": source.key},
+                CopySourceRange=f"bytes={start}-{start + size - 1}",
+                CopySourceIfMatch=f'"{source.etag}"',
+            )
+        return wire.plain_etag(answer["CopyPartResult"]["ETag"])
+
+    def complete_upload(self, key: str, upload_id: str, etags: Sequence[str]) -> None:
+        with self._boto(key) as client:
+            client.complete_multipart_upload(
+                Bucket=self.bucket,
+                Key=key,
+                UploadId=upload_id,
+                MultipartUpload={
+                    "Parts": [
+                        {"PartNumber": number, "ETag": f'"{etag}"'}
+                        for number, etag in enumerate(etags, 1)
+                    ]
+                },
+            )
+
+    def abort_upload(self, key: str, upload_id: str) -> None:
+        try:
+            with self._boto(key) as client:
+                client.abort_multipart_upload(Bucket=self.bucket, Key=key, UploadId=upload_id)
+        except NoSuchKey:
+            pass  # it is forgotten already
+
+    # --- deleting ----------------------------------------------------------------------------
+
+    def delete(self, keys: Sequence[str]) -> dict[str, Exception]:
+        failed: dict[str, Exception] = {}
+        together = [key for key in keys if wire.fits_xml(key)]
+        if together:
+            failed |= self._delete_together(together)
+        for key in keys:
+            if not wire.fits_xml(key):
+                try:
+                    self._delete_one(key)
+                except StoreError as error:
+                    failed[key] = error
+        return failed
+
+    def _delete_together(self, keys: Sequence[str]) -> dict[str, Exception]:
+        with self._boto() as client:
+            answer = client.delete_objects(
+                Bucket=self.bucket,
+                Delete={"Objects": [{"Key": key} for key in keys], "Quiet": True},
+            )
+        failures = {
+            entry["Key"]: failure_of_answer(0, entry["Code"], self._subject(entry["Key"]))
+            for entry in answer.get("Errors", [])
+        }
+        return {key: e for key, e in failures.items() if not isinstance(e, NoSuchKey)}
+
+    def _delete_one(self, key: str) -> None:
+        with self._boto(key) as client:
+            client.delete_object(Bucket=self.bucket, Key=key)
+
+    # --- the bucket --------------------------------------------------------------------------
+
+    def probe(self) -> Capabilities:
+        """Some ten requests for one key. The answer also holds for every later put."""
+        key = PROBE_PREFIX + secrets.token_hex(8)
+        try:
+            self.capabilities = self._probed(key)
+        except StoreError:
+            with suppress(StoreError):  # the first error says more
+                self._delete_one(key)
+            raise
+        self._delete_one(key)
+        return self.capabilities
+
+    def _probed(self, key: str) -> Capabilities:
+        etag = _result(self.put(key, b"", Attributes()))
+        second = self._trial(key, Condition(absent=True), Capabilities(True, "no"))
+        absent = second is None
+        etag = second or etag
+        forms: tuple[IfMatchForm, ...] = ("quoted", "unquoted")
+        for form in forms:
+            trial = Capabilities(absent, form)
+            right = self._trial(key, Condition(etag=etag), trial)
+            etag = right or etag
+            if right and self._trial(key, Condition(etag=WRONG_ETAG), trial) is None:
+                return trial
+        return Capabilities(absent, "no")
+
+    def _trial(self, key: str, condition: Condition, trial: Capabilities) -> str | None:
+        """The etag of what was put, ``None`` when the condition forbade it, else ``""``."""
+        try:
+            return _result(self._put(key, secrets.token_bytes(8), Attributes(), condition, trial))
+        except PreconditionFailed:
+            return None
+        except Refused:
+            return ""  # the server does not know such a condition
+
+    def check(self) -> None:
+        """Ask with both libraries: each has its own idea of proxies and certificates."""
+        with self._boto() as client:
+            client.list_objects_v2(Bucket=self.bucket, MaxKeys=1)
+        self.list_page("", count_max=1)
+
+    def create_bucket(self) -> None:
+        region = self._access.region
+        where: dict[str, Any] = {}
+        if self._access.is_aws and region != "us-east-1":
+            where = {"CreateBucketConfiguration": {"LocationConstraint": region}}
+        with self._boto() as client:
+            try:
+                client.create_bucket(Bucket=self.bucket, **where)
+            except client.exceptions.BucketAlreadyOwnedByYou:
+                pass
+
+    def delete_bucket(self) -> None:
+        with self._boto() as client:
+            client.delete_bucket(Bucket=self.bucket)
+        self._bucket_seen_sec = float("-inf")
+
+    def close(self) -> None:
+        self._transport.close()
+        self._workers.shutdown(wait=False)
+
+    @contextmanager
+    def _boto(self, *keys: str) -> Iterator[S3Client]:
+        """The boto3 client, its errors translated as those of the first key or the bucket."""
+        for key in keys:
+            require_key(key)
+        with translated(self._subject(*keys[:1])):
+            yield self._access.client
+
+
+def _result(flight: Flight[T]) -> T:
+    """Wait for a flight, as long as boto3 would."""
+    try:
+        return flight.result(READ_TIMEOUT_SEC)
+    except TimeoutError:
+        flight.abort()
+        raise Unavailable(f"The object store did not answer in {READ_TIMEOUT_SEC} s.") from None
+
+
+def _described(attributes: Attributes) -> dict[str, Any]:
+    """Attributes as boto3's arguments."""
+    content_type = wire.sendable_type(attributes)
+    return {
+        "Metadata": wire.encoded_metadata(attributes.metadata),
+        **({"ContentType": content_type} if content_type else {}),
+    }
+
+
+def _replacing(attributes: Attributes | None) -> dict[str, Any]:
+    if attributes is None:
+        return {}
+    return {"MetadataDirective": "REPLACE", **_described(attributes)}
+
+
+def _ranges(size: int, part_bytes: int) -> Iterator[tuple[int, int]]:
+    """Start and size of each part."""
+    for start in range(0, size, part_bytes):
+        yield start, min(part_bytes, size - start)

@@ -1,0 +1,267 @@
+"""Beliefs: asked once, kept for the TTL, shared on disk, corrected by our own changes."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import TypeVar
+
+import pytest
+import trio
+
+from qarnotfs.bridge import Bridge
+from qarnotfs.errors import NoSuchKey, Unavailable
+from qarnotfs.index.changes import Changes
+from qarnotfs.index.index import Index
+from qarnotfs.store.base import Attributes, ObjectInfo
+from qarnotfs.store.memory import MemoryStore
+
+T = TypeVar("T")
+
+TTL_SEC = 60.0
+
+
+class Clock:
+    """Seconds since 1970, moved by hand."""
+
+    def __init__(self) -> None:
+        self.now_sec = 1_700_000_000.0
+
+    def __call__(self) -> float:
+        return self.now_sec
+
+
+@pytest.fixture
+def store() -> MemoryStore:
+    return MemoryStore()
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def make(store: MemoryStore, clock: Clock, tmp_path: Path) -> Callable[..., Index]:
+    def build(*, ttl_sec: float = TTL_SEC, filter_prefix: str = "") -> Index:
+        bridge = Bridge(timeout_sec=1.0)
+        database = tmp_path / "beliefs.db"
+        return Index(
+            store, bridge, database, ttl_sec=ttl_sec, filter_prefix=filter_prefix, now=clock
+        )
+
+    return build
+
+
+def put(store: MemoryStore, key: str, data: bytes = b"x", **metadata: str) -> ObjectInfo:
+    store.put(key, data, Attributes(metadata)).result()
+    return store.head(key).result()
+
+
+def ask(question: Callable[[], Awaitable[T]]) -> T:
+    async def main() -> T:
+        return await question()
+
+    return trio.run(main)
+
+
+def requests(store: MemoryStore, question: Callable[[], Awaitable[object]]) -> int:
+    before = len(store.calls)
+    ask(question)
+    return len(store.calls) - before
+
+
+def test_a_version_is_asked_for_once_in_the_ttl(
+    store: MemoryStore, clock: Clock, make: Callable[..., Index]
+) -> None:
+    put(store, "a", b"one", mode="33188")
+    index = make()
+    assert requests(store, lambda: index.info("a")) == 1
+    put(store, "a", b"two!", mode="33188")
+    assert requests(store, lambda: index.info("a")) == 0
+    assert ask(lambda: index.info("a")).size == 3
+    clock.now_sec += TTL_SEC
+    assert ask(lambda: index.info("a")).size == 4
+
+
+def test_an_absence_is_believed_too(
+    store: MemoryStore, clock: Clock, make: Callable[..., Index]
+) -> None:
+    index = make()
+    for expected in (1, 0):
+        before = len(store.calls)
+        with pytest.raises(NoSuchKey):
+            ask(lambda: index.info("a"))
+        assert len(store.calls) - before == expected
+    clock.now_sec += TTL_SEC
+    put(store, "a")
+    assert ask(lambda: index.info("a")).size == 1
+
+
+def test_a_listing_teaches_a_directory(store: MemoryStore, make: Callable[..., Index]) -> None:
+    for key in ("d/a", "d/b", "d/sub/c"):
+        put(store, key)
+    index = make()
+    listing = ask(lambda: index.listing("d/"))
+    assert set(listing.objects) == {"d/a", "d/b"}
+    assert listing.prefixes == {"d/sub/"}
+    assert requests(store, lambda: index.entry("d/none")) == 0
+    assert ask(lambda: index.entry("d/sub")) == (None, True)
+
+
+def test_a_remount_in_the_ttl_asks_nothing(
+    store: MemoryStore, clock: Clock, make: Callable[..., Index]
+) -> None:
+    put(store, "d/a", mode="33188")
+    first = make()
+    ask(lambda: first.listing("d/"))
+    ask(lambda: first.info("d/a"))
+    first.close()
+    second = make()
+    assert requests(store, lambda: second.listing("d/")) == 0
+    assert requests(store, lambda: second.info("d/a")) == 0
+    assert ask(lambda: second.info("d/a")).metadata == {"mode": "33188"}
+    clock.now_sec += TTL_SEC
+    assert requests(store, lambda: second.listing("d/")) == 1
+
+
+def test_attributes_once_seen_need_no_head(
+    store: MemoryStore, clock: Clock, make: Callable[..., Index]
+) -> None:
+    put(store, "d/a", mode="33188")
+    index = make()
+    ask(lambda: index.info("d/a"))
+    clock.now_sec += TTL_SEC
+    ask(lambda: index.listing("d/"))
+    assert requests(store, lambda: index.info("d/a")) == 0
+
+
+def test_ttl_zero_always_asks(store: MemoryStore, make: Callable[..., Index]) -> None:
+    put(store, "d/a")
+    index = make(ttl_sec=0)
+    for _ in range(2):
+        assert requests(store, lambda: index.info("d/a")) == 1
+        assert requests(store, lambda: index.listing("d/")) == 1
+        assert ask(lambda: index.entry("d/a"))[0] is not None
+
+
+def test_a_failure_is_not_an_absence(
+    store: MemoryStore, make: Callable[..., Index], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(store, "a")
+    index = make()
+    store.faults = lambda *_: Unavailable("down")
+    with pytest.raises(Unavailable):
+        ask(lambda: index.info("a"))
+    with pytest.raises(Unavailable):
+        ask(lambda: index.entry("a"))
+    store.faults = None
+    assert ask(lambda: index.info("a")).size == 1
+
+
+def test_our_own_changes_are_seen_at_once(store: MemoryStore, make: Callable[..., Index]) -> None:
+    put(store, "d/a")
+    index = make()
+    ask(lambda: index.listing("d/"))
+    ask(lambda: index.listing(""))
+    index.remember(ObjectInfo("d/new", 5, "e" * 32, 0, {}))
+    index.remember(ObjectInfo("other/deep/x", 5, "e" * 32, 0, {}))
+    index.remember_missing("d/a")
+    assert set(ask(lambda: index.listing("d/")).objects) == {"d/new"}
+    assert ask(lambda: index.listing("")).prefixes == {"d/", "other/"}
+    with pytest.raises(NoSuchKey):
+        ask(lambda: index.info("d/a"))
+    again = make()
+    assert set(ask(lambda: again.listing("d/")).objects) == {"d/new"}
+
+
+def test_a_removed_directory_leaves_its_parents_listing(
+    store: MemoryStore, make: Callable[..., Index]
+) -> None:
+    put(store, "d/", b"")
+    put(store, "d/a")
+    index = make()
+    ask(lambda: index.listing(""))
+    ask(lambda: index.listing("d/"))
+    index.remember_missing("d/a")
+    index.remember_missing("d/")
+    assert ask(lambda: index.listing("")).prefixes == set()
+
+
+def test_a_filter_is_pushed_to_the_server(store: MemoryStore, make: Callable[..., Index]) -> None:
+    for key in ("a/b/image1", "a/b/image2", "a/b/other", "z"):
+        put(store, key)
+    index = make(filter_prefix="a/b/im")
+    for prefix in ("", "a/", "a/b/"):
+        assert set(ask(lambda p=prefix: index.listing(p)).objects) == {"a/b/image1", "a/b/image2"}
+    assert ask(lambda: index.exists_below("z")) is False
+
+
+def test_a_large_directory_is_not_listed_for_one_name(
+    store: MemoryStore, make: Callable[..., Index]
+) -> None:
+    for number in range(1001):
+        put(store, f"d/{number:04}")
+    index = make()
+    info, below = ask(lambda: index.entry("d/0777"))
+    assert info is not None
+    assert not below
+    assert requests(store, lambda: index.entry("d/0778")) == 2  # HEAD it, LIST below it
+    assert len(ask(lambda: index.listing("d/")).objects) == 1001
+
+
+def test_many_who_ask_at_once_cost_one_request(
+    store: MemoryStore, make: Callable[..., Index]
+) -> None:
+    put(store, "d/a")
+    index = make()
+
+    async def all_at_once() -> None:
+        async with trio.open_nursery() as nursery:
+            for _ in range(10):
+                nursery.start_soon(index.listing, "d/")
+
+    assert requests(store, all_at_once) == 1
+
+
+def test_what_is_foreseen_is_there_when_it_is_wanted(
+    store: MemoryStore, make: Callable[..., Index]
+) -> None:
+    for name in "abc":
+        put(store, f"d/{name}", mode="33188")
+    index = make()
+
+    async def foresee() -> None:
+        async with trio.open_nursery() as nursery:
+            await nursery.start(index.run)
+            index.foresee([f"d/{name}" for name in "abc"])
+            with trio.fail_after(5):
+                while any(index.believed(f"d/{name}") is None for name in "abc"):
+                    await trio.lowlevel.checkpoint()
+            nursery.cancel_scope.cancel()
+
+    ask(foresee)
+    assert requests(store, lambda: index.info("d/b")) == 0
+
+
+def test_a_broken_database_is_made_anew(
+    store: MemoryStore, make: Callable[..., Index], tmp_path: Path
+) -> None:
+    (tmp_path / "beliefs.db").write_bytes(b"garbage" * 1000)
+    put(store, "a")
+    index = make()
+    assert ask(lambda: index.info("a")).size == 1
+    assert requests(store, lambda: make().info("a")) == 0
+
+
+def test_changes_are_laid_over_answers_that_are_older() -> None:
+    changes = Changes()
+    old = changes.enter()
+    changes.note("a", None)
+    young = changes.enter()
+    info = ObjectInfo("b", 1, "e" * 32, 0)
+    changes.note("b", info)
+    assert changes.leave(young) == {"b": info}
+    assert changes.leave(old) == {"a": None, "b": info}
+    changes.note("c", None)
+    assert changes.leave(changes.enter()) == {}

@@ -1,0 +1,264 @@
+"""The journal: coalescing of debts, replay after a crash, adoption, quarantine."""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from qarnotfs.errors import FileError, NoSpace
+from qarnotfs.store.base import Attributes, Condition, ObjectInfo
+from qarnotfs.writeback.debts import Debt, Kind, State
+from qarnotfs.writeback.journal import Journal, JournalLock, claim
+
+ABSENT = Condition(absent=True)
+ATTRIBUTES = Attributes({"mode": "33188"}, "text/plain")
+
+
+def put(journal: Journal, key: str, data: bytes, expected: Condition = ABSENT) -> Debt:
+    """A file that was written and closed."""
+    staged = journal.staging.create(None)
+    staged.write(0, data)
+    debt = journal.open(key, staged.pin(), ATTRIBUTES, expected)
+    journal.record(debt, staged.seal())
+    journal.release(debt, 0.0)
+    staged.close()
+    staged.unpin()
+    return debt
+
+
+def held(journal: Journal) -> dict[str, bytes | None]:
+    """What the bucket will hold of each key with a debt; ``None``: nothing."""
+    found: dict[str, bytes | None] = {}
+    for debt in journal.all():
+        staged = debt.staged
+        content = staged.read_data(0, staged.size) if staged else b""
+        found[debt.key] = content if debt.present else None
+    return found
+
+
+def test_a_recorded_debt_is_there_after_a_crash(tmp_path: Path) -> None:
+    journal = Journal(tmp_path)
+    put(journal, "a", b"bytes", Condition(etag="e" * 32))
+    journal.owe_delete("b", Condition(etag="f" * 32))
+    journal.owe_empty("d/", ATTRIBUTES, ABSENT)
+    again = Journal(tmp_path)
+    assert held(again) == {"a": b"bytes", "b": None, "d/": b""}
+    debt = again.latest("a")
+    assert debt is not None
+    assert debt.staged is not None
+    assert debt.seal is not None
+    assert debt.attributes == ATTRIBUTES
+    assert debt.expected == Condition(etag="e" * 32)
+    debt.staged.verify(debt.seal)
+    assert again.bytes_owed == 5
+    assert not again.findings
+
+
+def test_a_file_that_was_never_closed_is_set_aside_not_deleted(tmp_path: Path) -> None:
+    journal = Journal(tmp_path)
+    staged = journal.staging.create(None)
+    staged.write(0, b"half")
+    journal.open("a", staged, ATTRIBUTES, ABSENT)
+    again = Journal(tmp_path)
+    assert held(again) == {}
+    assert [path.read_bytes() for path in again.quarantine.iterdir()] == [b"half"]
+    assert len(again.findings) == 1
+
+
+def test_a_file_written_after_its_record_is_replayed_with_its_newest_bytes(tmp_path: Path) -> None:
+    journal = Journal(tmp_path)
+    debt = put(journal, "a", b"old!")
+    assert debt.staged is not None
+    journal.reopen(debt)
+    debt.staged.write(0, b"new")
+    again = Journal(tmp_path)
+    replayed = again.latest("a")
+    assert replayed is not None
+    assert replayed.staged is not None
+    assert replayed.seal is not None
+    replayed.staged.verify(replayed.seal)
+    assert held(again) == {"a": b"new!"}
+
+
+@pytest.mark.parametrize("damage", ["", "garbage", "00000000{}", None])
+def test_a_broken_record_is_quarantined(tmp_path: Path, damage: str | None) -> None:
+    journal = Journal(tmp_path)
+    put(journal, "a", b"bytes")
+    put(journal, "b", b"other")
+    journal.close()
+    with sqlite3.connect(tmp_path / "journal.db") as db:
+        if damage is None:
+            db.execute("UPDATE debts SET record = replace(record, 'text/plain', 'text/plaim')"
+                       " WHERE id = 1")  # fmt: skip
+        else:
+            db.execute("UPDATE debts SET record = ? WHERE id = 1", (damage,))
+    again = Journal(tmp_path)
+    assert held(again) == {"b": b"other"}
+    kept = {path.name for path in again.quarantine.iterdir()}
+    assert "record-1.json" in kept
+    assert b"bytes" in {path.read_bytes() for path in again.quarantine.iterdir()}
+    assert len(again.findings) == 2
+
+
+def test_delete_cancels_a_put_that_never_began(tmp_path: Path) -> None:
+    journal = Journal(tmp_path)
+    debt = put(journal, "a", b"x")
+    assert journal.owe_delete("a", Condition()) is None
+    assert held(journal) == held(Journal(tmp_path)) == {}
+    assert debt.staged is not None
+    assert not debt.staged.path.exists()
+
+
+def test_delete_of_what_is_in_the_bucket_is_owed(tmp_path: Path) -> None:
+    journal = Journal(tmp_path)
+    put(journal, "a", b"x", Condition(etag="e" * 32))
+    journal.owe_delete("a", Condition())
+    assert held(journal) == {"a": None}
+    assert journal.overlay.get("a") is False
+
+
+def test_delete_of_what_is_being_sent_comes_behind_it(tmp_path: Path) -> None:
+    journal = Journal(tmp_path)
+    debt = put(journal, "a", b"x")
+    journal.begin(debt)
+    deletion = journal.owe_delete("a", Condition())
+    assert deletion is not None
+    assert not journal.is_next(deletion)
+    journal.paid(debt, ObjectInfo("a", 1, "e" * 32, 0))
+    assert journal.is_next(deletion)
+
+
+def test_create_delete_create_ends_with_the_last_bytes(tmp_path: Path) -> None:
+    journal = Journal(tmp_path)
+    first = put(journal, "a", b"1", Condition(etag="e" * 32))
+    journal.owe_delete("a", Condition(etag="e" * 32))
+    last = put(journal, "a", b"2")
+    assert held(journal) == {"a": b"2"}
+    assert last.expected == Condition(etag="e" * 32)  # what the bucket has, not what was shown
+    assert not journal.has(first.id)
+
+
+def test_a_put_behind_one_that_is_being_sent_replaces_what_that_stored(tmp_path: Path) -> None:
+    journal = Journal(tmp_path)
+    first = put(journal, "a", b"1")
+    journal.begin(first)
+    second = put(journal, "a", b"2")
+    journal.paid(first, ObjectInfo("a", 1, "f" * 32, 0))
+    assert second.expected == Condition(etag="f" * 32)
+    again = Journal(tmp_path).latest("a")
+    assert again is not None
+    assert again.expected == Condition(etag="f" * 32)
+
+
+def test_rename_of_an_unsent_file_moves_the_debt(tmp_path: Path) -> None:
+    journal = Journal(tmp_path)
+    debt = put(journal, "tmp", b"x")
+    put(journal, "final", b"older", Condition(etag="e" * 32))
+    moved = journal.move(debt, "final", Condition(etag="0" * 32))
+    assert held(journal) == held(Journal(tmp_path)) == {"final": b"x"}
+    assert moved.expected == Condition(etag="e" * 32)
+
+
+def test_rename_of_a_file_that_is_being_sent_sends_it_again(tmp_path: Path) -> None:
+    journal = Journal(tmp_path)
+    debt = put(journal, "tmp", b"x")
+    journal.begin(debt)
+    moved = journal.move(debt, "final", ABSENT)
+    journal.paid(debt, ObjectInfo("tmp", 1, "e" * 32, 0))
+    assert moved.state is State.QUEUED
+    assert held(journal) == {"final": b"x"}
+
+
+def test_a_deletion_waits_for_the_debt_that_carries_the_bytes(tmp_path: Path) -> None:
+    journal = Journal(tmp_path)
+    debt = put(journal, "new", b"x")
+    deletion = journal.owe_delete("old", Condition(), after=debt.id)
+    assert deletion is not None
+    assert not journal.is_next(deletion)
+    moved = journal.move(debt, "newer", ABSENT)
+    assert not journal.is_next(deletion)
+    journal.paid(moved, ObjectInfo("newer", 1, "e" * 32, 0))
+    assert journal.is_next(deletion)
+
+
+def test_attributes_join_a_put_that_waits(tmp_path: Path) -> None:
+    journal = Journal(tmp_path)
+    debt = put(journal, "a", b"x")
+    other = Attributes({"mode": "33261"}, "text/plain")
+    assert journal.owe_attributes("a", other) is debt
+    again = Journal(tmp_path).latest("a")
+    assert again is not None
+    assert again.attributes == other
+    journal.begin(debt)
+    assert journal.owe_attributes("a", ATTRIBUTES).kind is Kind.META
+
+
+def test_a_journal_belongs_to_one_mount(tmp_path: Path) -> None:
+    _, lock = claim(tmp_path)
+    other, other_lock = claim(tmp_path)
+    assert lock.directory != other_lock.directory
+    assert other.directory == other_lock.directory
+    assert JournalLock.take(lock.directory) is None
+    lock.release()
+    assert JournalLock.take(lock.directory) is not None
+
+
+def test_the_debts_of_dead_mounts_are_adopted(tmp_path: Path) -> None:
+    first, first_lock = claim(tmp_path)
+    second, second_lock = claim(tmp_path)
+    put(first, "a", b"1")
+    debt = put(second, "b", b"2")
+    second.owe_delete("c", Condition(), after=debt.id)
+    first_lock.release()
+    second_lock.release()
+    heir, _ = claim(tmp_path)
+    assert held(heir) == {"a": b"1", "b": b"2", "c": None}
+    deletion = heir.latest("c")
+    assert deletion is not None
+    assert not heir.is_next(deletion)
+    assert held(Journal(second.directory)) == {}
+    assert held(Journal(heir.directory)) == {"a": b"1", "b": b"2", "c": None}
+
+
+def test_adoption_that_was_cut_off_is_finished(tmp_path: Path) -> None:
+    """Dying after our record, before theirs is removed: both have it; nothing is lost."""
+    dead, dead_lock = claim(tmp_path / "x")
+    put(dead, "a", b"1")
+    dead_lock.release()
+    heir = Journal(tmp_path / "heir")
+    database = dead.directory / "journal.db"
+    copy = sqlite3.connect(database).execute("SELECT id, record FROM debts").fetchall()
+    heir.adopt(dead.directory)
+    heir.close()
+    with sqlite3.connect(database) as db:
+        db.executemany("INSERT INTO debts VALUES (?, ?)", copy)
+    heir = Journal(tmp_path / "heir")
+    heir.adopt(dead.directory)
+    assert held(heir) == {"a": b"1"}
+
+
+@pytest.mark.parametrize(
+    ("message", "expected"), [("database or disk is full", NoSpace), ("disk I/O error", FileError)]
+)
+def test_a_record_that_cannot_be_written_is_an_error_and_changes_nothing(
+    tmp_path: Path, message: str, expected: type[Exception], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    journal = Journal(tmp_path)
+    staged = journal.staging.create(None)
+    staged.write(0, b"x")
+    debt = journal.open("a", staged, ATTRIBUTES, ABSENT)
+
+    class Full:
+        def execute(self, *_: object) -> None:
+            raise sqlite3.OperationalError(message)
+
+    seal = staged.seal()
+    monkeypatch.setattr(journal, "_db", Full())
+    with pytest.raises(expected):
+        journal.record(debt, seal)
+    assert debt.state is State.OPEN
+    monkeypatch.undo()
+    journal.record(debt, seal)
+    assert held(Journal(tmp_path)) == {"a": b"x"}

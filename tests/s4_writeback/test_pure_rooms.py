@@ -1,0 +1,152 @@
+"""Extents, overlay, plan and back-off against definitions too simple to be wrong."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from qarnotfs.store.base import PART_BYTES_MAX, PART_BYTES_MIN, PART_COUNT_MAX
+from qarnotfs.writeback.extents import Extents
+from qarnotfs.writeback.overlay import Overlay
+from qarnotfs.writeback.plan import (
+    SINGLE_BYTES_MAX,
+    Layers,
+    Source,
+    backoff_sec,
+    cell_bytes,
+    parts,
+    segments,
+)
+
+MIB = 1 << 20
+
+ranges = st.tuples(st.integers(0, 60), st.integers(0, 60)).map(lambda p: (min(p), max(p)))
+changes = st.lists(st.one_of(ranges, st.integers(0, 60)), max_size=12)
+
+
+def positions(extents: Extents) -> set[int]:
+    return {at for start, end in extents for at in range(start, end)}
+
+
+@given(changes)
+def test_extents_are_a_set_of_positions(steps: list[tuple[int, int] | int]) -> None:
+    extents, model = Extents(), set[int]()
+    for step in steps:
+        if isinstance(step, int):
+            extents.cut(step)
+            model = {at for at in model if at < step}
+        else:
+            extents.add(*step)
+            model |= set(range(*step))
+        assert positions(extents) == model
+        assert extents.total == len(model)
+        found = list(extents)
+        assert all(start < end for start, end in found)
+        assert all(a[1] < b[0] for a, b in zip(found, found[1:], strict=False))
+
+
+@given(st.lists(ranges, max_size=8), ranges)
+def test_within_and_gaps_part_a_range(
+    given_ranges: list[tuple[int, int]], window: tuple[int, int]
+) -> None:
+    extents = Extents(given_ranges)
+    inside = {at for low, high in extents.within(*window) for at in range(low, high)}
+    outside = {at for low, high in extents.gaps(*window) for at in range(low, high)}
+    assert inside == positions(extents) & set(range(*window))
+    assert outside == set(range(*window)) - inside
+
+
+keys = st.lists(st.sampled_from(["", "a", "b", "c"]), min_size=1, max_size=4).map("/".join)
+
+
+@given(st.lists(st.tuples(keys.filter(bool), st.sampled_from([True, False, None])), max_size=20))
+def test_overlay_is_what_the_debts_say(steps: list[tuple[str, bool | None]]) -> None:
+    overlay, model = Overlay(), dict[str, bool]()
+    for key, present in steps:
+        if present is None:
+            overlay.drop(key)
+            model.pop(key, None)
+        else:
+            overlay.set(key, present)
+            model[key] = present
+    for prefix in {"", "a/", "b/", "a/b/", "a//", "/", "a/b/c/"}:
+        children: dict[str, bool] = {}
+        for key, present in model.items():
+            if key.startswith(prefix):
+                first, slash, _ = key[len(prefix) :].partition("/")
+                children[first + slash] = children.get(first + slash, False) or present
+        assert overlay.children(prefix) == children
+        assert sorted(overlay.keys_below(prefix)) == sorted(
+            k for k in model if k.startswith(prefix)
+        )
+        if prefix:
+            assert overlay.exists_below(prefix) == any(
+                present for key, present in model.items() if key.startswith(prefix)
+            )
+
+
+@given(st.lists(ranges, max_size=6), st.integers(0, 60), st.integers(0, 60), ranges)
+def test_segments_say_where_each_byte_comes_from(
+    dirty: list[tuple[int, int]], base_limit: int, size: int, window: tuple[int, int]
+) -> None:
+    extents = Extents(dirty)
+    extents.cut(size)
+    layers = Layers(extents, min(base_limit, size), size)
+    found = {
+        at: source for source, low, high in segments(layers, *window) for at in range(low, high)
+    }
+    for at in range(window[0], min(window[1], size)):
+        if at in positions(extents):
+            assert found.pop(at) is Source.DATA
+        else:
+            assert found.pop(at) is (Source.BASE if at < layers.base_limit else Source.HOLE)
+    assert not found
+
+
+sizes = st.integers(0, 5 << 40)
+
+
+@given(sizes, st.lists(st.tuples(sizes, st.integers(1, 100 * MIB)), max_size=4), sizes)
+def test_parts_cover_the_file_and_keep_the_limits(
+    size: int, writes: list[tuple[int, int]], base_limit: int
+) -> None:
+    size %= 64 << 30  # the grid of a 5 TiB file is tested below, without its 10,000 parts each time
+    extents = Extents(
+        (start % (size or 1), start % (size or 1) + length) for start, length in writes
+    )
+    extents.cut(size)
+    layers = Layers(extents, min(base_limit, size), size)
+    plan = parts(layers)
+    if plan is None:
+        assert size <= SINGLE_BYTES_MAX
+        return
+    assert plan[0].start == 0
+    assert plan[-1].end == size
+    assert all(a.end == b.start for a, b in zip(plan, plan[1:], strict=False))
+    assert len(plan) <= PART_COUNT_MAX
+    assert all(PART_BYTES_MIN <= part.end - part.start <= PART_BYTES_MAX for part in plan[:-1])
+    for part in plan:
+        if part.copied:
+            assert part.end <= layers.base_limit
+            assert not list(extents.within(part.start, part.end))
+
+
+def test_a_small_change_of_a_large_object_sends_little() -> None:
+    size = 256 * MIB
+    layers = Layers(Extents([(size // 2, size // 2 + 4096)]), size, size)
+    plan = parts(layers)
+    assert plan is not None
+    assert sum(part.end - part.start for part in plan if not part.copied) <= 16 * MIB
+
+
+@pytest.mark.parametrize("size", [SINGLE_BYTES_MAX + 1, 80 << 30, 5 << 40])
+def test_the_grid_fits_ten_thousand_parts(size: int) -> None:
+    cell = cell_bytes(size)
+    assert -(-size // cell) <= PART_COUNT_MAX
+    assert PART_BYTES_MIN <= cell <= PART_BYTES_MAX
+
+
+@given(st.integers(0, 10_000), st.floats(0, 1, exclude_max=True))
+def test_backoff_never_spins_and_never_sleeps_too_long(attempts: int, chance: float) -> None:
+    assert 0.05 <= backoff_sec(attempts, chance) <= 60

@@ -53,7 +53,7 @@ class FaultyServer:
         self.requests: list[Request] = []
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=64)
         self._closed = threading.Event()
-        self.url = "http://127.0.0.1:{}".format(self._listener.getsockname()[1])
+        self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
 
     def __enter__(self) -> FaultyServer:
         threading.Thread(target=self._accept, daemon=True).start()

@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from functools import cached_property
 from io import BytesIO
 from pathlib import Path
-from typing import IO, Any, Protocol, Self
+from typing import IO, Any, Self
 
 from qarnotfs.bucket import transfer
 from qarnotfs.bucket.rules import (
@@ -23,18 +23,12 @@ from qarnotfs.bucket.rules import (
     ResourcesTransformation,
 )
 from qarnotfs.connection import Connection
+from qarnotfs.connection.connection import SdkConnection
 from qarnotfs.errors import MissingFile, NoSuchBucket, NoSuchKey
 from qarnotfs.store.base import ObjectInfo, Store
 from qarnotfs.views import BucketSpec, View, sanitized
 
 MissingBucketException = NoSuchBucket  # the SDK's name for it
-
-
-class SdkConnection(Protocol):
-    """The Qarnot SDK's ``Connection``, as far as it is needed."""
-
-    @property
-    def s3client(self) -> Any: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,16 +59,14 @@ class Bucket:
 
     def __init__(
         self,
-        connection: Connection | SdkConnection,
+        connection: SdkConnection,
         name: str,
         create: bool = True,
         filtering: Filtering | None = None,
         resources_transformation: ResourcesTransformation | None = None,
         cacheTTLSec: int | None = None,  # the SDK's spelling
     ) -> None:
-        self._connection = (
-            connection if isinstance(connection, Connection) else Connection.of_sdk(connection)
-        )
+        self._connection = Connection.of_sdk(connection)
         self._filtering = Filtering.from_json(_json_of(filtering)).sanitized()
         self._transformation = ResourcesTransformation.from_json(
             _json_of(resources_transformation)
@@ -134,7 +126,7 @@ class Bucket:
         }
 
     @classmethod
-    def from_json(cls, connection: Connection | SdkConnection, json_bucket: dict[str, Any]) -> Self:
+    def from_json(cls, connection: SdkConnection, json_bucket: dict[str, Any]) -> Self:
         """The bucket that `to_json`, or the SDK's, describes; it is not created."""
         spec = BucketSpec.from_json(json_bucket)
         return cls(

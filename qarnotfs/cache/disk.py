@@ -119,10 +119,15 @@ class Disk:
                 found |= entry.present(blocks)
         return found
 
-    def crowded(self, size: int) -> bool:
-        """Whether `store` would have to make room for ``size`` bytes first, which takes time."""
-        space = self._space
-        return space.usable and (space.in_doubt or space.room_bytes() < size)
+    def quick(self, info: ObjectInfo, size: int) -> bool:
+        """Whether `store` would only write: no files to be made, no room to be made first.
+
+        Making two files takes as long as writing half a megabyte, or far longer.
+        """
+        if not self._space.usable:
+            return True
+        is_open = self._opened.peek(self._identity(info).name) is not None
+        return is_open and not self._crowded(size)
 
     def store(self, info: ObjectInfo, start: int, data: bytes) -> None:
         """Keep whole blocks of that version from byte ``start`` on; in memory where disk fails."""
@@ -190,7 +195,10 @@ class Disk:
         """
         if not self._space.usable:
             return
+        surveys = self._space.surveys
         with self._space.alone():
+            if self._space.surveys > surveys and not self._crowded(size):
+                return  # another thread did it while this one waited
             found = [self._with_own_times(entry) for entry in survey(self.directory, self._clock())]
             used = sum(entry.bytes for entry in found)
             self._space.surveyed(used)
@@ -202,10 +210,13 @@ class Disk:
                     self._space.pause()
         self._opened.close(deleted_only=True)  # or the disk does not get their room back
 
+    def _crowded(self, size: int) -> bool:
+        return self._space.in_doubt or self._space.room_bytes() < size
+
     def _fits(self, size: int) -> bool:
         if not self._space.usable or size > self._space.bytes_max:
             return False
-        if self.crowded(size):
+        if self._crowded(size):
             self.make_room(size)
         return self._space.room_bytes() >= size
 

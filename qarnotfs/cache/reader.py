@@ -268,10 +268,10 @@ class Reader:
             data = flight.outcome = await self._fetch(flight)
             flight.landed.set()
             self._fetched_bytes += len(data)
-            if len(data) > INLINE_BYTES_MAX or self._disk.crowded(len(data)):
-                await self._bridge.work(self._disk.store, flight.info, flight.span.start, data)
-            else:
+            if len(data) <= INLINE_BYTES_MAX and self._disk.quick(flight.info, len(data)):
                 self._disk.store(flight.info, flight.span.start, data)
+            else:
+                await self._bridge.work(self._disk.store, flight.info, flight.span.start, data)
         finally:
             self._runway.give_back(flight.span.size)
 

@@ -30,7 +30,7 @@ class Space:
         self._making_room = threading.Lock()
         self._used_bytes = 0  # as of the last survey, and what we did since
         self._added_bytes = 0  # since the last survey
-        self._surveyed = False
+        self.surveys = 0  # how often somebody looked
         self._paused_until_sec = 0.0
 
     @property
@@ -45,7 +45,7 @@ class Space:
     @property
     def in_doubt(self) -> bool:
         """Whether it is time to look again."""
-        return not self._surveyed or self._added_bytes > self.bytes_max // DOUBT_SHARE
+        return not self.surveys or self._added_bytes > self.bytes_max // DOUBT_SHARE
 
     def room_bytes(self) -> int:
         """What may still be added without breaking the limit or filling the disk; also < 0."""
@@ -58,7 +58,8 @@ class Space:
 
     def surveyed(self, used_bytes: int) -> None:
         with self._lock:
-            self._used_bytes, self._added_bytes, self._surveyed = used_bytes, 0, True
+            self._used_bytes, self._added_bytes = used_bytes, 0
+            self.surveys += 1
 
     def added(self, size: int) -> None:
         with self._lock:

@@ -8,6 +8,7 @@ its own (see there).
 
     entry                            the group of commands; errors -> exit codes
     mount  umount  status  run       one command each (``flush`` is in umount)
+    child                            the command of ``run``, with our signals
     daemon                           starting the mount process, and being it
     drain  progress                  watching it upload what it owes
     request  options  units          what was asked for, in which words

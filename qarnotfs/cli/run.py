@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import signal
 from pathlib import Path
 from typing import Any, NoReturn
@@ -12,6 +11,7 @@ import click
 
 from qarnotfs import control
 from qarnotfs.cli import daemon
+from qarnotfs.cli.child import KILLED, execute
 from qarnotfs.cli.drain import Drain
 from qarnotfs.cli.options import SectionedCommand, Settings, mount_options
 from qarnotfs.cli.request import MountRequest
@@ -19,12 +19,6 @@ from qarnotfs.errors import QarnotfsError
 
 NOT_UPLOADED = 124  # CMD succeeded, but not everything it wrote is in the bucket
 NOT_MOUNTED = 125
-NOT_EXECUTABLE = 126  # this one and the next as a shell has them
-NOT_FOUND = 127
-KILLED = 128  # plus the signal's number
-
-FORWARDED = frozenset({signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT})
-SI_KERNEL = 0x80  # siginfo: sent by the terminal, so to every process in front of it
 
 
 @click.command(
@@ -53,7 +47,7 @@ def run(words: tuple[str, ...], **given: Any) -> int:
     try:
         if not _mount_all(requests, mounted):
             return NOT_MOUNTED
-        code = _run(command)
+        code = execute(command)
     finally:
         arrived = _unmount_all(mounted)
     return code or (0 if arrived else NOT_UPLOADED)
@@ -90,71 +84,6 @@ def _mount_all(requests: list[MountRequest], mounted: list[Path]) -> bool:
             return False
         mounted.append(request.mountpoint)
     return True
-
-
-# --- the command ------------------------------------------------------------------------------
-
-
-def _run(command: tuple[str, ...]) -> int:
-    """Run ``command`` with our signals forwarded to it; its exit code as a shell gives it."""
-    awaited = FORWARDED | {signal.SIGCHLD}
-    signal.pthread_sigmask(signal.SIG_BLOCK, awaited)
-    try:
-        pid = _spawn(command)
-        return _wait(pid, awaited)
-    except FileNotFoundError:
-        click.echo(f"qarnotfs: {command[0]}: command not found", err=True)
-        return NOT_FOUND
-    except OSError as error:
-        click.echo(f"qarnotfs: {command[0]}: {error.strerror}", err=True)
-        return NOT_EXECUTABLE
-    finally:
-        while signal.sigtimedwait(awaited, 0):
-            pass  # meant for the command: they must not interrupt the uploads
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, awaited)
-
-
-def _spawn(command: tuple[str, ...]) -> int:
-    return os.posix_spawnp(
-        command[0],
-        command,
-        os.environ,
-        setsigmask=[],
-        setsigdef=[signal.SIGPIPE, signal.SIGTERM],
-    )
-
-
-def _wait(pid: int, awaited: frozenset[signal.Signals]) -> int:
-    """Forward signals until ``pid`` ends, burying orphans: we may be a container's first process.
-
-    What the terminal sent, the command has got already.
-    """
-    while True:
-        told = signal.sigwaitinfo(awaited)
-        if told.si_signo == signal.SIGCHLD:
-            code = _bury(pid)
-            if code is not None:
-                return code
-        elif told.si_code != SI_KERNEL:
-            os.kill(pid, told.si_signo)
-
-
-def _bury(pid: int) -> int | None:
-    """Collect every process that ended; the exit code of ``pid`` if it is one of them."""
-    code = None
-    while True:
-        try:
-            ended, status = os.waitpid(-1, os.WNOHANG)
-        except ChildProcessError:
-            return code
-        if not ended:
-            return code
-        if ended == pid:
-            code = os.waitstatus_to_exitcode(status)
-            code = KILLED - code if code < 0 else code
-
-
-# --- the end ----------------------------------------------------------------------------------
 
 
 def _unmount_all(mounted: list[Path]) -> bool:

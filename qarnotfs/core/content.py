@@ -59,7 +59,8 @@ class Content:
         """The file's bytes from ``offset``, fewer than ``size`` only at its end."""
         self.take_over(inode)
         if inode.staged is not None:
-            return await inode.staged.read(offset, size, self.read_base)
+            with inode.staged.pinned() as staged:
+                return await staged.read(offset, size, self.read_base)
         if inode.info is None:
             raise Stale("The file is no longer in the bucket.")
         if offset >= inode.info.size:
@@ -73,7 +74,7 @@ class Content:
     def take_over(self, inode: Inode) -> None:
         """If the staged bytes have arrived in the bucket, they are the file's version now."""
         staged = inode.staged
-        if staged is None or staged.uploaded is None or not staged.sealed:
+        if staged is None or staged.uploaded is None or inode.detached:
             return
         if inode.kernel_version is not None:
             inode.kernel_version = staged.uploaded.etag  # its pages are what we uploaded
@@ -82,10 +83,21 @@ class Content:
         self.let_go(inode)
 
     def let_go(self, inode: Inode) -> None:
-        """The inode needs its staged file no more."""
+        """The inode needs its staged file no more. It is kept by its debt, if it has one."""
         if inode.staged is not None:
-            inode.staged.unpin()
+            inode.staged.close()
+            if inode.detached:
+                inode.staged.unpin()
         inode.staged = inode.debt = None
+
+    def displace(self, inode: Inode) -> None:
+        """The inode is about to lose its name, and what is owed for that: keep its open bytes."""
+        if inode.staged is not None:
+            if inode.opens:
+                inode.staged.pin()
+            else:
+                inode.staged = None
+        inode.debt = None
 
     # --- writing ------------------------------------------------------------------------------
 
@@ -140,23 +152,24 @@ class Content:
     def _owe(self, inode: Inode, staged: Staged) -> None:
         if not inode.detached:
             expected = Condition(etag=inode.info.etag) if inode.info else Condition(absent=True)
-            inode.debt = self._journal.open(
-                inode.key, staged.pin(), self.attributes(inode), expected
-            )
+            inode.debt = self._journal.open(inode.key, staged, self.attributes(inode), expected)
 
     async def _replace_by_clone(self, inode: Inode, staged: Staged) -> None:
         """A program writes to bytes that are being sent: it gets a copy, they stay as they are."""
         async with self._closed_gate(inode):
-            if staged.extents.total <= QUICK_BYTES:
-                twin = self._journal.staging.clone(staged)
-            else:
-                twin = await self._bridge.work(self._journal.staging.clone, staged)
+            with staged.pinned():
+                twin = await self._clone(staged)
         if staged.uploaded is not None:  # paid while we copied: its base itself is gone
             inode.info, inode.key = staged.uploaded, staged.uploaded.key
             twin.base = staged.uploaded if twin.base else None
         self.let_go(inode)
         inode.staged = twin
         self._owe(inode, twin)
+
+    async def _clone(self, staged: Staged) -> Staged:
+        if staged.extents.total <= QUICK_BYTES:
+            return self._journal.staging.clone(staged)
+        return await self._bridge.work(self._journal.staging.clone, staged)
 
     # --- closing ------------------------------------------------------------------------------
 

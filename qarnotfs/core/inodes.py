@@ -35,7 +35,9 @@ class Inode:
     key: str  # of a file; the visible prefix of a directory
     posix: Posix
     info: ObjectInfo | None = None  # the version in the bucket that readers see
-    staged: Staged | None = None  # newer bytes, pinned; then ``info`` is what they build upon
+    staged: Staged | None = (
+        None  # newer bytes, kept by their debt, or pinned if detached; then ``info`` is what they build upon
+    )
     debt: Debt | None = None  # what is owed for ``staged``; None when detached
     lookups: int = 0
     opens: int = 0

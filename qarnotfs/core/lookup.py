@@ -99,7 +99,7 @@ class Lookup:
             inode = self.inodes.add(
                 parent, node.name, is_directory=False, key=node.key, posix=posix
             )
-            inode.debt, inode.staged = debt, debt.staged.pin() if debt.staged else None
+            inode.debt, inode.staged = debt, debt.staged
             inode.info = debt.staged.base if debt.staged else None
         return inode
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import stat
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 
 from qarnotfs.core import attributes, names
@@ -146,12 +147,9 @@ class Namespace:
         node = await self._existing(parent, name)
         if node.is_directory:
             raise IsADirectory("It is a directory.")
-        inode = parent.children.get(name)
-        if inode is not None:
-            self._content.take_over(inode)
+        self._displace(parent.children.get(name))
         expected = Condition(etag=node.info.etag) if node.info else UNCONDITIONAL
         self.soon(self._journal.owe_delete(node.key, expected))
-        self._displace(inode)
         await self._keep_directory(parent)
         self._entries_changed(parent)
 
@@ -169,13 +167,10 @@ class Namespace:
         self._entries_changed(parent)
 
     def _displace(self, inode: Inode | None) -> None:
-        """The inode loses its name; what was owed for the name is no concern of it now."""
-        if inode is None:
-            return
-        inode.debt = None
-        self._inodes.detach(inode)
-        if not inode.opens:
-            self._content.let_go(inode)
+        """The inode loses its name; what is owed for the name is no concern of it now."""
+        if inode is not None:
+            self._content.displace(inode)
+            self._inodes.detach(inode)
 
     async def _keep_directory(self, inode: Inode) -> None:
         """A directory that lost its last entry stays: by a marker, if it has none."""
@@ -211,20 +206,25 @@ class Namespace:
         visible = new_parent.key + segment.text
         inode = parent.children.get(name)
         displaced = new_parent.children.get(new_name)
-        if node.is_directory:
-            self._new_key(visible + "/")
-            await self._renamer.directory(node.key, visible + "/", inode)
-        else:
-            known = Condition(etag=target.info.etag) if target and target.info else None
-            key = target.key if target else self._new_key(visible)
-            await self._renamer.file(node.key, key, known or Condition(absent=True), inode)
-        self._displace(displaced)
+        with self._kept(displaced):
+            if node.is_directory:
+                self._new_key(visible + "/")
+                await self._renamer.directory(node.key, visible + "/", inode)
+            else:
+                known = Condition(etag=target.info.etag) if target and target.info else None
+                key = target.key if target else self._new_key(visible)
+                await self._renamer.file(node.key, key, known or Condition(absent=True), inode)
+            self._displace(displaced)
         if inode is not None and not inode.detached:
             self._inodes.move(inode, new_parent, new_name)
             inode.posix = replace(inode.posix, ctime_ns=self._now_ns())
         await self._keep_directory(parent)
         self._entries_changed(parent)
         self._entries_changed(new_parent)
+
+    def _kept(self, inode: Inode | None) -> AbstractContextManager[object]:
+        """The staged bytes of an inode stay, though their debt may go."""
+        return inode.staged.pinned() if inode is not None and inode.staged else nullcontext()
 
     async def _check_replaceable(self, node: Node, target: Node) -> None:
         if target.is_directory and not node.is_directory:

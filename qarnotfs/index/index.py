@@ -146,7 +146,7 @@ class Index:
     async def exists_below(self, prefix: str) -> bool:
         """Whether any key starts with ``prefix`` (and passes the filter)."""
         narrowed = self._narrowed(prefix)
-        if not narrowed.startswith(prefix):
+        if not narrowed.startswith(self._filter):
             return False
         page = await self._bridge.patiently(
             lambda: self._bridge.call(self._store.list_page, narrowed, count_max=1)
@@ -218,9 +218,9 @@ class Index:
         listing = self._loaded(prefix)
         if listing is None or not key.startswith(listing.prefix):
             return False
-        name = _child(listing.prefix, key)
+        name, is_prefix = _child(listing.prefix, key)
         known = name in listing.objects or name in listing.prefixes
-        if name != key:  # it lies deeper: only its directory is listed here
+        if is_prefix:
             if info is not None and not known:
                 listing.prefixes.add(name)
                 self._disk.save_entry(listing.prefix, name, None, present=True)
@@ -381,10 +381,10 @@ def _ancestors(key: str) -> Iterator[str]:
     yield ""
 
 
-def _child(prefix: str, key: str) -> str:
-    """What a listing of ``prefix`` shows of ``key``: the key, or the common prefix it is in."""
+def _child(prefix: str, key: str) -> tuple[str, bool]:
+    """What a listing of ``prefix`` shows of ``key``: itself, or the common prefix it is in."""
     at = key.find("/", len(prefix))
-    return key if at < 0 else key[: at + 1]
+    return (key, False) if at < 0 else (key[: at + 1], True)
 
 
 def _same_attributes(a: ObjectInfo, b: ObjectInfo) -> bool:

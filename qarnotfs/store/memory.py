@@ -10,11 +10,12 @@ from __future__ import annotations
 import hashlib
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
-from qarnotfs.errors import NoSuchBucket, NoSuchKey, PreconditionFailed, Refused, StoreError
+from qarnotfs.errors import NoSuchBucket, NoSuchKey, PreconditionFailed, Refused, Unavailable
 from qarnotfs.store.base import (
     DELETE_COUNT_MAX,
     PART_BYTES_MIN,
@@ -74,7 +75,8 @@ class MemoryStore:
             if etag is not None and etag != info.etag:
                 raise PreconditionFailed(f"{key!r} is another version.")
             if start + size > info.size:
-                raise Refused(f"{key!r} ends before what was asked of it.")
+                kind = Refused if start >= info.size else Unavailable
+                raise kind(f"{key!r} ends before what was asked of it.")
             return Fetched(info, data[start : start + size])
 
         return self._fly("get", key, get)
@@ -114,13 +116,180 @@ class MemoryStore:
         count_max: int = 1000,
     ) -> ListPage:
         with self._called("list_page", prefix):
-            begin = _roll_up(after or start_after or "", prefix, delimiter)
+            behind = after or start_after or ""
+            skipped = _common_prefix(behind, prefix, delimiter)
             entries: dict[str, ObjectInfo | None] = {}  # None: a rolled-up prefix
             for key in sorted(self._objects):
-                entry = _roll_up(key, prefix, delimiter)
-                if not key.startswith(prefix) or key <= begin or entry <= begin:
+                if not key.startswith(prefix) or key <= behind:
                     continue
-                if entry not in entries and len(entries) == count_max:
+                if skipped and key.startswith(skipped):
+                    continue
+                rolled = _common_prefix(key, prefix, delimiter)
+                if (rolled or key) not in entries and len(entries) == count_max:
                     return _page(entries, more=True)
-                entries[entry] = self._objects[key][0] if entry == key else None
+                info = self._objects[key][0].without_metadata()
+                entries[rolled or key] = None if rolled else info
             return _page(entries, more=False)
+
+    def copy(self, source: str, target: str, attributes: Attributes | None = None) -> ObjectInfo:
+        with self._called("copy", source):
+            require_key(target)
+            old, data = self._object(source)
+            if attributes is None:
+                if source == target:
+                    return old
+                attributes = Attributes(old.metadata or {}, old.content_type)
+            self._objects[target] = self._made(target, data, old.etag, attributes), data
+            return self._objects[target][0]
+
+    def delete(self, keys: Sequence[str]) -> dict[str, Exception]:
+        with self._called("delete", ""):
+            if len(keys) > DELETE_COUNT_MAX:
+                raise Refused(f"{len(keys)} keys are too many to delete at once.")
+            failed: dict[str, Exception] = {}
+            for key in keys:
+                if error := self.faults("delete_key", key):
+                    failed[key] = error
+                else:
+                    self._objects.pop(key, None)
+            return failed
+
+    # --- multipart -----------------------------------------------------------------------
+
+    def create_upload(self, key: str, attributes: Attributes) -> str:
+        with self._called("create_upload", key):
+            self._upload_count += 1
+            upload_id = f"upload-{self._upload_count}"
+            self._uploads[upload_id] = _Upload(require_key(key), attributes)
+            return upload_id
+
+    def copy_part(
+        self, key: str, upload_id: str, number: int, source: ObjectInfo, start: int, size: int
+    ) -> str:
+        with self._called("copy_part", key):
+            upload = self._upload(key, upload_id)
+            info, data = self._object(source.key)
+            if info.etag != source.etag:
+                raise PreconditionFailed(f"{source.key!r} is another version.")
+            if start + size > info.size:
+                raise Refused(f"{source.key!r} ends before what was asked of it.")
+            upload.parts[number] = data[start : start + size]
+            return _md5(upload.parts[number]).hex()
+
+    def complete_upload(self, key: str, upload_id: str, etags: Sequence[str]) -> None:
+        with self._called("complete_upload", key):
+            upload = self._upload(key, upload_id)
+            parts = [upload.parts.get(number, b"") for number in range(1, len(etags) + 1)]
+            if not parts or [_md5(part).hex() for part in parts] != list(etags):
+                raise Refused("These are not the parts of the upload.")
+            if any(len(part) < PART_BYTES_MIN for part in parts[:-1]):
+                raise Refused("A part that is not the last has less than 5 MiB.")
+            etag = f"{_md5(b''.join(map(_md5, parts))).hex()}-{len(parts)}"
+            data = b"".join(parts)
+            self._objects[key] = self._made(key, data, etag, upload.attributes), data
+            del self._uploads[upload_id]
+
+    def abort_upload(self, key: str, upload_id: str) -> None:
+        with self._called("abort_upload", key):
+            self._uploads.pop(upload_id, None)
+
+    # --- the bucket ------------------------------------------------------------------------
+
+    def probe(self) -> Capabilities:
+        with self._called("probe", ""):
+            return self.capabilities
+
+    def check(self) -> None:
+        with self._called("check", ""):
+            pass
+
+    def create_bucket(self) -> None:
+        with self._called("create_bucket", "", needs_bucket=False):
+            self._exists = True
+
+    def delete_bucket(self) -> None:
+        with self._called("delete_bucket", ""):
+            if self._objects:
+                raise Refused(f"The bucket '{self.bucket}' is not empty.")
+            self._exists = False
+
+    def close(self) -> None:
+        """Nothing to give back."""
+
+    # --- inside ------------------------------------------------------------------------------
+
+    @contextmanager
+    def _called(self, method: str, key: str, *, needs_bucket: bool = True) -> Iterator[None]:
+        """Log the call, raise the fault it is to meet, and keep other threads out."""
+        with self._lock:
+            self.calls.append((method, key))
+            if error := self.faults(method, key):
+                raise error
+            if needs_bucket and not self._exists:
+                raise NoSuchBucket(f"There is no bucket '{self.bucket}'.")
+            yield
+
+    def _fly(self, method: str, key: str, work: Callable[[], T]) -> Flight[T]:
+        try:
+            with self._called(method, key):
+                require_key(key)
+                return Flight.landed(work())
+        except Exception as error:  # whatever `faults` made up
+            return Flight.failed(error)
+
+    def _object(self, key: str) -> tuple[ObjectInfo, bytes]:
+        if require_key(key) not in self._objects:
+            raise NoSuchKey(f"There is no object {key!r}.")
+        return self._objects[key]
+
+    def _upload(self, key: str, upload_id: str) -> _Upload:
+        upload = self._uploads.get(upload_id)
+        if upload is None or upload.key != key:
+            raise NoSuchKey(f"There is no such multipart upload of {key!r}.")
+        return upload
+
+    def _made(self, key: str, data: bytes, etag: str, attributes: Attributes) -> ObjectInfo:
+        return ObjectInfo(
+            key=require_key(key),
+            size=len(data),
+            etag=etag,
+            modified_sec=int(self.clock()),
+            metadata=_names(attributes.metadata),
+            content_type=attributes.content_type or DEFAULT_TYPE,
+        )
+
+    def _forbids(self, key: str, condition: Condition) -> bool:
+        stored = self._objects.get(key)
+        if condition.etag and self.capabilities.put_if_match != "no":
+            return stored is None or stored[0].etag != condition.etag
+        return condition.absent and self.capabilities.put_if_absent and stored is not None
+
+    def _is_stored(self, made: ObjectInfo) -> bool:
+        """Whether the very same was put before: repeating a put is no conflict."""
+        stored = self._objects.get(made.key)
+        return stored is not None and replace(stored[0], modified_sec=made.modified_sec) == made
+
+
+def _names(metadata: Mapping[str, str]) -> dict[str, str]:
+    """Metadata as the gateway gives it back."""
+    return {name.lower().replace("_", "-"): value for name, value in metadata.items()}
+
+
+def _common_prefix(key: str, prefix: str, delimiter: str) -> str:
+    """What ``key`` is rolled up into, ``""`` when it stands for itself."""
+    if not delimiter or not key.startswith(prefix):
+        return ""
+    end = key.find(delimiter, len(prefix))
+    return "" if end < 0 else key[: end + len(delimiter)]
+
+
+def _page(entries: Mapping[str, ObjectInfo | None], *, more: bool) -> ListPage:
+    return ListPage(
+        objects=tuple(info for info in entries.values() if info is not None),
+        prefixes=tuple(name for name, info in entries.items() if info is None),
+        next=list(entries)[-1] if more else None,
+    )
+
+
+def _md5(data: bytes) -> bytes:
+    return hashlib.md5(data, usedforsecurity=False).digest()

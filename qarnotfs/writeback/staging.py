@@ -14,7 +14,8 @@ import errno
 import os
 import shutil
 import zlib
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from uuid import uuid4
@@ -200,6 +201,14 @@ class Staged:
     def pin(self) -> Staged:
         self.pins += 1
         return self
+
+    @contextmanager
+    def pinned(self) -> Iterator[Staged]:
+        """The file stays on disk for the length of a block."""
+        try:
+            yield self.pin()
+        finally:
+            self.unpin()
 
     def unpin(self) -> None:
         self.pins -= 1

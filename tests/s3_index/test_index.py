@@ -155,7 +155,7 @@ def test_a_failure_is_not_an_absence(
         ask(lambda: index.info("a"))
     with pytest.raises(Unavailable):
         ask(lambda: index.entry("a"))
-    store.faults = None
+    store.faults = lambda *_: None
     assert ask(lambda: index.info("a")).size == 1
 
 
@@ -166,9 +166,10 @@ def test_our_own_changes_are_seen_at_once(store: MemoryStore, make: Callable[...
     ask(lambda: index.listing(""))
     index.remember(ObjectInfo("d/new", 5, "e" * 32, 0, {}))
     index.remember(ObjectInfo("other/deep/x", 5, "e" * 32, 0, {}))
+    index.remember(ObjectInfo("marked/", 0, "e" * 32, 0, {}))
     index.remember_missing("d/a")
     assert set(ask(lambda: index.listing("d/")).objects) == {"d/new"}
-    assert ask(lambda: index.listing("")).prefixes == {"d/", "other/"}
+    assert ask(lambda: index.listing("")).prefixes == {"d/", "other/", "marked/"}
     with pytest.raises(NoSuchKey):
         ask(lambda: index.info("d/a"))
     again = make()

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import random
 from collections.abc import Callable
 from typing import NamedTuple
 
 from qarnotfs.cache.blocks import BLOCK_BYTES
-from qarnotfs.errors import NoSuchKey, PreconditionFailed
-from qarnotfs.store.base import Fetched, Flight, ObjectInfo
+from qarnotfs.store.base import Attributes, Fetched, Flight, ObjectInfo
+from qarnotfs.store.memory import MemoryStore
 
 
 class Asked(NamedTuple):
@@ -18,28 +17,38 @@ class Asked(NamedTuple):
     size: int
 
 
-class ScriptedStore:
-    bucket = "scripted"
+class ScriptedStore(MemoryStore):
+    """The store in memory, whose `get` fails, waits and remembers ranges."""
 
     def __init__(self) -> None:
-        self.objects: dict[str, tuple[ObjectInfo, bytes]] = {}
+        super().__init__()
         self.asked: list[Asked] = []
         self.failures: list[Exception] = []  # each is the answer to one get
         self.held: list[Callable[[], None]] | None = None  # while a list: answers wait in it
 
     def add(self, key: str, body: bytes) -> ObjectInfo:
-        info = ObjectInfo(key, len(body), hashlib.md5(body).hexdigest(), 1_700_000_000)
-        self.objects[key] = (info, body)
-        return info
+        self.put(key, body, Attributes()).result()
+        return self.head(key).result()
 
     def get(self, key: str, start: int, size: int, *, etag: str | None = None) -> Flight[Fetched]:
         self.asked.append(Asked(key, start, size))
         flight = Flight[Fetched]()
         if self.held is not None:
-            self.held.append(lambda: self._answer(flight, key, start, size, etag))
+            self.held.append(lambda: self.answer(flight, key, start, size, etag))
         else:
-            self._answer(flight, key, start, size, etag)
+            self.answer(flight, key, start, size, etag)
         return flight
+
+    def answer(
+        self, flight: Flight[Fetched], key: str, start: int, size: int, etag: str | None
+    ) -> None:
+        """Let a flight land."""
+        try:
+            if self.failures:
+                raise self.failures.pop(0)
+            flight.set_result(super().get(key, start, size, etag=etag).result())
+        except Exception as error:
+            flight.set_exception(error)
 
     def release(self, error: Exception | None = None) -> None:
         """Let everything that waits land, or fail, and nothing wait any more."""
@@ -47,23 +56,6 @@ class ScriptedStore:
         self.failures = [error] * len(held) if error else []
         for answer in held:
             answer()
-
-    def _answer(
-        self, flight: Flight[Fetched], key: str, start: int, size: int, etag: str | None
-    ) -> None:
-        if self.failures:
-            flight.set_exception(self.failures.pop(0))
-            return
-        if key not in self.objects:
-            flight.set_exception(NoSuchKey("gone"))
-            return
-        info, body = self.objects[key]
-        if etag not in (None, info.etag):
-            flight.set_exception(PreconditionFailed("another version"))
-            return
-        assert size > 0
-        assert start + size <= info.size
-        flight.set_result(Fetched(info, body[start : start + size]))
 
 
 def noise(size: int, seed: int = 0) -> bytes:

@@ -161,7 +161,7 @@ def test_a_cache_of_size_zero_leaves_the_disk_alone(make: Make, tmp_path: Path) 
     disk.validated(info, 1.0)
     disk.forget(info)
     assert disk.read(info, 0, 5) is None
-    assert not disk.crowded(5)
+    assert disk.quick(info, 5)
     assert list(tmp_path.iterdir()) == []
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import cast
 
 import pytest
 import trio
@@ -16,7 +15,7 @@ from qarnotfs.cache.blocks import BLOCK_BYTES, WINDOW_BYTES_MIN, PatternCell
 from qarnotfs.cache.disk import Disk
 from qarnotfs.cache.reader import FLIGHT_BYTES_MAX, FLIGHTS_MAX, Reader
 from qarnotfs.errors import QarnotfsError, Refused, Stale, Unavailable
-from qarnotfs.store.base import Fetched, ObjectInfo, Store
+from qarnotfs.store.base import Fetched, ObjectInfo
 from tests.s4_cache.scripted import ScriptedStore, blocks
 
 MIB = 1 << 20
@@ -37,7 +36,7 @@ def disk(tmp_path: Path) -> Disk:
 async def reading(
     store: ScriptedStore, disk: Disk, io_timeout_sec: float = 20.0
 ) -> AsyncIterator[Reader]:
-    reader = Reader(cast(Store, store), Bridge(), disk, io_timeout_sec=io_timeout_sec)
+    reader = Reader(store, Bridge(), disk, io_timeout_sec=io_timeout_sec)
     async with trio.open_nursery() as nursery:
         await nursery.start(reader.run)
         yield reader
@@ -291,7 +290,7 @@ def test_a_replaced_or_deleted_object_is_stale_but_what_is_cached_can_be_read(
             store.add("key", blocks(8, seed=1))
             with pytest.raises(Stale, match="key"):
                 await reader.read(info, 0, 2 * BLOCK_BYTES)
-            del store.objects["key"]
+            store.delete(["key"])
             with pytest.raises(Stale, match="key"):
                 await reader.read(info, 4 * BLOCK_BYTES, 1)
             assert await reader.read(info, 0, BLOCK_BYTES) == body[:BLOCK_BYTES]
@@ -324,13 +323,13 @@ def test_a_short_answer_is_repeated(
 ) -> None:
     body = blocks(2)
     info = store.add("key", body)
-    real = store._answer
+    real = store.answer
 
     def short(flight, *rest):  # type: ignore[no-untyped-def] # a stand-in for one call
-        monkeypatch.setattr(store, "_answer", real)
+        monkeypatch.setattr(store, "answer", real)
         flight.set_result(Fetched(info, body[:10]))
 
-    monkeypatch.setattr(store, "_answer", short)
+    monkeypatch.setattr(store, "answer", short)
 
     async def main() -> None:
         async with reading(store, disk) as reader:
@@ -568,7 +567,7 @@ def test_before_and_after_it_runs_only_the_cache_can_be_read(
     store: ScriptedStore, disk: Disk
 ) -> None:
     info = store.add("key", b"bytes")
-    reader = Reader(cast(Store, store), Bridge(), disk)
+    reader = Reader(store, Bridge(), disk)
 
     async def main() -> None:
         with pytest.raises(Unavailable, match="closed"):

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
-from typing import cast
 
 import pytest
 import trio
@@ -17,7 +16,7 @@ from qarnotfs.cache.blocks import BLOCK_BYTES, PatternCell
 from qarnotfs.cache.disk import Disk
 from qarnotfs.cache.reader import Reader
 from qarnotfs.errors import Stale, Unavailable
-from qarnotfs.store.base import Fetched, Flight, ObjectInfo, Store
+from qarnotfs.store.base import Fetched, Flight, ObjectInfo
 from tests.s4_cache.scripted import ScriptedStore, blocks
 
 MIB = 1 << 20
@@ -45,7 +44,7 @@ class ThreadedStore(ScriptedStore):
         if self._rng.random() < 0.02:
             flight.set_exception(Unavailable("reset"))
         else:
-            self._answer(flight, key, start, size, etag)
+            self.answer(flight, key, start, size, etag)
 
 
 class World:
@@ -119,10 +118,7 @@ def test_many_readers_of_a_changing_bucket_over_a_small_bad_disk(
     rng = random.Random(1)
     world = World(ThreadedStore(threads, rng))
     # Two mounts on one directory, and on one bucket.
-    readers = [
-        Reader(cast(Store, world.store), Bridge(), Disk(tmp_path, cache_bytes_max))
-        for _ in range(2)
-    ]
+    readers = [Reader(world.store, Bridge(), Disk(tmp_path, cache_bytes_max)) for _ in range(2)]
 
     async def main() -> None:
         async with trio.open_nursery() as around:

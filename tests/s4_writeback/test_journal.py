@@ -20,11 +20,10 @@ def put(journal: Journal, key: str, data: bytes, expected: Condition = ABSENT) -
     """A file that was written and closed."""
     staged = journal.staging.create(None)
     staged.write(0, data)
-    debt = journal.open(key, staged.pin(), ATTRIBUTES, expected)
+    debt = journal.open(key, staged, ATTRIBUTES, expected)
     journal.record(debt, staged.seal())
     journal.release(debt, 0.0)
     staged.close()
-    staged.unpin()
     return debt
 
 

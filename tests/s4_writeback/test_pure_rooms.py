@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -43,7 +45,7 @@ def test_extents_are_a_set_of_positions(steps: list[tuple[int, int] | int]) -> N
         assert extents.total == len(model)
         found = list(extents)
         assert all(start < end for start, end in found)
-        assert all(a[1] < b[0] for a, b in zip(found, found[1:], strict=False))
+        assert all(a[1] < b[0] for a, b in itertools.pairwise(found))
 
 
 @given(st.lists(ranges, max_size=8), ranges)
@@ -70,7 +72,7 @@ def test_overlay_is_what_the_debts_say(steps: list[tuple[str, bool | None]]) -> 
         else:
             overlay.set(key, present)
             model[key] = present
-    for prefix in {"", "a/", "b/", "a/b/", "a//", "/", "a/b/c/"}:
+    for prefix in ("", "a/", "b/", "a/b/", "a//", "/", "a/b/c/"):
         children: dict[str, bool] = {}
         for key, present in model.items():
             if key.startswith(prefix):
@@ -123,7 +125,7 @@ def test_parts_cover_the_file_and_keep_the_limits(
         return
     assert plan[0].start == 0
     assert plan[-1].end == size
-    assert all(a.end == b.start for a, b in zip(plan, plan[1:], strict=False))
+    assert all(a.end == b.start for a, b in itertools.pairwise(plan))
     assert len(plan) <= PART_COUNT_MAX
     assert all(PART_BYTES_MIN <= part.end - part.start <= PART_BYTES_MAX for part in plan[:-1])
     for part in plan:

@@ -67,10 +67,12 @@ def mounts(cli: Cli, bucket: str, tmp_path: Path) -> Iterator[Mounts]:
         one.start(options, {"AWS_ENDPOINT_URL": endpoint} if endpoint else {})
         return one
 
-    yield mount
-    for one in reversed(made):
-        alive.remove(one)
-        one.remove()
+    try:
+        yield mount
+    finally:
+        for one in reversed(made):
+            alive.remove(one)
+            one.remove()
 
 
 @pytest.fixture(scope="module")
@@ -81,13 +83,15 @@ def shared(gateway: Gateway, cli: Cli, tmp_path_factory: pytest.TempPathFactory)
     mount = Mount(cli, f"shared-{id(place):x}", place / "mnt", place / "cache")
     s3.create_bucket(Bucket=mount.bucket)
     alive.append(mount)
-    mount.start(["--upload-delay", "0.1"], {})
-    yield mount
-    alive.remove(mount)
-    mount.remove()
-    empty_bucket(s3, mount.bucket)
-    s3.delete_bucket(Bucket=mount.bucket)
-    s3.close()
+    try:
+        mount.start(["--upload-delay", "0.1"], {})
+        yield mount
+    finally:
+        alive.remove(mount)
+        mount.remove()
+        empty_bucket(s3, mount.bucket)
+        s3.delete_bucket(Bucket=mount.bucket)
+        s3.close()
 
 
 @pytest.fixture

@@ -210,7 +210,7 @@ def test_options_of_the_command_are_its_own(monkeypatch: pytest.MonkeyPatch) -> 
         return 0
 
     monkeypatch.setattr("qarnotfs.cli.run._mount_all", lambda requests, mounted: True)
-    monkeypatch.setattr("qarnotfs.cli.run._run", execute)
+    monkeypatch.setattr("qarnotfs.cli.run.execute", execute)
     words = ["--read-only", "a:/x", "b:/y:z", "--", "c", "--help", "--", "-x"]
     assert invoke("run", *words).exit_code == 0
     assert seen == [("c", "--help", "--", "-x")]

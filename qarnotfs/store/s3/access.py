@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 import boto3
 import urllib3
 from botocore.config import Config
+from botocore.exceptions import NoCredentialsError
 from botocore.session import Session
 
 from qarnotfs.store.s3.wire import mended
@@ -81,8 +82,16 @@ class Access:
         Raises what botocore raises, and may then have waited for a server.
         """
         credentials = self.session.get_credentials()
+        if credentials is None:
+            raise NoCredentialsError()
         frozen = credentials.get_frozen_credentials()
         return Keys(frozen.access_key or "", frozen.secret_key or "", frozen.token)
+
+    def close(self) -> None:
+        """Close the connections of what was made here."""
+        for made in (self.__dict__.get("client"), self.__dict__.get("resource")):
+            if made is not None:
+                (made if hasattr(made, "close") else made.meta.client).close()
 
     def _boto(self) -> boto3.session.Session:
         return boto3.session.Session(botocore_session=self.session, region_name=self.region)

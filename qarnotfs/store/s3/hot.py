@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from time import monotonic
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from qarnotfs.errors import NoSuchKey, PreconditionFailed
 from qarnotfs.store.base import (
@@ -276,7 +276,7 @@ class HotStore:
     def _get_by_boto(
         self, journey: Journey[Fetched], spoken: str, size: int, etag: str | None
     ) -> None:
-        condition = {"IfMatch": f'"{etag}"'} if etag else {}
+        condition: dict[str, Any] = {"IfMatch": f'"{etag}"'} if etag else {}
         with translated(journey.subject):
             answer = self._access.client.get_object(
                 Bucket=self.bucket, Key=journey.subject.key, Range=spoken, **condition

@@ -231,11 +231,8 @@ class S3Store(HotStore):
         where: dict[str, Any] = {}
         if self._access.is_aws and region != "us-east-1":
             where = {"CreateBucketConfiguration": {"LocationConstraint": region}}
-        with self._boto() as client:
-            try:
-                client.create_bucket(Bucket=self.bucket, **where)
-            except client.exceptions.BucketAlreadyOwnedByYou:
-                pass
+        with self._boto() as client, suppress(client.exceptions.BucketAlreadyOwnedByYou):
+            client.create_bucket(Bucket=self.bucket, **where)
 
     def delete_bucket(self) -> None:
         with self._boto() as client:

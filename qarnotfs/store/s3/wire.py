@@ -98,7 +98,9 @@ def _is_plain(text: str) -> bool:
 def _encoded_text(value: str) -> str:
     if _is_plain(value) and not value.startswith("=?"):
         return value
-    return f"=?UTF-8?B?{b2a_base64(value.encode('utf-8', 'surrogatepass'), newline=False).decode()}?="
+    return (
+        f"=?UTF-8?B?{b2a_base64(value.encode('utf-8', 'surrogatepass'), newline=False).decode()}?="
+    )
 
 
 def decoded_text(value: str) -> str:

@@ -1,0 +1,165 @@
+"""Random lives of a mount, compared step by step with a dictionary of paths.
+
+The model is a local file system reduced to what it means: paths to bytes, ``None`` for a
+directory. After the last step everything is drained and the bucket itself is compared.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from tempfile import TemporaryDirectory
+
+import trio
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from qarnotfs.errors import FileError
+from qarnotfs.store.memory import MemoryStore
+from tests.s5_core.house import World, entered
+from tests.s5_core.test_filesystem import bucket
+
+Model = dict[str, bytes | None]
+
+paths = st.sampled_from(["a", "b", "d", "d/a", "d/b", "d/e", "d/e/a"])
+
+
+@dataclass(frozen=True)
+class Step:
+    """One call. ``path`` and what the call needs besides."""
+
+    what: str
+    path: str
+    other: str = ""
+    offset: int = 0
+    data: bytes = b""
+
+
+def steps(what: str, **more: st.SearchStrategy[object]) -> st.SearchStrategy[Step]:
+    return st.builds(Step, st.just(what), paths, **more)  # type: ignore[arg-type]  # of the right types
+
+
+any_step = st.one_of(
+    steps("write", offset=st.integers(0, 6), data=st.binary(min_size=1, max_size=4)),
+    steps("unlink"),
+    steps("mkdir"),
+    steps("rmdir"),
+    steps("rename", other=paths),
+    steps("sync"),
+    steps("kill"),
+)
+
+
+def parent(path: str) -> str:
+    above = str(PurePosixPath(path).parent)
+    return "" if above == "." else above
+
+
+def is_directory(model: Model, path: str) -> bool:
+    return path == "" or (path in model and model[path] is None)
+
+
+def below(model: Model, path: str) -> list[str]:
+    return [other for other in model if other.startswith(path + "/")]
+
+
+def expect(model: Model, step: Step) -> bool:
+    """Apply a step to the model; whether a local file system would let it happen."""
+    path, found = step.path, step.path in model
+    directory = is_directory(model, path)
+    if step.what == "write":
+        if not is_directory(model, parent(path)) or directory:
+            return False
+        old = (model.get(path) or b"").ljust(step.offset, b"\0")
+        model[path] = old[: step.offset] + step.data + old[step.offset + len(step.data) :]
+    elif step.what == "mkdir":
+        if found or not is_directory(model, parent(path)):
+            return False
+        model[path] = None
+    elif step.what in ("unlink", "rmdir"):
+        if not found or directory != (step.what == "rmdir") or below(model, path):
+            return False
+        del model[path]
+    elif step.what == "rename":
+        return expect_rename(model, path, step.other)
+    return True
+
+
+def expect_rename(model: Model, old: str, new: str) -> bool:
+    if old not in model or not is_directory(model, parent(new)):
+        return False
+    if new == old:
+        return True
+    if new.startswith(old + "/"):
+        return False
+    if new in model and (is_directory(model, old) != is_directory(model, new) or below(model, new)):
+        return False
+    for path in [old, *below(model, old)]:
+        model[new + path.removeprefix(old)] = model.pop(path)
+    return True
+
+
+async def perform(world: World, step: Step) -> None:
+    match step.what:
+        case "write":
+            await world.write(step.path, step.data, step.offset)
+        case "unlink":
+            await world.unlink(step.path)
+        case "mkdir":
+            await world.mkdir(step.path)
+        case "rmdir":
+            await world.rmdir(step.path)
+        case "rename":
+            await world.rename(step.path, step.other)
+        case "sync":
+            await world.house.uploader.drain()
+
+
+def lives(life: list[Step]) -> list[list[Step]]:
+    """Cut at each kill."""
+    found: list[list[Step]] = [[]]
+    for step in life:
+        if step.what == "kill":
+            found.append([])
+        else:
+            found[-1].append(step)
+    return found
+
+
+def into_itself(step: Step) -> bool:
+    """The kernel refuses to rename a directory into itself before we are asked."""
+    return step.what == "rename" and step.other.startswith(step.path + "/")
+
+
+async def live(life: list[Step], store: MemoryStore, directory: Path, delay_sec: float) -> Model:
+    model: Model = {}
+    for part in lives([step for step in life if not into_itself(step)]):
+        async with entered(store, directory, upload_delay_sec=delay_sec) as world:
+            for step in part:
+                allowed = expect(model, step)
+                try:
+                    await perform(world, step)
+                    assert allowed, f"{step} succeeded"
+                except FileError:
+                    assert not allowed, f"{step} failed"
+                assert await world.tree() == model, step
+    async with entered(store, directory) as world:
+        assert await world.tree() == model
+        assert await world.drain()
+        assert await world.tree() == model
+    return model
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(st.lists(any_step, max_size=25), st.sampled_from([0.0, 0.005, 1000.0]))
+def test_a_mount_is_a_file_system(life: list[Step], delay_sec: float) -> None:
+    store = MemoryStore()
+    with TemporaryDirectory() as directory:
+        model = trio.run(live, life, store, Path(directory), delay_sec)
+    stored = bucket(store)
+    assert {key: data for key, data in stored.items() if not key.endswith("/")} == {
+        path: data for path, data in model.items() if data is not None
+    }
+    assert {key[:-1] for key in stored if key.endswith("/")} <= {
+        path for path, data in model.items() if data is None
+    }

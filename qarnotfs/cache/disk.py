@@ -119,6 +119,11 @@ class Disk:
                 found |= entry.present(blocks)
         return found
 
+    def bytes_cached(self, info: ObjectInfo) -> int:
+        """How much of a version is here, in whole blocks; the last one may be shorter."""
+        blocks = Span(0, info.size).blocks
+        return sum(block_span(range(n, n + 1), info.size).size for n in self.present(info, blocks))
+
     def quick(self, info: ObjectInfo, size: int) -> bool:
         """Whether `store` would only write: no files to be made, no room to be made first.
 

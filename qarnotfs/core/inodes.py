@@ -35,9 +35,8 @@ class Inode:
     key: str  # of a file; the visible prefix of a directory
     posix: Posix
     info: ObjectInfo | None = None  # the version in the bucket that readers see
-    staged: Staged | None = (
-        None  # newer bytes, kept by their debt, or pinned if detached; then ``info`` is what they build upon
-    )
+    # Newer bytes, which build upon ``info``; kept on disk by their debt or, detached, by a pin.
+    staged: Staged | None = None
     debt: Debt | None = None  # what is owed for ``staged``; None when detached
     lookups: int = 0
     opens: int = 0

@@ -22,6 +22,7 @@ Repeating any call is safe but for `create_upload`, which makes one more upload.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
@@ -36,6 +37,7 @@ PART_BYTES_MAX = 5 << 30  # S3: a part, a single PUT, a single server-side copy
 PART_COUNT_MAX = 10_000  # S3
 DELETE_COUNT_MAX = 1000  # S3: keys of one batch delete
 KEY_BYTES_MAX = 1024  # S3: UTF-8 bytes of a key
+_METADATA_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9a-z-]+")  # RFC 9110 token
 
 
 def require_key(key: str) -> str:
@@ -47,6 +49,14 @@ def require_key(key: str) -> str:
     if not 0 < size <= KEY_BYTES_MAX or "\0" in key:
         raise Refused(f"The key {key[:64]!r} has {size} bytes; 1 to 1024 without NUL are possible.")
     return key
+
+
+def named_metadata(metadata: Mapping[str, str]) -> dict[str, str]:
+    """``metadata`` with lower-case names; `Refused` for one that no header can have."""
+    for name in metadata:
+        if not _METADATA_NAME.fullmatch(name.lower()):
+            raise Refused(f"The object store cannot keep metadata under the name {name!r}.")
+    return {name.lower(): value for name, value in metadata.items()}
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,6 +27,7 @@ from qarnotfs.store.base import (
     Flight,
     ListPage,
     ObjectInfo,
+    named_metadata,
     require_key,
 )
 
@@ -148,16 +149,18 @@ class MemoryStore:
                 raise Refused(f"{len(keys)} keys are too many to delete at once.")
             failed: dict[str, Exception] = {}
             for key in keys:
-                if error := self.faults("delete_key", key):
+                try:
+                    with self._called("delete_key", key):
+                        self._objects.pop(require_key(key), None)
+                except Exception as error:  # whatever `faults` made up
                     failed[key] = error
-                else:
-                    self._objects.pop(key, None)
             return failed
 
     # --- multipart -----------------------------------------------------------------------
 
     def create_upload(self, key: str, attributes: Attributes) -> str:
         with self._called("create_upload", key):
+            named_metadata(attributes.metadata)
             self._upload_count += 1
             upload_id = f"upload-{self._upload_count}"
             self._uploads[upload_id] = _Upload(require_key(key), attributes)
@@ -272,7 +275,7 @@ class MemoryStore:
 
 def _names(metadata: Mapping[str, str]) -> dict[str, str]:
     """Metadata as the gateway gives it back."""
-    return {name.lower().replace("_", "-"): value for name, value in metadata.items()}
+    return {name.replace("_", "-"): value for name, value in named_metadata(metadata).items()}
 
 
 def _common_prefix(key: str, prefix: str, delimiter: str) -> str:

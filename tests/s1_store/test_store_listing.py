@@ -33,9 +33,7 @@ def pages(store: Store, prefix: str, count_max: int = 1000, delimiter: str = "")
     while (after := found[-1].next) is not None:
         assert len(found[-1].objects) + len(found[-1].prefixes) == count_max
         assert len(found) < 1000
-        found.append(
-            store.list_page(prefix, delimiter=delimiter, count_max=count_max, after=after)
-        )
+        found.append(store.list_page(prefix, delimiter=delimiter, count_max=count_max, after=after))
     return found
 
 

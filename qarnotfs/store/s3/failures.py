@@ -54,7 +54,7 @@ _NO_UPLOAD: Row = (
 )
 _NO_BUCKET: Row = (
     NoSuchBucket,
-    "There is no bucket '{bucket}' at {endpoint}: check its name, or make it with qarnotfs mb.",
+    "There is no bucket '{bucket}' at {endpoint}: check its name.",
 )
 _CHANGED: Row = (PreconditionFailed, "The object {subject} is not the version it was taken for.")
 _REJECTED: Row = (

@@ -10,6 +10,7 @@ import secrets
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, TypeVar
+from urllib.parse import quote
 
 from qarnotfs.errors import (
     NoSuchKey,
@@ -50,6 +51,8 @@ class S3Store(HotStore):
 
     Threads do not survive a fork: make stores in the process that uses them.
     """
+
+    _twice: bool | None = None  # see _decodes_twice
 
     # --- listing and copying -------------------------------------------------------------
 
@@ -119,19 +122,66 @@ class S3Store(HotStore):
     def copy_part(
         self, key: str, upload_id: str, number: int, source: ObjectInfo, start: int, size: int
     ) -> str:
+        quoting = not set("%?").isdisjoint(source.key) and self._decodes_twice()
+        return self._copy_part(key, upload_id, number, source, (start, size), quoting)
+
+    def _copy_part(
+        self,
+        key: str,
+        upload_id: str,
+        number: int,
+        source: ObjectInfo,
+        span: tuple[int, int],
+        quoting: bool,
+    ) -> str:
+        spoken = quote(source.key, safe="/~") if quoting else source.key
         with self._boto(source.key, key) as client:
             answer = client.upload_part_copy(
                 Bucket=self.bucket,
                 Key=key,
                 UploadId=upload_id,
                 PartNumber=number,
-                CopySource={"Bucket": self.bucket, "Key": source.key},
-                CopySourceRange=f"bytes={start}-{start + size - 1}",
+                CopySource={"Bucket": self.bucket, "Key": spoken},
+                CopySourceRange=f"bytes={span[0]}-{span[0] + span[1] - 1}",
                 CopySourceIfMatch=f'"{source.etag}"',
             )
         return wire.plain_etag(answer["CopyPartResult"]["ETag"])
 
+    def _decodes_twice(self) -> bool:
+        """Whether this server decodes the source of a part twice, as RGW 16 does.
+
+        It would then copy another object (``A`` for ``%41``), and one request for a key such
+        as ``100%`` ends the whole server. Found out on a key of ours, when first needed.
+        """
+        if self._twice is None:
+            key = f"{PROBE_PREFIX}{secrets.token_hex(8)}-%41"
+            try:
+                self._twice = not self._finds_as_source(key)
+            finally:
+                self._delete_one(key)
+        return self._twice
+
+    def _finds_as_source(self, key: str) -> bool:
+        _result(self.put(key, b"1", Attributes()))
+        upload_id = self.create_upload(key, Attributes())
+        try:
+            self._copy_part(key, upload_id, 1, _result(self.head(key)), (0, 1), quoting=False)
+        except NoSuchKey:
+            return False
+        finally:
+            self.abort_upload(key, upload_id)
+        return True
+
     def complete_upload(self, key: str, upload_id: str, etags: Sequence[str]) -> None:
+        try:
+            self._complete(key, upload_id, etags)
+        except Unavailable:
+            # RGW 16 says 500 for ever, when there is no such upload any more.
+            with self._boto(key) as client:
+                client.list_parts(Bucket=self.bucket, Key=key, UploadId=upload_id, MaxParts=1)
+            raise
+
+    def _complete(self, key: str, upload_id: str, etags: Sequence[str]) -> None:
         with self._boto(key) as client:
             client.complete_multipart_upload(
                 Bucket=self.bucket,
@@ -156,16 +206,16 @@ class S3Store(HotStore):
 
     def delete(self, keys: Sequence[str]) -> dict[str, Exception]:
         failed: dict[str, Exception] = {}
-        together = [key for key in keys if wire.fits_xml(key)]
-        if together:
-            failed |= self._delete_together(together)
+        together: list[str] = []
         for key in keys:
-            if not wire.fits_xml(key):
-                try:
+            try:
+                if wire.fits_xml(require_key(key)):
+                    together.append(key)
+                else:
                     self._delete_one(key)
-                except StoreError as error:
-                    failed[key] = error
-        return failed
+            except StoreError as error:
+                failed[key] = error
+        return failed | (self._delete_together(together) if together else {})
 
     def _delete_together(self, keys: Sequence[str]) -> dict[str, Exception]:
         with self._boto() as client:

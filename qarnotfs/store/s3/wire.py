@@ -13,13 +13,11 @@ from datetime import datetime
 from email.utils import parsedate_to_datetime
 from urllib.parse import quote, unquote_plus
 
-from qarnotfs.errors import Refused
-from qarnotfs.store.base import Attributes, ListPage, ObjectInfo, require_key
+from qarnotfs.store.base import Attributes, ListPage, ObjectInfo, named_metadata, require_key
 
 META = "x-amz-meta-"
 TEXT_MIN, TEXT_MAX = " ", "~"  # printable ASCII: what a header carries unharmed
 
-_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9a-z-]+")  # RFC 9110 token, lower case
 _WORD = re.compile(r"=\?utf-8\?([bq])\?([^?]*)\?=", re.IGNORECASE)
 _CODE = re.compile(rb"<Code>\s*(\w+)\s*</Code>")
 _TOKEN = re.compile(rb"<NextContinuationToken>(.*?)</NextContinuationToken>", re.DOTALL)
@@ -66,10 +64,7 @@ def encoded_metadata(metadata: Mapping[str, str]) -> dict[str, str]:
     Other text becomes an RFC 2047 encoded word (UTF-8, base64), the form in which AWS itself
     returns it; so does text that would be taken for one. Raises `Refused` for a bad name.
     """
-    for name in metadata:
-        if not _NAME.fullmatch(name.lower()):
-            raise Refused(f"The object store cannot keep metadata under the name {name!r}.")
-    return {name.lower(): _encoded_text(value) for name, value in metadata.items()}
+    return {name: _encoded_text(value) for name, value in named_metadata(metadata).items()}
 
 
 def same_metadata(stored: Mapping[str, str], given: Mapping[str, str]) -> bool:

@@ -191,6 +191,7 @@ class Session:
         self._started_sec = time.time()
         self._unmounted = False
         self._draining = False
+        self._unmounting = trio.Lock()  # taken and given back by one `_unmount` at a time
 
     async def run(self) -> int:
         house = self._house
@@ -208,7 +209,8 @@ class Session:
                 nursery.start_soon(self._announce)
                 await pyfuse3.main(max_tasks=REQUESTS_MAX)
                 arrived = await self._drain()
-                nursery.cancel_scope.cancel()
+                async with self._unmounting:  # whoever asked for it is told first
+                    nursery.cancel_scope.cancel()
         finally:
             pyfuse3.close(unmount=not self._unmounted)
         return 0 if arrived else 1
@@ -286,8 +288,9 @@ class Session:
         return {"status": self._status, "flush": self._flush, "umount": self._umount}
 
     async def _umount(self, args: dict[str, object]) -> dict[str, object]:
-        await self._unmount(lazily=bool(args.get("force")))
-        return {}
+        async with self._unmounting:
+            await self._unmount(lazily=bool(args.get("force")))
+            return {}
 
     async def _flush(self, args: dict[str, object]) -> dict[str, object]:
         await self._house.uploader.drain()

@@ -11,7 +11,8 @@ Used by `core`, which asks `reader.Reader` for bytes of a version it has decided
 - A disk that is full, broken or read-only means less cache, not an error.
 - Several processes may use one directory at the same time.
 
-`blocks` and `ledger` decide (pure); `entry` and `disk` keep files; `reader` fetches.
-Nothing here knows of names, directories, attributes or of what is written: `writeback`
-hands a file over by `Disk.adopt`, through whoever builds both.
+`blocks` and `ledger` decide (pure); `disk` keeps files, with `entry` (one version's two files),
+`opened` (those in use), `shelves` (what is in the directory), `space` (how much there may be)
+and `recent` (a little memory); `reader` fetches. Nothing here knows of names, directories,
+attributes or of what is written: whoever builds both hands `Disk.adopt` to `writeback`.
 """

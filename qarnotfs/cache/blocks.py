@@ -94,6 +94,7 @@ class Stream:
     covered: int
     window: int = 0
     ahead: int = 0
+    lossy: bool = False
 
     def near(self, offset: int, size: int) -> bool:
         reach = _reach(size)
@@ -118,7 +119,8 @@ class Stream:
         """Widen the window when half of it is used up, and say what to fetch for it."""
         if self.ahead >= object_size or 2 * (self.ahead - self.high) > self.window:
             return self, None
-        window = min(max(2 * self.window, WINDOW_BYTES_MIN), window_bytes_max)
+        step = max(BLOCK_BYTES, self.window // 8) if self.lossy else self.window or WINDOW_BYTES_MIN
+        window = min(self.window + step, window_bytes_max)
         start = max(self.ahead, _block_end(self.high))
         end = min(_block_end(self.high + window), object_size)
         if window < BLOCK_BYTES or end <= start:
@@ -152,20 +154,21 @@ class Pattern:
 
     def fell_short(self, start: int) -> Pattern:
         """The pattern when nothing from byte ``start`` on was fetched ahead after all."""
-        return self._with_latest(ahead=start)
+        return self._with(replace(self.streams[0], ahead=start))
 
     def lost(self, offset: int) -> Pattern:
         """The pattern when the byte at ``offset``, fetched ahead, was gone before its read.
 
         The cache is too small for what is wanted of it, or the fetch failed. The window
-        falls to a quarter, which the next step doubles.
+        falls to a quarter, also below the smallest, and the next step doubles it.
         """
         if not self.streams or offset >= self.streams[0].ahead:
             return self
-        return self._with_latest(window=self.streams[0].window // 4, ahead=0)
+        window = self.streams[0].window // 2
+        return self._with(replace(self.streams[0], window=window, ahead=0, lossy=True))
 
-    def _with_latest(self, **changes: int) -> Pattern:
-        return Pattern((replace(self.streams[0], **changes), *self.streams[1:]))
+    def _with(self, latest: Stream) -> Pattern:
+        return Pattern((latest, *self.streams[1:]))
 
 
 @dataclass(slots=True)

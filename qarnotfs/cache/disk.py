@@ -17,8 +17,6 @@ from __future__ import annotations
 
 import errno
 import logging
-import os
-import shutil
 import threading
 import time
 from collections.abc import Callable
@@ -26,7 +24,6 @@ from contextlib import suppress
 from dataclasses import replace
 from functools import lru_cache, partial
 from pathlib import Path
-from uuid import uuid4
 
 from qarnotfs.cache import ledger
 from qarnotfs.cache.blocks import BLOCK_BYTES, Span, block_span
@@ -40,7 +37,6 @@ from qarnotfs.cache.entry import (
     identify,
     pieces,
     punch,
-    write_map,
 )
 from qarnotfs.cache.opened import Opened
 from qarnotfs.cache.recent import Recent
@@ -102,7 +98,11 @@ class Disk:
             data = self._read_blocks(info, blocks, wait=wait)
             if data is None:
                 return None
-            self._keep_rest(name, wanted, span, data)
+            if wanted != span:  # the rest of the last block is asked for next
+                last = blocks[-1] * BLOCK_BYTES - span.start
+                self._recent.put(name, blocks[-1], data[last : last + BLOCK_BYTES])
+        if wanted.end == span.end:
+            self._recent.spend(name, blocks[-1])
         start = offset - span.start
         return data if wanted == span else data[start : start + size]
 
@@ -161,12 +161,15 @@ class Disk:
         The file must not change while this runs, and its bytes are never changed from here.
         Reads all of it: to be called from a thread. More than half the cache is not adopted.
         """
-        if not 0 < info.size <= self._space.bytes_max // 2 or not self._fits(info.size):
+        if not 0 < info.size <= self._space.bytes_max // 2 or not self._take(info.size):
             return
+        adopted = False
         try:
-            self._adopt(self._identity(info), info.size, path)
+            adopted = self._opened.adopt(self._identity(info), info.size, path)
         except OSError as error:
             self._refused(error)
+        finally:
+            self._space.settle(info.size, written=adopted)
 
     def forget(self, info: ObjectInfo) -> None:
         """Drop every block of that version."""
@@ -210,34 +213,38 @@ class Disk:
             room = self._space.room_bytes()
             if room < size or room < 0:
                 limit = max(0, used + room)
-                self._evict(found, max(0, limit * 9 // 10 - size) if size <= limit else limit)
-                if self._space.room_bytes() < size:
-                    self._space.pause()
+                keep = max(0, limit * 9 // 10 - size) if size <= limit else limit
+                if self._evict(found, keep) < size - room:
+                    self._space.pause()  # what is there is pinned, or is not ours
         self._opened.close(deleted_only=True)  # or the disk does not get their room back
 
     def _crowded(self, size: int) -> bool:
         return self._space.in_doubt or self._space.room_bytes() < size
 
-    def _fits(self, size: int) -> bool:
+    def _take(self, size: int) -> bool:
+        """Take room for ``size`` bytes, made if need be."""
         if not self._space.usable or size > self._space.bytes_max:
             return False
         if self._crowded(size):
             self.make_room(size)
-        return self._space.room_bytes() >= size
+        return self._space.take(size)
 
-    def _evict(self, found: list[ledger.Entry], bytes_max: int) -> None:
+    def _evict(self, found: list[ledger.Entry], bytes_max: int) -> int:
+        """Evict until ``found`` takes at most ``bytes_max``; the bytes that were freed."""
         with self._lock:
             pinned = frozenset(self._pinned)
-        taken = {entry.name: entry.bytes for entry in found}
+        sizes, total = {entry.name: entry.bytes for entry in found}, 0
         for victim in ledger.victims(
             found, bytes_max=bytes_max, now_sec=self._clock(), ttl_sec=self.ttl_sec, pinned=pinned
         ):
             freed = 0 if victim.whole else self._punch(victim)
             if not freed:
                 self._opened.remove(victim.name)
-                freed = taken[victim.name]
+                freed = sizes[victim.name]
             self._space.freed(freed)
-            self.evicted_bytes += freed
+            total += freed
+        self.evicted_bytes += total
+        return total
 
     def _punch(self, victim: ledger.Victim) -> int:
         entry = self._opened.peek(victim.name)
@@ -291,56 +298,31 @@ class Disk:
             log.debug("the cache entry of %r cannot be read: %s", info.key, error.strerror)
         return None
 
-    def _keep_rest(self, name: str, wanted: Span, span: Span, data: bytes) -> None:
-        """Keep the blocks of which only a part was asked: the rest is asked for next."""
-        for number in {wanted.blocks.start, wanted.blocks[-1]} if wanted != span else ():
-            start = number * BLOCK_BYTES - span.start
-            self._recent.put(name, number, data[start : start + BLOCK_BYTES])
-
     def _store(self, info: ObjectInfo, start: int, data: bytes) -> bool:
         """Keep blocks on disk; whether they are there now."""
-        if not self._fits(len(data)):
+        if not self._take(len(data)):
             return False
-        identity = self._identity(info)
+        written = False
         try:
-            entry = self._opened.get(identity, info.size, create=True)
-            if entry.shared:  # adopted, and its other name is still in use
-                self._opened.remove(entry.name)
-                entry = self._opened.get(identity, info.size, create=True)
-            entry.write(start, data)
+            self._writable(info).write(start, data)
+            written = True
         except OSError as error:
             self._refused(error)
-            return False
-        self._space.added(len(data))
-        return True
-
-    def _adopt(self, identity: Identity, size: int, path: Path) -> None:
-        base = base_path(self.directory, identity.name)
-        new_data, new_map = (f"{base}.{uuid4().hex}.{kind}.tmp" for kind in ("data", "map"))
-        os.makedirs(os.path.dirname(base), mode=0o700, exist_ok=True)
-        try:
-            _link_or_copy(path, new_data)
-            if os.stat(new_data).st_size != size:
-                log.warning("%s is not cached: it has not the size of its object", path)
-                return
-            write_map(new_map, identity, self._checksum, new_data, self._clock())
-            os.replace(new_data, base + ".data")
-            os.replace(new_map, base + ".map")
-            self._space.added(size)
         finally:
-            for leftover in (new_data, new_map):
-                with suppress(OSError):
-                    os.unlink(leftover)
+            self._space.settle(len(data), written=written)
+        return written
+
+    def _writable(self, info: ObjectInfo) -> Entry:
+        """The entry of a version, whose data file is nobody else's."""
+        identity = self._identity(info)
+        entry = self._opened.get(identity, info.size, create=True)
+        if entry.shared:  # adopted, and its other name is still in use
+            self._opened.remove(entry.name)
+            entry = self._opened.get(identity, info.size, create=True)
+        return entry
 
     def _refused(self, error: OSError) -> None:
         """The disk would not take a write: leave it alone for a while."""
         if error.errno != errno.ENOENT:  # that is a directory deleted under our hands
             log.warning("nothing is kept in the cache for a while: %s", error.strerror)
             self._space.pause()
-
-
-def _link_or_copy(source: Path, target: str) -> None:
-    try:
-        os.link(source, target)
-    except OSError:
-        shutil.copyfile(source, target)

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
 import threading
 from collections import OrderedDict
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from uuid import uuid4
 
-from qarnotfs.cache.entry import BadMap, Checksum, Entry, Identity, base_path
+from qarnotfs.cache.entry import BadMap, Checksum, Entry, Identity, base_path, write_map
 
 log = logging.getLogger(__name__)
 
@@ -55,6 +57,25 @@ class Opened:
         if now_sec - entry.times_written_sec >= TIMES_EVERY_SEC:
             entry.save_times(now_sec)
         return entry
+
+    def adopt(self, identity: Identity, size: int, path: Path) -> bool:
+        """Make the file ``path`` the data of a version, whole; whether it could be. `OSError`."""
+        base = base_path(self.directory, identity.name)
+        new_data, new_map = (f"{base}.{uuid4().hex}.{kind}.tmp" for kind in ("data", "map"))
+        os.makedirs(os.path.dirname(base), mode=0o700, exist_ok=True)
+        try:
+            _link_or_copy(path, new_data)
+            if os.stat(new_data).st_size != size:
+                log.warning("%s is not cached: it has not the size of its object", path)
+                return False
+            write_map(new_map, identity, self._checksum, new_data, self._clock())
+            os.replace(new_data, base + ".data")
+            os.replace(new_map, base + ".map")
+            return True
+        finally:
+            for leftover in (new_data, new_map):
+                with suppress(OSError):
+                    os.unlink(leftover)
 
     def remove(self, name: str) -> None:
         """Delete an entry: first the map, so that nobody takes a hole for data."""
@@ -102,3 +123,10 @@ class Opened:
         with self._lock:
             if self._entries.get(entry.name) is entry:
                 del self._entries[entry.name]
+
+
+def _link_or_copy(source: Path, target: str) -> None:
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copyfile(source, target)

@@ -35,6 +35,12 @@ class Recent:
             while self._bytes > self.bytes_max:
                 self._drop(next(iter(self._blocks)))
 
+    def spend(self, name: str, number: int) -> None:
+        """That block was read to its end: it goes before those that still wait for it."""
+        with self._lock:
+            if (name, number) in self._blocks:
+                self._blocks.move_to_end((name, number), last=False)
+
     def forget(self, name: str) -> None:
         with self._lock:
             for key in [key for key in self._blocks if key[0] == name]:

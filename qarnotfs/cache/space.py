@@ -30,6 +30,7 @@ class Space:
         self._making_room = threading.Lock()
         self._used_bytes = 0  # as of the last survey, and what we did since
         self._added_bytes = 0  # since the last survey
+        self._taken_bytes = 0  # by those who are writing at the moment
         self.surveys = 0  # how often somebody looked
         self._paused_until_sec = 0.0
 
@@ -48,12 +49,12 @@ class Space:
         return not self.surveys or self._added_bytes > self.bytes_max // DOUBT_SHARE
 
     def room_bytes(self) -> int:
-        """What may still be added without breaking the limit or filling the disk; also < 0."""
-        room = self.bytes_max - self._used_bytes
+        """What may still be taken without breaking the limit or filling the disk; also < 0."""
+        room = self.bytes_max - self._used_bytes - self._taken_bytes
         with suppress(OSError):
             disk = os.statvfs(self.directory)
             reserve = min(RESERVE_BYTES, disk.f_blocks * disk.f_frsize // RESERVE_SHARE)
-            room = min(room, disk.f_bavail * disk.f_frsize - reserve)
+            room = min(room, disk.f_bavail * disk.f_frsize - reserve - self._taken_bytes)
         return room
 
     def surveyed(self, used_bytes: int) -> None:
@@ -61,10 +62,20 @@ class Space:
             self._used_bytes, self._added_bytes = used_bytes, 0
             self.surveys += 1
 
-    def added(self, size: int) -> None:
+    def take(self, size: int) -> bool:
+        """Take room before writing, if there is enough; `settle` is called when that is over."""
         with self._lock:
-            self._used_bytes += size
-            self._added_bytes += size
+            if self.room_bytes() < size:
+                return False
+            self._taken_bytes += size
+            return True
+
+    def settle(self, size: int, *, written: bool) -> None:
+        with self._lock:
+            self._taken_bytes -= size
+            if written:
+                self._used_bytes += size
+                self._added_bytes += size
 
     def freed(self, size: int) -> None:
         with self._lock:

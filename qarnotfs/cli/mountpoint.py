@@ -37,9 +37,12 @@ def is_mounted(mountpoint: Path) -> bool:
 
 
 def is_dead(mountpoint: Path) -> bool:
-    """Whether the FUSE mount there has lost its process."""
+    """Whether the FUSE mount there has lost its process.
+
+    Asked by ``statfs``, which the kernel never answers from its cache, as it does ``stat``.
+    """
     try:
-        os.stat(mountpoint)
+        os.statvfs(mountpoint)
     except OSError as error:
         return error.errno in {errno.ENOTCONN, errno.ECONNABORTED}
     return False

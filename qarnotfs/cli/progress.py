@@ -35,18 +35,19 @@ def display(title: str) -> Iterator[Display]:
 
 
 class Lines:
-    """A plain line every few seconds."""
+    """A plain line every few seconds, while there is something new to say."""
 
     def __init__(self, title: str) -> None:
         self._title = title
         self._next_sec = 0.0
+        self._said = ""
 
     def show(self, status: dict[str, Any]) -> None:
-        if not status["pending_files"] or time.monotonic() < self._next_sec:
-            return
-        self._next_sec = time.monotonic() + LINE_SEC
         files, size = files_text(status["pending_files"]), bytes_text(status["pending_bytes"])
-        click.echo(f"{self._title}: {files} left ({size})", err=True)
+        line = f"{self._title}: {files} left ({size})"
+        if status["pending_files"] and line != self._said and time.monotonic() > self._next_sec:
+            click.echo(line, err=True)
+            self._said, self._next_sec = line, time.monotonic() + LINE_SEC
 
 
 @contextmanager

@@ -95,12 +95,13 @@ def _unmount_all(mounted: list[Path]) -> bool:
 
 
 def _unmount(mountpoint: Path, stack: contextlib.ExitStack) -> Drain | None:
-    """What CMD left running may still use the mount; it keeps what it has open, no more."""
+    """What CMD left running may still use the mount, and is given the time to finish."""
     try:
         drain = stack.enter_context(Drain(mountpoint))
         try:
             drain.unmount(force=False)
         except QarnotfsError:
+            click.echo(f"{mountpoint} is in use: waiting for what was left running.", err=True)
             drain.unmount(force=True)
     except QarnotfsError as error:
         click.echo(f"qarnotfs: {mountpoint}: {error}", err=True)

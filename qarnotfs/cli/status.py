@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ DIED = (
     " uploads what is left."
 )
 SILENT = "The mount process does not answer: it hangs, or uses another QARNOTFS_RUNTIME_DIR."
+PIPE_COLUMNS = 10_000  # what no terminal shows needs no folding
 HEADINGS = ("Mountpoint", "Bucket", "State", "To upload", "Uploaded", "Cache", "Errors")
 
 
@@ -86,7 +88,8 @@ def _print_table(found: list[dict[str, Any]]) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    console, table = Console(), Table(box=None, pad_edge=False)
+    console = Console(width=None if sys.stdout.isatty() else PIPE_COLUMNS)
+    table = Table(box=None, pad_edge=False)
     for heading in HEADINGS:
         table.add_column(heading, overflow="fold")
     for mount in found:

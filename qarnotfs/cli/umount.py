@@ -71,9 +71,11 @@ def flush(directory: Path, timeout: float | None) -> None:
     try:
         wait_for_uploads(mountpoint, timeout)
     except NoDaemon as error:
-        if is_mounted(mountpoint):
-            raise QarnotfsError(f"The mount process of {mountpoint} has died.") from error
-        raise _not_ours(mountpoint) from error
+        if not is_mounted(mountpoint):
+            raise _not_ours(mountpoint) from error
+        if not is_dead(mountpoint):
+            raise _out_of_reach(mountpoint) from error
+        raise QarnotfsError(f"The mount process of {mountpoint} has died.") from error
     click.echo("Everything is in the bucket.")
 
 
@@ -81,13 +83,18 @@ def _unmount_orphan(mountpoint: Path) -> None:
     if not is_mounted(mountpoint):
         raise _not_ours(mountpoint)
     if not is_dead(mountpoint):
-        raise QarnotfsError(
-            f"The process of {mountpoint} cannot be asked; only who mounted it, or root, may."
-        )
+        raise _out_of_reach(mountpoint)
     unmount_dead(mountpoint)
     raise QarnotfsError(
         f"The mount process of {mountpoint} had died; the mountpoint is cleaned up. What was"
         " not uploaded is kept in the journal, and the next mount of the bucket uploads it."
+    )
+
+
+def _out_of_reach(mountpoint: Path) -> UsageError:
+    return UsageError(
+        f"The mount process of {mountpoint} cannot be asked: someone else's, or mounted with"
+        " another QARNOTFS_RUNTIME_DIR."
     )
 
 

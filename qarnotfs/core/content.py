@@ -23,10 +23,11 @@ from qarnotfs.cache.blocks import PatternCell
 from qarnotfs.cache.reader import Reader
 from qarnotfs.core import attributes
 from qarnotfs.core.inodes import Inode
-from qarnotfs.errors import NotUploaded, Stale
+from qarnotfs.errors import NotUploaded, Stale, StoreError
 from qarnotfs.store.base import Attributes, Condition, ObjectInfo
 from qarnotfs.writeback.debts import State
 from qarnotfs.writeback.journal import Journal
+from qarnotfs.writeback.plan import SINGLE_BYTES_MAX
 from qarnotfs.writeback.staging import Staged
 from qarnotfs.writeback.uploader import Uploader
 
@@ -184,6 +185,7 @@ class Content:
             raise NotUploaded(debt.error or "The bucket refused this file.")
         if debt.state is not State.OPEN:
             return
+        await self._complete(staged)
         debt.attributes = self.attributes(inode)
         if staged.sequential or staged.extents.total <= QUICK_BYTES:
             seal = staged.seal()
@@ -192,6 +194,19 @@ class Content:
                 seal = await self._bridge.work(staged.seal)
         if inode.debt is debt:  # it may have been deleted or renamed while we read it
             self._journal.record(debt, seal)
+
+    async def _complete(self, staged: Staged) -> None:
+        """Fetch what a small file lacks of its base now, and not when it is sent.
+
+        By then the base may have been replaced in the bucket, and ours could not be put
+        together any more. If it cannot be fetched, sending it will try again.
+        """
+        if staged.size > SINGLE_BYTES_MAX or staged.whole or staged.base is None:
+            return
+        for start, end in list(staged.extents.gaps(0, min(staged.size, staged.base_limit))):
+            with suppress(Stale, StoreError):
+                data = await self.read_base(staged.base, start, end - start)
+                staged.fill(start, data)
 
     async def close(self, inode: Inode) -> None:
         """A file descriptor is closed: record, and with ``close_waits`` upload."""

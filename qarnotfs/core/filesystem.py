@@ -105,6 +105,8 @@ class Filesystem:
 
     async def open(self, inode: Inode, flags: int) -> int:
         """Open a file; it is read at the version it has now, or as it is written here."""
+        if inode.is_directory:
+            raise IsADirectory("A directory is not opened as a file.")
         writable = flags & os.O_ACCMODE != os.O_RDONLY
         if writable:
             self.names.check_writable()

@@ -10,7 +10,7 @@ from bisect import bisect_right
 
 from qarnotfs.core import names, tree
 from qarnotfs.core.tree import Listed, Node
-from qarnotfs.errors import InvalidName, NoSuchKey
+from qarnotfs.errors import InvalidName
 from qarnotfs.index.beliefs import Listing
 from qarnotfs.index.index import Index
 from qarnotfs.store.base import Attributes, ObjectInfo
@@ -133,11 +133,9 @@ class Finder:
                 if debt.present:
                     return key, debt.attributes, debt.size
                 continue
-            try:
-                info = await self._index.info(key)
-            except NoSuchKey:
-                continue
-            return key, Attributes(info.metadata or {}, info.content_type), info.size
+            info = await self._index.find(key)
+            if info is not None:
+                return key, Attributes(info.metadata or {}, info.content_type), info.size
         return None
 
     async def has_children(self, directory: str) -> bool:

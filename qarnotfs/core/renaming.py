@@ -46,6 +46,7 @@ class Renamer:
             copied = await self._copy(key, new_key)
         # From here on one synchronous stretch. A program may have written meanwhile.
         if self._is_owed(key):
+            known = Condition(etag=copied.etag) if copied else known
             self._move_debt(key, new_key, known, inode)
         elif copied is not None:
             self._moved_object(key, copied, inode)
@@ -55,13 +56,20 @@ class Renamer:
         """Move every key of a visible directory: copies first, then the rest at once."""
         keys, directories = await self._keys_below(prefix)
         targets = {key: self._target(key, prefix, new_prefix) for key in keys}
-        copied = await self._copy_all({k: t for k, t in targets.items() if not self._is_owed(k)})
+        copied: dict[str, ObjectInfo | None] = {}
+        # What was owed when we looked may have been paid while we copied others.
+        while missing := {
+            k: t for k, t in targets.items() if not (k in copied or self._is_owed(k))
+        }:
+            copied |= await self._copy_all(missing)
         known_inodes = {i.key: i for i in descendants(inode) if not i.is_directory} if inode else {}
         for key, new_key in targets.items():
+            found = copied.get(key)
             if self._is_owed(key):
-                self._move_debt(key, new_key, Condition(absent=True), known_inodes.get(key))
-            elif key in copied:
-                self._moved_object(key, copied[key], known_inodes.get(key))
+                known = Condition(etag=found.etag) if found else Condition(absent=True)
+                self._move_debt(key, new_key, known, known_inodes.get(key))
+            elif found:
+                self._moved_object(key, found, known_inodes.get(key))
         for directory in sorted(directories, key=len, reverse=True):
             self._owe_delete(directory, UNCONDITIONAL)
         if inode is not None:
@@ -104,9 +112,12 @@ class Renamer:
 
     # --- objects ------------------------------------------------------------------------------
 
-    async def _copy_all(self, targets: dict[str, str]) -> dict[str, ObjectInfo]:
-        """Copy on the server, some at a time; the first failure is raised when all have ended."""
-        copied: dict[str, ObjectInfo] = {}
+    async def _copy_all(self, targets: dict[str, str]) -> dict[str, ObjectInfo | None]:
+        """Copy on the server, some at a time; ``None``: it was deleted elsewhere meanwhile.
+
+        The first failure is raised when all have ended.
+        """
+        copied: dict[str, ObjectInfo | None] = {}
         failures: list[Exception] = []
         slots = trio.CapacityLimiter(COPIES_MAX)
 
@@ -116,7 +127,7 @@ class Renamer:
                     await self._settle(new_key)
                     copied[key] = await self._copy(key, new_key)
             except NoSuchEntry:
-                pass  # deleted elsewhere meanwhile
+                copied[key] = None
             except Exception as error:
                 failures.append(error)
 

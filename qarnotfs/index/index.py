@@ -123,24 +123,52 @@ class Index:
         One LIST teaches the whole directory around a key; for directories of more than a
         page, and when nothing may be remembered, the one name is asked for.
         """
+        listing = await self._listing_for(key)
+        if listing:
+            return listing.objects.get(key), _has_below(listing, key + "/")
+        return await self._look(key)
+
+    async def find(self, key: str) -> ObjectInfo | None:
+        """The object ``key`` with its metadata, or ``None``: by a listing of its directory."""
+        await self._listing_for(key)
+        with suppress(NoSuchKey):
+            return await self.info(key)
+        return None
+
+    async def _listing_for(self, key: str) -> Listing | None:
+        """The listing that tells of ``key``, if there is one or one page makes one."""
         prefix = _parent(key)
         listing = self.fresh_listing(prefix)
         if listing is None and self.ttl_sec and self._narrowed(prefix) not in self._large:
             listing = await self._once(("small", prefix), lambda: self._list(prefix, pages_max=1))
-        if listing:
-            return listing.objects.get(key), key + "/" in listing.prefixes
+        return listing
+
+    async def _look(self, key: str) -> tuple[ObjectInfo | None, bool]:
+        """Ask for one name: HEAD for the object and LIST for what is below, at once."""
         below = False
+        failures: list[StoreError] = []
 
         async def look_below() -> None:
             nonlocal below
-            below = await self.exists_below(key + "/")
+            try:
+                below = await self.exists_below(key + "/")
+            except StoreError as error:
+                failures.append(error)
+
+        async def look() -> ObjectInfo | None:
+            try:
+                return await self.info(key)
+            except NoSuchKey:
+                return None
+            except StoreError as error:
+                failures.append(error)
+                return None
 
         async with trio.open_nursery() as nursery:
             nursery.start_soon(look_below)
-            try:
-                info: ObjectInfo | None = await self.info(key)
-            except NoSuchKey:
-                info = None
+            info = await look()
+        if failures:
+            raise failures[0]
         return info, below
 
     async def exists_below(self, prefix: str) -> bool:
@@ -379,6 +407,12 @@ def _ancestors(key: str) -> Iterator[str]:
         yield prefix
         prefix = _parent(prefix[:-1])
     yield ""
+
+
+def _has_below(listing: Listing, prefix: str) -> bool:
+    """Whether a listing shows something in ``prefix``; it may be of a filter further down."""
+    deeper = listing.prefix.startswith(prefix) and bool(listing.objects or listing.prefixes)
+    return deeper or prefix in listing.prefixes
 
 
 def _child(prefix: str, key: str) -> tuple[str, bool]:

@@ -99,6 +99,12 @@ class Staged:
         self.extents.add(offset, end)
         self.size = max(self.size, end)
 
+    def fill(self, offset: int, data: bytes) -> None:
+        """Take over bytes of the base, where nothing was written or cut off meanwhile."""
+        end = min(offset + len(data), self.base_limit)
+        for low, high in list(self.extents.gaps(offset, end)):
+            self.write(low, data[low - offset : high - offset])
+
     def truncate(self, size: int) -> None:
         """Cut the file, or extend it with a hole."""
         assert not self.sealed

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 import pytest
 from botocore.session import Session
@@ -14,15 +13,22 @@ from qarnotfs.store.s3 import Access, S3Store
 from tests.rgw import Gateway
 
 
-def make_access(gateway: Gateway, **changes: Any) -> Access:
-    """Access to a gateway; ``access_key``, ``secret_key``, ``url`` .. may be others."""
+def access_to(
+    url: str,
+    access_key: str = "AKIDEXAMPLE",
+    secret_key: str = "not-a-secret",
+    *,
+    ca_file: str | None = None,
+    verify: bool = True,
+) -> Access:
     session = Session()
-    session.set_credentials(
-        changes.pop("access_key", gateway.access_key), changes.pop("secret_key", gateway.secret_key)
-    )
-    ca = str(gateway.ca_bundle) if gateway.ca_bundle else None
-    said = {"url": gateway.endpoint, "region": gateway.region, "ca_file": ca, "verify": True}
-    return Access(session, **(said | changes))
+    session.set_credentials(access_key, secret_key)
+    return Access(session, url, "us-east-1", ca_file, verify)
+
+
+def make_access(gateway: Gateway) -> Access:
+    ca_file = str(gateway.ca_bundle) if gateway.ca_bundle else None
+    return access_to(gateway.endpoint, gateway.access_key, gateway.secret_key, ca_file=ca_file)
 
 
 def empty(store: Store) -> None:
@@ -31,7 +37,7 @@ def empty(store: Store) -> None:
         assert store.delete([info.key for info in page]) == {}
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def access(gateway: Gateway) -> Iterator[Access]:
     access = make_access(gateway)
     yield access

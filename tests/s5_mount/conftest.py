@@ -75,16 +75,26 @@ def mounts(cli: Cli, bucket: str, tmp_path: Path) -> Iterator[Mounts]:
             one.remove()
 
 
-@pytest.fixture(scope="module")
-def shared(gateway: Gateway, cli: Cli, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mount]:
-    """One mount for the tests of a file, each of which works in a directory of its own."""
+@pytest.fixture(scope="module", params=["asking", "believing"])
+def shared(
+    request: pytest.FixtureRequest,
+    gateway: Gateway,
+    cli: Cli,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Mount]:
+    """One mount for the tests of a file, each of which works in a directory of its own.
+
+    Every such test runs twice: on a mount that always asks the bucket, with what others put
+    there, and on one that believes what it knows, which is then what the mount itself wrote.
+    """
+    ttl = "0" if request.param == "asking" else "3600"
     s3 = make_client(gateway)
     place = tmp_path_factory.mktemp("shared")
     mount = Mount(cli, f"shared-{id(place):x}", place / "mnt", place / "cache")
     s3.create_bucket(Bucket=mount.bucket)
     alive.append(mount)
     try:
-        mount.start(["--upload-delay", "0.1"], {})
+        mount.start(["--upload-delay", "0.1", "--cache-ttl", ttl], {})
         yield mount
     finally:
         alive.remove(mount)
@@ -103,8 +113,8 @@ def here(shared: Mount, request: pytest.FixtureRequest) -> Path:
 
 
 @pytest.fixture
-def seen(shared: Mount, s3: S3Client) -> Seen:
-    return Seen(shared, s3)
+def seen(shared: Mount, s3: S3Client, request: pytest.FixtureRequest) -> Seen:
+    return Seen(shared, s3, by_others=request.node.callspec.params["shared"] == "asking")
 
 
 @pytest.fixture(autouse=True)

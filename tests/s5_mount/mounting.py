@@ -74,7 +74,8 @@ class Mount:
         self._cli = cli
 
     def start(self, options: Sequence[str | Path], environment: Mapping[str, str]) -> None:
-        self.path.mkdir(exist_ok=True)
+        if not self.is_mounted():  # a dead mount answers nothing, not even that it is there
+            self.path.mkdir(exist_ok=True)
         cache = ["--cache-dir", str(self.cache_dir)]
         self._cli("mount", self.bucket, self.path, *cache, *options, **environment).ok()
         self.pid = self.status()["pid"]
@@ -88,7 +89,10 @@ class Mount:
 
     def flush(self) -> None:
         """Return when everything written is in the bucket."""
-        self._cli("flush", self.path).ok()
+        self.try_flush().ok()
+
+    def try_flush(self) -> Done:
+        return self._cli("flush", self.path)
 
     def unmount(self, *options: str) -> Done:
         """``qarnotfs umount``, which must say that everything arrived."""
@@ -134,17 +138,25 @@ class Mount:
 
 
 class Seen:
-    """A mounted bucket from the S3 side, by paths of the mount."""
+    """A mounted bucket from the S3 side, by paths of the mount.
 
-    def __init__(self, mount: Mount, s3: S3Client) -> None:
-        self.mount, self._s3 = mount, s3
+    ``by_others``: `put` stores behind the mount's back, which the mount must then ask about.
+    """
+
+    def __init__(self, mount: Mount, s3: S3Client, *, by_others: bool) -> None:
+        self.mount, self._s3, self._by_others = mount, s3, by_others
 
     def key(self, path: Path) -> str:
         return str(path.relative_to(self.mount.path))
 
     def put(self, path: Path, body: bytes) -> Path:
-        """Store an object as somebody else would."""
-        self._s3.put_object(Bucket=self.mount.bucket, Key=self.key(path), Body=body)
+        """Make it an object of the bucket."""
+        if self._by_others:
+            self._s3.put_object(Bucket=self.mount.bucket, Key=self.key(path), Body=body)
+        else:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(body)
+            self.mount.flush()
         return path
 
     def content(self, path: Path) -> bytes:

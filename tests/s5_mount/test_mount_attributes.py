@@ -23,8 +23,8 @@ OWNER = (1234, 5678) if os.getuid() == 0 else (os.getuid(), os.getgid())
 
 
 def change(path: Path, mode: int) -> None:
-    os.chmod(path, mode)
     os.chown(path, *OWNER)
+    os.chmod(path, mode)  # last: a change of owner takes set-user-id away
     os.utime(path, ns=(ATIME_NS, MTIME_NS))
 
 

@@ -186,13 +186,33 @@ def test_close_wait_means_it_is_in_the_bucket(mounts: Mounts, s3: S3Client, buck
 def test_conflict_keeps_both(mounts: Mounts, s3: S3Client, bucket: str) -> None:
     s3.put_object(Bucket=bucket, Key="notes.txt", Body=b"base")
     mount = mounts(*HOLD)
-    with (mount.path / "notes.txt").open("ab") as file:
-        file.write(b" and ours")
+    assert (mount.path / "notes.txt").read_bytes() == b"base"
+    (mount.path / "notes.txt").write_bytes(b"ours")
     s3.put_object(Bucket=bucket, Key="notes.txt", Body=b"theirs")
     mount.flush()
     stored = {content(s3, bucket, key) for key in bucket_keys(s3, bucket)}
-    assert stored == {b"theirs", b"base and ours"}
+    assert stored == {b"theirs", b"ours"}
     assert content(s3, bucket, "notes.txt") == b"theirs"
+
+
+def test_conflict_over_a_part_of_a_file_loses_nothing(
+    mounts: Mounts, s3: S3Client, bucket: str
+) -> None:
+    """The rest of our version may be gone for good; then what was written is kept, and said."""
+    s3.put_object(Bucket=bucket, Key="log", Body=b"base")
+    mount = mounts(*HOLD)
+    with (mount.path / "log").open("ab") as file:
+        file.write(b" and ours")
+    s3.put_object(Bucket=bucket, Key="log", Body=b"theirs")
+    flushed = mount.try_flush()
+    assert content(s3, bucket, "log") == b"theirs"
+    ours = [content(s3, bucket, key) for key in bucket_keys(s3, bucket) if key != "log"]
+    if ours:
+        assert (ours, flushed.code) == ([b"base and ours"], 0)
+    else:
+        assert flushed.code == 1
+        [error] = mount.status()["errors"]
+        assert b" and ours" in Path(error["staged_file"]).read_bytes()
 
 
 def test_conflict_of_two_new_files_keeps_both(mounts: Mounts, s3: S3Client, bucket: str) -> None:

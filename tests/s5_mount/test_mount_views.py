@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -69,17 +70,19 @@ def test_writing_outside_the_filter_is_refused(
     mount = mounts("--prefix", "projects/")
     mark = gateway.mark()
     path = mount.path / name
-    attempts = (
-        lambda: path.write_bytes(b"no"),
-        path.mkdir,
-        lambda: path.symlink_to("projects"),
-        lambda: (mount.path / "projects" / "two").rename(path),
-        lambda: (mount.path / "projects" / "a").rename(path),
-    )
-    for attempt in attempts:
+    attempts: dict[str, Callable[[], object]] = {
+        "create": lambda: path.write_bytes(b"no"),
+        "mkdir": path.mkdir,
+        "symlink": lambda: path.symlink_to("projects"),
+        "rename": lambda: (mount.path / "projects" / "two").rename(path),
+        "rename directory": lambda: (mount.path / "projects" / "a").rename(path),
+    }
+    answers = {}
+    for what, attempt in attempts.items():
         with pytest.raises(OSError, match=r".") as caught:
             attempt()
-        assert caught.value.errno == errno.EPERM
+        answers[what] = caught.value.errno
+    assert answers == dict.fromkeys(attempts, errno.EPERM)
     assert os.listdir(mount.path) == ["projects"]
     mount.unmount()
     assert bucket_keys(s3, filled) == sorted(KEYS)

@@ -1,0 +1,306 @@
+"""``mount``, ``umount``, ``flush`` and ``status`` where something stands in their way."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import stat
+import subprocess
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.rgw import Gateway
+from tests.s5_mount.mounting import PROGRAM, Cli, Mount, bucket_keys
+from tests.support import eventually
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+pytestmark = pytest.mark.mount
+Words = list[str | Path]
+LATER = ["--upload-delay", "1h"]
+
+
+def background(cli: Cli, *arguments: str | Path, **environment: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [PROGRAM, *arguments],
+        env=cli.environment | environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def child_of(process: subprocess.Popen[str]) -> int:
+    """The mount process that a command has started."""
+    path = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+    return int(eventually(lambda: path.read_text().split())[0])
+
+
+def runs(pid: int) -> bool:
+    return Path(f"/proc/{pid}").exists()
+
+
+# --- starting -----------------------------------------------------------------------------
+
+
+def test_a_mount_process_that_dies_early_is_reported(
+    place: Mount, cli: Cli, silent_endpoint: str
+) -> None:
+    given: Words = ["mount", place.bucket, place.path, "--cache-dir", place.cache_dir]
+    with background(cli, *given, AWS_ENDPOINT_URL=silent_endpoint) as process:
+        os.kill(child_of(process), signal.SIGKILL)
+        _, said = process.communicate()
+    assert process.returncode == 1
+    assert said.startswith("qarnotfs: The mount process died before it mounted; see ")
+    assert str(place.log_path) in said
+    assert not place.is_mounted()
+
+
+def test_an_interrupted_mount_leaves_no_process(
+    place: Mount, cli: Cli, silent_endpoint: str
+) -> None:
+    given: Words = ["mount", place.bucket, place.path, "--cache-dir", place.cache_dir]
+    with background(cli, *given, AWS_ENDPOINT_URL=silent_endpoint) as process:
+        daemon = child_of(process)
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate()
+    assert (process.returncode, said.strip()) == (130, "qarnotfs: interrupted")
+    assert not runs(daemon)
+
+
+def test_the_process_is_in_nobodys_way(mounted: Mount) -> None:
+    process = Path(f"/proc/{mounted.pid}")
+    assert os.readlink(process / "cwd") == "/"
+    assert os.getsid(mounted.pid) == mounted.pid
+    assert os.readlink(process / "fd" / "0") == "/dev/null"
+    assert {os.readlink(process / "fd" / n) for n in "12"} == {str(mounted.log_path)}
+
+
+def test_only_the_owner_reads_the_log(mounted: Mount) -> None:
+    assert stat.S_IMODE(mounted.log_path.stat().st_mode) == 0o600
+    assert stat.S_IMODE(mounted.log_path.parent.stat().st_mode) == 0o700
+
+
+def test_a_log_file_elsewhere(place: Mount, tmp_path: Path) -> None:
+    place.start(["--log-file", tmp_path / "my.log"], {})
+    assert "is mounted on" in (tmp_path / "my.log").read_text()
+    assert not place.log_path.exists()
+
+
+def test_a_dead_mount_is_replaced(mounted: Mount) -> None:
+    mounted.kill9()
+    with pytest.raises(OSError, match="not connected"):
+        os.statvfs(mounted.path)
+    mounted.start([], {})
+    assert list(mounted.path.iterdir()) == []
+
+
+def test_a_file_is_no_mountpoint(place: Mount, cli: Cli, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    done = cli("mount", place.bucket, tmp_path / "file", "--cache-dir", place.cache_dir)
+    assert (done.code, "not an existing directory" in done.err) == (2, True)
+
+
+def test_a_spec_gives_view_and_time(place: Mount, cli: Cli, s3: S3Client, tmp_path: Path) -> None:
+    s3.put_object(Bucket=place.bucket, Key="a/b/x", Body=b"")
+    s3.put_object(Bucket=place.bucket, Key="a/y", Body=b"")
+    spec = {
+        "bucketName": place.bucket,
+        "filtering": {"prefixFiltering": {"prefix": "a/b/"}},
+        "resourcesTransformation": {"stripPrefix": {"prefix": "a/"}},
+        "cacheTTLSec": 2592000,
+    }
+    (tmp_path / "spec.json").write_text(json.dumps(spec))
+    given: Words = ["--spec", tmp_path / "spec.json", place.path, "--cache-dir", place.cache_dir]
+    cli("mount", *given).ok()
+    status = place.status()
+    place.pid = status["pid"]
+    assert status["view"] == spec
+    assert [str(p.relative_to(place.path)) for p in place.path.rglob("*")] == ["b", "b/x"]
+
+
+def test_in_the_foreground(place: Mount, cli: Cli, s3: S3Client) -> None:
+    """What systemd and containers want: one process, logging to stderr, ended by SIGTERM."""
+    given: Words = [
+        "--foreground",
+        place.bucket,
+        place.path,
+        "--cache-dir",
+        place.cache_dir,
+        *LATER,
+    ]
+    with background(cli, "mount", *given) as process:
+        eventually(place.is_mounted)
+        (place.path / "file").write_text("x")
+        process.terminate()
+        _, said = process.communicate()
+    assert process.returncode == 0
+    assert "is mounted on" in said
+    assert bucket_keys(s3, place.bucket) == ["file"]
+    assert not place.is_mounted()
+
+
+# --- ending -------------------------------------------------------------------------------
+
+
+def test_a_mount_in_use_stays(mounted: Mount, s3: S3Client) -> None:
+    with (mounted.path / "held").open("w") as held:
+        done = mounted.try_unmount()
+        assert done.code != 0
+        assert "use" in done.err
+        assert mounted.is_mounted()
+        held.write("still works")
+    mounted.unmount()
+    assert bucket_keys(s3, mounted.bucket) == ["held"]
+
+
+def test_by_force_what_is_open_can_be_finished(mounted: Mount, cli: Cli, s3: S3Client) -> None:
+    held = (mounted.path / "held").open("w")
+    with held, background(cli, "umount", "--force", mounted.path) as process:
+        eventually(lambda: not mounted.is_mounted())
+        held.write("to the end")
+        held.close()
+        out, _ = process.communicate()
+    assert (process.returncode, "everything is in" in out) == (0, True)
+    assert s3.get_object(Bucket=mounted.bucket, Key="held")["Body"].read() == b"to the end"
+
+
+def test_umount_gives_up_in_time_and_the_upload_goes_on(
+    place: Mount, cli: Cli, gateway: Gateway, s3: S3Client
+) -> None:
+    place.start([], {})
+    gateway.pause()
+    (place.path / "file").write_bytes(b"12345")
+    done = place.try_unmount("--timeout", "0.5")
+    assert done.code == 1
+    assert f"1 file still waits for upload; it goes on in the background (process {place.pid})" in (
+        " ".join(done.err.split())
+    )
+    assert "Uploading to" in done.err
+    again = cli("mount", place.bucket, place.path, "--cache-dir", place.cache_dir)
+    assert (again.code, "still uploading" in again.err) == (2, True)
+    assert place.status()["state"] == "draining"
+    gateway.resume()
+    place.unmount()
+    assert place.has_ended()
+    assert bucket_keys(s3, place.bucket) == ["file"]
+
+
+def test_what_could_not_be_uploaded_is_kept_and_said(
+    place: Mount, s3: S3Client, bucket: str
+) -> None:
+    place.start(["--upload-delay", "1h"], {})
+    (place.path / "file").write_bytes(b"12345")
+    s3.delete_bucket(Bucket=bucket)
+    done = place.try_unmount()
+    assert done.code == 1
+    assert "1 file (5 B) could not be uploaded" in done.err
+    assert "the next mount" in done.err
+    s3.create_bucket(Bucket=bucket)
+    place.start([], {})
+    place.unmount()
+    assert bucket_keys(s3, bucket) == ["file"]
+
+
+def test_progress_is_drawn_on_a_terminal(place: Mount, cli: Cli, gateway: Gateway) -> None:
+    place.start([], {})
+    gateway.pause()
+    (place.path / "file").write_bytes(bytes(3 << 20))
+    main, terminal = os.openpty()
+    with subprocess.Popen(
+        [PROGRAM, "umount", place.path],
+        env=cli.environment | {"TERM": "xterm", "COLUMNS": "120"},
+        stdout=subprocess.PIPE,
+        stderr=terminal,
+        text=True,
+    ) as process:
+        os.close(terminal)
+        drawn = b""
+        while b"1 file left" not in drawn:
+            drawn += os.read(main, 4096)
+        assert b"3.1 MB" in drawn or b"3.0 MiB" in drawn or b"/3.0" in drawn
+        gateway.resume()
+        while data := _read(main):
+            drawn += data
+        out, _ = process.communicate()
+    os.close(main)
+    assert (process.returncode, out) == (
+        0,
+        f"Unmounted {place.path}; everything is in {place.bucket}.\n",
+    )
+
+
+def _read(terminal: int) -> bytes:
+    try:
+        return os.read(terminal, 4096)
+    except OSError:  # the other side is closed
+        return b""
+
+
+def test_flush_waits_for_what_was_written(
+    place: Mount, cli: Cli, gateway: Gateway, s3: S3Client
+) -> None:
+    place.start(LATER, {})
+    (place.path / "file").write_bytes(b"1")
+    assert bucket_keys(s3, place.bucket) == []
+    cli("flush", place.path).ok()
+    assert bucket_keys(s3, place.bucket) == ["file"]
+    gateway.pause()
+    (place.path / "more").write_bytes(b"1")
+    assert cli("flush", place.path, "--timeout", "0.5").code == 1
+
+
+# --- asking -------------------------------------------------------------------------------
+
+
+def test_what_is_not_mounted(cli: Cli, tmp_path: Path) -> None:
+    for command in ("umount", "flush", "status"):
+        done = cli(command, tmp_path)
+        assert (done.code, done.err) == (2, f"qarnotfs: {tmp_path} is not a qarnotfs mount.\n")
+
+
+def test_a_path_into_the_mount_is_not_the_mount(mounted: Mount, cli: Cli) -> None:
+    (mounted.path / "dir").mkdir()
+    assert cli("umount", mounted.path / "dir").code == 2
+    assert mounted.is_mounted()
+
+
+def test_another_spelling_of_the_path_will_do(mounted: Mount, cli: Cli, tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to("mnt")
+    [entry] = json.loads(cli("status", "--json", tmp_path / "link").ok().out)
+    assert entry["mountpoint"] == str(mounted.path)
+    cli("umount", tmp_path / "link").ok()
+    assert not mounted.is_mounted()
+
+
+def test_a_process_that_hangs_is_out_of_reach(mounted: Mount, cli: Cli) -> None:
+    """And asking does not hang."""
+    mounted.signal(signal.SIGSTOP)
+    try:
+        assert mounted.status()["state"] == "unreachable"
+    finally:
+        mounted.signal(signal.SIGCONT)
+    assert mounted.status()["state"] == "serving"
+
+
+def test_a_reader_that_leaves_is_no_error(mounted: Mount, cli: Cli) -> None:
+    read_end, write_end = os.pipe()
+    os.close(read_end)
+    done = subprocess.run(
+        [PROGRAM, "status"],
+        env=cli.environment,
+        stdout=write_end,
+        stderr=subprocess.PIPE,
+        check=False,
+    )
+    os.close(write_end)
+    assert (done.returncode, done.stderr) == (141, b"")
+
+
+def test_the_version(cli: Cli) -> None:
+    assert cli("--version").ok().out.startswith("qarnotfs 0.")

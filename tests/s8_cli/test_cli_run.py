@@ -1,0 +1,107 @@
+"""``qarnotfs run``: mount, run, upload, unmount, and an exit code that says how it went."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.s5_mount.mounting import PROGRAM, Cli, Mount, bucket_keys
+from tests.support import eventually
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+pytestmark = pytest.mark.mount
+
+
+@pytest.fixture
+def target(place: Mount) -> list[str]:
+    """Options and the BUCKET:DIR of a bucket whose directory is not there yet."""
+    place.path.rmdir()
+    return ["--cache-dir", str(place.cache_dir), f"{place.bucket}:{place.path}"]
+
+
+def test_a_missing_directory_is_made(
+    cli: Cli, target: list[str], place: Mount, s3: S3Client
+) -> None:
+    cli("run", *target, "--", "touch", place.path / "file").ok()
+    assert bucket_keys(s3, place.bucket) == ["file"]
+    assert list(place.path.iterdir()) == []
+    assert not place.is_mounted()
+
+
+def test_nothing_is_run_when_a_bucket_is_not_there(
+    cli: Cli, target: list[str], place: Mount, tmp_path: Path
+) -> None:
+    """And what was mounted before it is unmounted again."""
+    missing = f"no-such-bucket:{tmp_path / 'other'}"
+    done = cli("run", *target, missing, "--", "touch", tmp_path / "was-run")
+    assert done.code == 125
+    assert "no-such-bucket" in done.err
+    assert not (tmp_path / "was-run").exists()
+    assert not place.is_mounted()
+
+
+def test_what_cannot_be_uploaded_is_an_exit_code_of_its_own(
+    cli: Cli, target: list[str], place: Mount, s3: S3Client, tmp_path: Path
+) -> None:
+    script = f"echo x > {place.path}/file; touch {tmp_path}/written; read go < {tmp_path}/go"
+    (tmp_path / "script").write_text(script)
+    subprocess.run(["mkfifo", tmp_path / "go"], check=True)
+    command = [PROGRAM, "run", "--upload-delay", "1h", *target, "--", "sh", tmp_path / "script"]
+    with subprocess.Popen(command, env=cli.environment, stderr=subprocess.PIPE, text=True) as run:
+        eventually((tmp_path / "written").exists)
+        s3.delete_bucket(Bucket=place.bucket)
+        (tmp_path / "go").write_text("go\n")
+        _, said = run.communicate()
+    s3.create_bucket(Bucket=place.bucket)
+    assert run.returncode == 124
+    assert "1 file (2 B) could not be uploaded" in said
+
+
+def test_no_such_command(cli: Cli, target: list[str], place: Mount) -> None:
+    done = cli("run", *target, "--", "no-such-command")
+    assert (done.code, done.err) == (127, "qarnotfs: no-such-command: command not found\n")
+    assert not place.is_mounted()
+
+
+def test_sigterm_ends_the_command_and_not_the_uploads(
+    cli: Cli, target: list[str], place: Mount, s3: S3Client
+) -> None:
+    """What happens when a container is stopped."""
+    script = f"trap 'echo bye > {place.path}/last; exit 3' TERM; echo up; while :; do sleep 1; done"
+    command = [PROGRAM, "run", *target, "--", "sh", "-c", script]
+    with subprocess.Popen(command, env=cli.environment, stdout=subprocess.PIPE) as run:
+        assert run.stdout
+        assert run.stdout.readline() == b"up\n"
+        run.send_signal(signal.SIGTERM)
+        assert run.wait(60) == 3
+    assert s3.get_object(Bucket=place.bucket, Key="last")["Body"].read() == b"bye\n"
+    assert not place.is_mounted()
+
+
+def test_what_was_left_running_may_finish(
+    cli: Cli, target: list[str], place: Mount, s3: S3Client, tmp_path: Path
+) -> None:
+    subprocess.run(["mkfifo", tmp_path / "go"], check=True)
+    script = f"(cat {tmp_path}/go > {place.path}/late) & echo started"
+    command = [PROGRAM, "run", *target, "--", "sh", "-c", script]
+    with subprocess.Popen(command, env=cli.environment, stderr=subprocess.PIPE, text=True) as run:
+        assert run.stderr
+        assert "waiting for what was left running" in run.stderr.readline()
+        (tmp_path / "go").write_text("finished\n")
+        assert run.wait(60) == 0
+    assert s3.get_object(Bucket=place.bucket, Key="late")["Body"].read() == b"finished\n"
+
+
+def test_the_environment_of_run_says_nothing_to_its_mounts(
+    cli: Cli, target: list[str], place: Mount, tmp_path: Path
+) -> None:
+    """A spec is for one bucket; ``run`` has no such option, so its twin must not slip in."""
+    (tmp_path / "spec.json").write_text('{"bucketName": "another"}')
+    twins = {"QARNOTFS_SPEC": str(tmp_path / "spec.json"), "QARNOTFS_FOREGROUND": "1"}
+    assert cli("run", *target, "--", "ls", place.path, **twins).ok().out == ""

@@ -12,6 +12,7 @@ import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from types import TracebackType
+from typing import BinaryIO
 
 
 @dataclass(frozen=True)
@@ -107,13 +108,12 @@ class FaultyServer:
         return request.method == "HEAD" or length == len(answer.body)
 
 
-def _read_request(stream: object) -> Request | None:
-    readline, read = stream.readline, stream.read  # type: ignore[attr-defined]
-    start = readline().decode("latin-1").split()
+def _read_request(stream: BinaryIO) -> Request | None:
+    start = stream.readline().decode("latin-1").split()
     if len(start) != 3:
         return None
     headers: dict[str, str] = {}
-    while line := readline().strip():
+    while line := stream.readline().strip():
         name, _, value = line.decode("latin-1").partition(":")
         headers[name.strip().lower()] = value.strip()
-    return Request(start[0], start[1], headers, read(int(headers.get("content-length", 0))))
+    return Request(start[0], start[1], headers, stream.read(int(headers.get("content-length", 0))))

@@ -25,6 +25,12 @@ WINDOW_BYTES_MAX = 64 << 20
 # arrive in any order: a read this many of its own sizes away still belongs to the stream.
 REACH_READS = 16
 REACH_BYTES_MAX = 16 << 20
+
+# How a window grows that has lost bytes. Measured: 16 streams through 8 MiB fetch 1.3 times
+# their bytes; with a block as the smallest step they never stop losing, and fetch 6 times.
+LOSSY_STEP_SHARE = 8
+LOSSY_STEP_BYTES_MIN = BLOCK_BYTES // 16
+
 STREAM_COUNT_MAX = 4  # streams of one handle that are told apart: threads, index and data
 
 
@@ -87,6 +93,7 @@ class Stream:
     stream is sequential while that is at least half, so reads may overtake one another,
     but a stride is not taken for a stream. ``window`` bytes beyond ``high`` are wanted
     (0: not sequential), and everything below ``ahead`` was asked for ahead of its reader.
+    ``lossy``: some of that was gone again before it was read.
     """
 
     low: int
@@ -119,7 +126,9 @@ class Stream:
         """Widen the window when half of it is used up, and say what to fetch for it."""
         if self.ahead >= object_size or 2 * (self.ahead - self.high) > self.window:
             return self, None
-        step = max(BLOCK_BYTES, self.window // 8) if self.lossy else self.window or WINDOW_BYTES_MIN
+        step = self.window or WINDOW_BYTES_MIN
+        if self.lossy:
+            step = max(self.window // LOSSY_STEP_SHARE, LOSSY_STEP_BYTES_MIN)
         window = min(self.window + step, window_bytes_max)
         start = max(self.ahead, _block_end(self.high))
         end = min(_block_end(self.high + window), object_size)
@@ -159,8 +168,9 @@ class Pattern:
     def lost(self, offset: int) -> Pattern:
         """The pattern when the byte at ``offset``, fetched ahead, was gone before its read.
 
-        The cache is too small for what is wanted of it, or the fetch failed. The window
-        falls to a quarter, also below the smallest, and the next step doubles it.
+        The cache is too small for all who want something of it, or the fetch failed. The
+        window falls to a half and grows slowly from now on, as TCP's does, for the same
+        reason: doubling it again would make everybody lose again.
         """
         if not self.streams or offset >= self.streams[0].ahead:
             return self

@@ -120,6 +120,6 @@ def _deadline(timeout_sec: float | None) -> float | None:
 def _check_time(deadline: float | None, status: dict[str, Any]) -> None:
     if deadline is not None and time.monotonic() > deadline:
         raise QarnotfsError(
-            f"{files_text(status['pending_files'])} still wait for upload; it goes on in the"
-            f" background (process {status['pid']}), and 'qarnotfs status' shows it."
+            f"Not uploaded yet: {files_text(status['pending_files'])}. It goes on in the"
+            f" background (process {status['pid']}); 'qarnotfs status' shows it."
         )

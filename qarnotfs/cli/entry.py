@@ -16,7 +16,6 @@ from qarnotfs.cli.umount import flush, umount
 from qarnotfs.errors import QarnotfsError
 
 INTERRUPTED = 128 + 2  # what a shell reports for a command ended by SIGINT
-PIPE_CLOSED = 128 + 13  # and by SIGPIPE
 
 
 @click.group(
@@ -48,9 +47,7 @@ def main(args: Sequence[str] | None = None) -> None:
 
 def _exit_code(args: Sequence[str] | None) -> int:
     try:
-        code = commands.main(args, prog_name="qarnotfs", standalone_mode=False)
-        sys.stdout.flush()
-        return code or 0
+        return commands.main(args, prog_name="qarnotfs", standalone_mode=False) or 0
     except click.ClickException as error:
         error.show()
         return error.exit_code
@@ -60,10 +57,6 @@ def _exit_code(args: Sequence[str] | None) -> int:
     except QarnotfsError as error:
         click.echo(f"qarnotfs: {error}", err=True)
         return error.exit_code
-    except BrokenPipeError:
-        # The interpreter would complain while flushing what nobody reads any more.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return PIPE_CLOSED
     except Exception as error:
         if "QARNOTFS_TRACEBACK" in os.environ:
             raise

@@ -83,6 +83,6 @@ class _Bar:
         if self._task is None:
             if not status["pending_files"]:
                 return
-            self._task = self._bars.add_task(self._title, left=left)
+            self._task = self._bars.add_task(self._title, total=waiting, left=left)
         self._total = max(self._total, waiting)
         self._bars.update(self._task, total=self._total, completed=self._total - waiting, left=left)

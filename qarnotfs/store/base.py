@@ -18,6 +18,8 @@ not have been carried out. No other exception leaves a store.
 
 Etags are unquoted lower-case hexadecimal, ``md5`` or ``md5-N`` for N parts.
 Repeating any call is safe but for `create_upload`, which makes one more upload.
+User metadata may hold any text. Its names come back in lower case, and RGW gives ``_`` back
+as ``-``: use neither capitals nor ``_``.
 """
 
 from __future__ import annotations
@@ -138,7 +140,12 @@ class Capabilities:
 
 
 class Flight(Future[T], Generic[T]):
-    """A request under way: a future that can be told that nobody waits any more."""
+    """A request under way: a future that can be told that nobody waits any more.
+
+    ``abort()`` never waits, may come at any time, from any thread and more than once; a
+    flight that has not landed then ends at once with `Unavailable`. Only the request's end
+    ends it otherwise: `cancel()` has no effect.
+    """
 
     def __init__(self, abort: Callable[[], None] = lambda: None) -> None:
         super().__init__()
@@ -158,9 +165,13 @@ class Flight(Future[T], Generic[T]):
 
 
 class Store(Protocol):
-    """One bucket. See the module's docstring for what holds for every method."""
+    """One bucket. See the module's docstring for what holds for every method.
+
+    ``capabilities``: what `probe` found, or was set; nothing is honoured before.
+    """
 
     bucket: str
+    capabilities: Capabilities
 
     # --- hot: return a Flight at once -------------------------------------------------
 
@@ -171,7 +182,8 @@ class Store(Protocol):
         """Exactly bytes ``[start, start + size)`` (``size`` > 0, within the object).
 
         With ``etag``, `PreconditionFailed` when the object is another version; `NoSuchKey`
-        when it is gone. A short or long body is `Unavailable`, never returned.
+        when it is gone. A short or long body is `Unavailable`, never returned; a ``start``
+        at or behind the end is `Refused`. Up to 8 MiB are one request.
         """
 
     def put(
@@ -183,8 +195,9 @@ class Store(Protocol):
     ) -> Flight[str]:
         """Store ``body`` (at most 5 GiB) and return its etag, compared with its MD5.
 
-        `PreconditionFailed` when ``condition`` does not hold. After `Unavailable` the object
-        may have been stored.
+        `PreconditionFailed` when ``condition`` does not hold, unless the very same bytes and
+        attributes are stored already: they count as ours. After `Unavailable` the object may
+        have been stored, and repeating is then no conflict with ourselves.
         """
 
     def upload_part(self, key: str, upload_id: str, number: int, body: bytes) -> Flight[str]:
@@ -208,7 +221,8 @@ class Store(Protocol):
 
         With ``delimiter``, keys that have it after the prefix are rolled up into
         ``prefixes``. ``after`` is `ListPage.next` of the page before; ``start_after`` is a
-        key, and begins a listing behind it.
+        key, and begins a listing behind it. With a delimiter do not start inside a prefix:
+        RGW then leaves that prefix out, AWS does not.
         """
 
     def copy(self, source: str, target: str, attributes: Attributes | None = None) -> ObjectInfo:
@@ -218,7 +232,10 @@ class Store(Protocol):
         """
 
     def delete(self, keys: Sequence[str]) -> dict[str, Exception]:
-        """Delete at most 1000 keys; return the ones that failed. A missing key is no failure."""
+        """Delete at most 1000 keys; return the ones that failed. A missing key is no failure.
+
+        Raises when the batch as a whole failed; some of the keys may then be gone.
+        """
 
     def create_upload(self, key: str, attributes: Attributes) -> str:
         """Begin a multipart upload and return its id."""
@@ -228,8 +245,9 @@ class Store(Protocol):
     ) -> str:
         """Make part ``number`` of bytes ``[start, start+size)`` of ``source``; return its etag.
 
-        `PreconditionFailed` when the source is another version, as well as can be found out:
-        servers ignore the condition, so the caller checks the whole object afterwards.
+        `PreconditionFailed` when the source is another version, where the server looks: RGW
+        does not. So HEAD the source once more between the last part and `complete_upload`:
+        afterwards nothing tells a mixture. `NoSuchKey`: the source or the upload is gone.
         """
 
     def complete_upload(self, key: str, upload_id: str, etags: Sequence[str]) -> None:
@@ -242,13 +260,13 @@ class Store(Protocol):
         """Forget an upload and its parts. An unknown upload is no failure."""
 
     def probe(self) -> Capabilities:
-        """Find out what the server honours, without changing any key a person can own.
+        """Find out what the server honours, on a key that nobody else can own.
 
-        Costs a few requests; leaves nothing behind. Needs write access: `Refused` without.
+        Costs some ten requests; leaves nothing behind. Needs write access: `Refused` without.
         """
 
     def check(self) -> None:
-        """Make sure the bucket exists and the credentials may list it."""
+        """Make sure the bucket can be reached and exists, and the credentials may list it."""
 
     def create_bucket(self) -> None:
         """Create the bucket; one that is already ours is no failure."""

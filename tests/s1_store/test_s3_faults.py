@@ -132,7 +132,7 @@ def test_sentences_say_what_to_do(faulty: Faulty, code: str, hint: str) -> None:
             call(faulty.store)
 
 
-# --- absence ---------------------------------------------------------------------------------
+# --- absence --------------------------------------------------------------------------
 
 
 def test_a_404_without_reason_is_looked_into(faulty: Faulty) -> None:
@@ -165,7 +165,7 @@ def test_an_error_while_looking_is_no_absence(faulty: Faulty, second: Answer) ->
         faulty.store.head("key").result()
 
 
-# --- bodies ------------------------------------------------------------------------------------
+# --- bodies ---------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -219,7 +219,7 @@ def test_an_object_with_metadata_in_another_encoding_is_readable(faulty: Faulty)
     assert (fetched.data, fetched.info) == (b"data", info)
 
 
-# --- puts ----------------------------------------------------------------------------------------
+# --- puts -----------------------------------------------------------------------------
 
 
 def test_an_etag_that_is_not_the_bytes_is_corrupt(faulty: Faulty) -> None:
@@ -277,7 +277,24 @@ def test_a_put_whose_answer_was_lost_is_no_conflict(faulty: Faulty) -> None:
         faulty.store.put("key", b"data", Attributes(), Condition(absent=True)).result()
 
 
-# --- giving up ---------------------------------------------------------------------------
+def test_both_libraries_take_the_proxy_of_the_environment(
+    faulty: Faulty, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("HTTP_PROXY", "http_proxy"):
+        monkeypatch.setenv(name, faulty.server.url)
+    access = access_to("http://storage.invalid")
+    store = S3Store("bucket", access)
+    faulty.answers(Answer(200, VERSION))
+    assert store.head("key").result().etag == MD5_OF_DATA
+    store.abort_upload("key", "id")
+    store.close()
+    access.close()
+    hot, control = (request.target for request in faulty.server.requests)
+    assert hot == "http://storage.invalid:80/bucket/key"
+    assert control == "http://storage.invalid/bucket/key?uploadId=id"
+
+
+# --- giving up ------------------------------------------------------------------------
 
 
 def test_a_hung_server_holds_nobody_who_gives_up(faulty: Faulty) -> None:

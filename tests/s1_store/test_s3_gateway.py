@@ -70,7 +70,7 @@ def assert_all_raise(store: S3Store, error: type[StoreError]) -> None:
             call()
 
 
-# --- what the probe and the checks find ------------------------------------------------------
+# --- what the probe and the checks find -----------------------------------------------
 
 
 def test_probe_finds_out_and_leaves_nothing(
@@ -133,7 +133,7 @@ def test_nobody_there(strange: Callable[[str, Access], S3Store]) -> None:
                 call()
 
 
-# --- TLS -----------------------------------------------------------------------------------------
+# --- TLS ------------------------------------------------------------------------------
 
 
 def test_tls(
@@ -163,7 +163,7 @@ def test_an_untrusted_certificate_is_said_at_once(
         strange("tls-bucket", access_to(gateway_tls.endpoint, *keys)).check()
 
 
-# --- a server that hangs or dies ---------------------------------------------------------------
+# --- a server that hangs or dies ------------------------------------------------------
 
 
 def test_flights_to_a_hung_server_can_be_given_up(gateway: Gateway, s3_store: S3Store) -> None:
@@ -193,7 +193,7 @@ def test_a_server_that_comes_back_is_used_again(gateway: Gateway, s3_store: S3St
     assert s3_store.get("key", 0, 4).result().data == b"data"
 
 
-# --- copies ------------------------------------------------------------------------------
+# --- copies ---------------------------------------------------------------------------
 
 
 def test_a_copy_too_large_for_one_request(s3_store: S3Store) -> None:
@@ -236,7 +236,7 @@ def test_parts_come_from_the_key_that_was_named(s3_store: S3Store, key: str) -> 
     assert s3_store.list_page(".qarnotfs").objects == ()
 
 
-# --- cost ------------------------------------------------------------------------------
+# --- cost -----------------------------------------------------------------------------
 
 
 def test_each_hot_call_is_one_request(gateway: Gateway, s3_store: S3Store) -> None:

@@ -26,7 +26,7 @@ def md5(data: bytes) -> str:
     return hashlib.md5(data).hexdigest()
 
 
-# --- put, head, get ------------------------------------------------------------------------
+# --- put, head, get -------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("size", [0, 1, 100_000, 9 << 20])
@@ -91,7 +91,7 @@ def test_a_put_replaces_metadata_too(store: Store) -> None:
     assert info.content_type == "binary/octet-stream"
 
 
-# --- metadata --------------------------------------------------------------------------------
+# --- metadata -------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -122,7 +122,7 @@ def test_a_name_no_header_can_have_is_refused(store: Store, name: str) -> None:
         store.put("k", b"", Attributes({name: "x"})).result()
 
 
-# --- conditions ------------------------------------------------------------------------------
+# --- conditions -----------------------------------------------------------------------
 
 
 def test_put_if_absent(store: Store) -> None:
@@ -166,7 +166,7 @@ def test_one_of_many_wins(store: Store) -> None:
     assert all(isinstance(flight.exception(), PreconditionFailed) for flight in failed)
 
 
-# --- copy and delete ---------------------------------------------------------------------------
+# --- copy and delete ------------------------------------------------------------------
 
 
 def test_copy_keeps_attributes(store: Store) -> None:
@@ -202,7 +202,7 @@ def test_delete_takes_many_and_leaves_the_rest(store: Store) -> None:
     assert store.delete([]) == {}
 
 
-# --- multipart -----------------------------------------------------------------------------------
+# --- multipart ------------------------------------------------------------------------
 
 
 def test_parts_are_joined_in_order(store: Store) -> None:
@@ -299,7 +299,7 @@ def test_a_part_with_another_etag_is_refused(store: Store) -> None:
     store.abort_upload("k", upload_id)
 
 
-# --- keys no server takes ------------------------------------------------------------------------
+# --- keys no server takes -------------------------------------------------------------
 
 
 @pytest.mark.parametrize("key", ["", "k" * 1025, "ü" * 513, "nul\0", "\ud800"])

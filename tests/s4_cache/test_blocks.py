@@ -200,12 +200,22 @@ def test_what_fell_short_is_asked_for_again() -> None:
     assert again.start == asked.start + BLOCK_BYTES
 
 
-def test_bytes_lost_before_their_read_narrow_the_window() -> None:
+def test_bytes_lost_before_their_read_halve_the_window_which_then_grows_slowly() -> None:
     pattern, _ = replay(stream(0, 800))
     wide = pattern.streams[0].window
     pattern, asked = pattern.lost(800 * 128 * KIB).after(800 * 128 * KIB, 128 * KIB, GIB)
     assert asked is not None
-    assert pattern.streams[0].window == wide // 2
+    assert wide // 2 < pattern.streams[0].window <= wide * 5 // 8
+
+
+def test_a_window_that_keeps_losing_shrinks_to_almost_nothing_and_recovers() -> None:
+    pattern, _ = replay(stream(0, 8))
+    for offset, size in stream(MIB, 40):
+        pattern, _ = pattern.lost(offset).after(offset, size, GIB)
+    assert pattern.streams[0].window <= BLOCK_BYTES
+    for offset, size in stream(6 * MIB, 4000):
+        pattern, _ = pattern.after(offset, size, GIB)
+    assert pattern.streams[0].window == WINDOW_BYTES_MAX
 
 
 def test_bytes_never_fetched_ahead_are_not_lost() -> None:

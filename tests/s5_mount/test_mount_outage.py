@@ -205,7 +205,7 @@ def test_refused_upload_keeps_the_bytes_and_says_so(
     assert bucket_keys(s3, bucket) == []
     proxy.calm()
     mount.remove()
-    again = mounts(cache_dir=mount.cache_dir)
+    again = mounts(cache_dir=mount.cache_dir, endpoint=proxy.endpoint)
     assert (again.path / "file").read_bytes() == b"kept!"
     again.unmount()
     assert s3.get_object(Bucket=bucket, Key="file")["Body"].read() == b"kept!"

@@ -94,7 +94,7 @@ def test_a_log_file_elsewhere(place: Mount, tmp_path: Path) -> None:
 
 def test_a_dead_mount_is_replaced(mounted: Mount) -> None:
     mounted.kill9()
-    with pytest.raises(OSError, match="not connected"):
+    with pytest.raises(OSError, match="not connected|connection abort"):
         os.statvfs(mounted.path)
     mounted.start([], {})
     assert list(mounted.path.iterdir()) == []
@@ -173,20 +173,21 @@ def test_by_force_what_is_open_can_be_finished(mounted: Mount, cli: Cli, s3: S3C
 def test_umount_gives_up_in_time_and_the_upload_goes_on(
     place: Mount, cli: Cli, gateway: Gateway, s3: S3Client
 ) -> None:
-    place.start([], {})
-    gateway.pause()
+    place.start(LATER, {})
     (place.path / "file").write_bytes(b"12345")
+    gateway.pause()
     done = place.try_unmount("--timeout", "0.5")
     assert done.code == 1
-    assert f"1 file still waits for upload; it goes on in the background (process {place.pid})" in (
-        " ".join(done.err.split())
-    )
+    assert "Not uploaded yet: 1 file. It goes on in the background" in done.err
     assert "Uploading to" in done.err
     again = cli("mount", place.bucket, place.path, "--cache-dir", place.cache_dir)
     assert (again.code, "still uploading" in again.err) == (2, True)
     assert place.status()["state"] == "draining"
-    gateway.resume()
-    place.unmount()
+    with background(cli, "umount", place.path) as process:
+        assert process.stderr
+        assert "Uploading to" in process.stderr.readline()
+        gateway.resume()
+        assert process.wait() == 0
     assert place.has_ended()
     assert bucket_keys(s3, place.bucket) == ["file"]
 
@@ -208,9 +209,9 @@ def test_what_could_not_be_uploaded_is_kept_and_said(
 
 
 def test_progress_is_drawn_on_a_terminal(place: Mount, cli: Cli, gateway: Gateway) -> None:
-    place.start([], {})
-    gateway.pause()
+    place.start(LATER, {})
     (place.path / "file").write_bytes(bytes(3 << 20))
+    gateway.pause()
     main, terminal = os.openpty()
     with subprocess.Popen(
         [PROGRAM, "umount", place.path],
@@ -223,12 +224,12 @@ def test_progress_is_drawn_on_a_terminal(place: Mount, cli: Cli, gateway: Gatewa
         drawn = b""
         while b"1 file left" not in drawn:
             drawn += os.read(main, 4096)
-        assert b"3.1 MB" in drawn or b"3.0 MiB" in drawn or b"/3.0" in drawn
         gateway.resume()
         while data := _read(main):
             drawn += data
         out, _ = process.communicate()
     os.close(main)
+    assert b"3.0 MiB" in drawn
     assert (process.returncode, out) == (
         0,
         f"Unmounted {place.path}; everything is in {place.bucket}.\n",
@@ -250,8 +251,8 @@ def test_flush_waits_for_what_was_written(
     assert bucket_keys(s3, place.bucket) == []
     cli("flush", place.path).ok()
     assert bucket_keys(s3, place.bucket) == ["file"]
-    gateway.pause()
     (place.path / "more").write_bytes(b"1")
+    gateway.pause()
     assert cli("flush", place.path, "--timeout", "0.5").code == 1
 
 
@@ -288,18 +289,21 @@ def test_a_process_that_hangs_is_out_of_reach(mounted: Mount, cli: Cli) -> None:
     assert mounted.status()["state"] == "serving"
 
 
-def test_a_reader_that_leaves_is_no_error(mounted: Mount, cli: Cli) -> None:
+@pytest.mark.parametrize("words", [["status"], ["status", "--json"], ["mount", "--help"]])
+def test_a_reader_that_leaves_needs_no_traceback(
+    mounted: Mount, cli: Cli, words: list[str]
+) -> None:
     read_end, write_end = os.pipe()
     os.close(read_end)
     done = subprocess.run(
-        [PROGRAM, "status"],
+        [PROGRAM, *words],
         env=cli.environment,
         stdout=write_end,
         stderr=subprocess.PIPE,
         check=False,
     )
     os.close(write_end)
-    assert (done.returncode, done.stderr) == (141, b"")
+    assert (done.returncode, done.stderr) == (1, b"")
 
 
 def test_the_version(cli: Cli) -> None:

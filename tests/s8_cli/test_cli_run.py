@@ -52,7 +52,16 @@ def test_what_cannot_be_uploaded_is_an_exit_code_of_its_own(
     script = f"echo x > {place.path}/file; touch {tmp_path}/written; read go < {tmp_path}/go"
     (tmp_path / "script").write_text(script)
     subprocess.run(["mkfifo", tmp_path / "go"], check=True)
-    command = [PROGRAM, "run", "--upload-delay", "1h", *target, "--", "sh", tmp_path / "script"]
+    command: list[str | Path] = [
+        PROGRAM,
+        "run",
+        "--upload-delay",
+        "1h",
+        *target,
+        "--",
+        "sh",
+        tmp_path / "script",
+    ]
     with subprocess.Popen(command, env=cli.environment, stderr=subprocess.PIPE, text=True) as run:
         eventually((tmp_path / "written").exists)
         s3.delete_bucket(Bucket=place.bucket)
@@ -74,7 +83,7 @@ def test_sigterm_ends_the_command_and_not_the_uploads(
 ) -> None:
     """What happens when a container is stopped."""
     script = f"trap 'echo bye > {place.path}/last; exit 3' TERM; echo up; while :; do sleep 1; done"
-    command = [PROGRAM, "run", *target, "--", "sh", "-c", script]
+    command: list[str | Path] = [PROGRAM, "run", *target, "--", "sh", "-c", script]
     with subprocess.Popen(command, env=cli.environment, stdout=subprocess.PIPE) as run:
         assert run.stdout
         assert run.stdout.readline() == b"up\n"
@@ -89,7 +98,7 @@ def test_what_was_left_running_may_finish(
 ) -> None:
     subprocess.run(["mkfifo", tmp_path / "go"], check=True)
     script = f"(cat {tmp_path}/go > {place.path}/late) & echo started"
-    command = [PROGRAM, "run", *target, "--", "sh", "-c", script]
+    command: list[str | Path] = [PROGRAM, "run", *target, "--", "sh", "-c", script]
     with subprocess.Popen(command, env=cli.environment, stderr=subprocess.PIPE, text=True) as run:
         assert run.stderr
         assert "waiting for what was left running" in run.stderr.readline()

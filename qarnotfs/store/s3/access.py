@@ -56,13 +56,13 @@ class Access:
     @cached_property
     def client(self) -> S3Client:
         """The boto3 client that everyone shares; it is safe to use from several threads."""
-        made: S3Client = self._boto().client("s3", **self._settings())
+        made: S3Client = self._boto.client("s3", **self._settings())
         _dress(made)
         return made
 
     @cached_property
     def resource(self) -> S3ServiceResource:
-        made: S3ServiceResource = self._boto().resource("s3", **self._settings())
+        made: S3ServiceResource = self._boto.resource("s3", **self._settings())
         _dress(made.meta.client)
         return made
 
@@ -93,7 +93,9 @@ class Access:
             if made is not None:
                 (made if hasattr(made, "close") else made.meta.client).close()
 
+    @cached_property
     def _boto(self) -> boto3.session.Session:
+        """One only: a second on the same session of botocore fails."""
         return boto3.session.Session(botocore_session=self.session, region_name=self.region)
 
     def _settings(self) -> dict[str, Any]:

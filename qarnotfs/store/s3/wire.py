@@ -105,7 +105,8 @@ def decoded_text(value: str) -> str:
         return value
     try:
         raw = b"".join(
-            a2b_base64(text) if kind in "bB" else a2b_qp(text, header=True) for kind, text in words
+            a2b_base64(text, strict_mode=True) if kind in "bB" else a2b_qp(text, header=True)
+            for kind, text in words
         )
         return raw.decode("utf-8", "surrogatepass")
     except ValueError:

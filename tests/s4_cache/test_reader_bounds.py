@@ -1,0 +1,171 @@
+"""`cache.reader`: bounded memory, bounded waste, and its beginning and end."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import trio
+import trio.testing
+
+from qarnotfs.bridge import Bridge
+from qarnotfs.cache.blocks import BLOCK_BYTES, PatternCell
+from qarnotfs.cache.disk import Disk
+from qarnotfs.cache.reader import FLIGHT_BYTES_MAX, FLIGHTS_MAX, Reader
+from qarnotfs.errors import Unavailable
+from qarnotfs.store.base import ObjectInfo
+from tests.s4_cache.loops import KIB, MIB, reading, run, settled, until
+from tests.s4_cache.scripted import ScriptedStore, blocks
+
+
+def test_flights_and_their_bytes_are_bounded(store: ScriptedStore, disk: Disk) -> None:
+    body = blocks(4)
+    infos = [store.add(f"key{number}", body) for number in range(3 * FLIGHTS_MAX)]
+    store.held = []
+    done: list[bytes] = []
+
+    async def main() -> None:
+        async with reading(store, disk) as reader, trio.open_nursery() as nursery:
+
+            async def one(info: ObjectInfo) -> None:
+                done.append(await reader.read(info, 0, len(body)))
+
+            for info in infos:
+                nursery.start_soon(one, info)
+            await trio.testing.wait_all_tasks_blocked()
+            assert len(store.asked) == FLIGHTS_MAX
+            store.release()
+
+    run(main)
+    assert done == [body] * len(infos)
+
+
+def test_reading_ahead_leaves_room_for_those_who_cannot_wait(
+    store: ScriptedStore, disk: Disk
+) -> None:
+    info = store.add("large", b"\0" * (1 << 28))
+    urgent = store.add("urgent", b"bytes")
+    cell = PatternCell()
+
+    async def main() -> None:
+        async with reading(store, disk) as reader:
+            for offset in range(0, 32 * MIB, MIB):
+                await reader.read(info, offset, MIB, cell)
+            await settled(reader)
+            store.held = []
+            store.asked.clear()
+            for offset in range(32 * MIB, 50 * MIB, MIB):
+                with trio.move_on_after(0.01):
+                    await reader.read(info, offset, MIB, cell)
+            ahead = sum(size for _, _, size in store.asked)
+            assert 8 * MIB <= ahead <= FLIGHT_BYTES_MAX
+            held, store.held = store.held, None
+            assert await reader.read(urgent, 0, 5) == b"bytes"
+            store.held = held
+            store.release()
+
+    run(main)
+
+
+def test_many_who_read_ahead_leave_places_for_those_who_cannot_wait(
+    store: ScriptedStore, disk: Disk
+) -> None:
+    body = blocks(8)
+    infos = [store.add(f"key{number}", body) for number in range(2 * FLIGHTS_MAX)]
+
+    async def main() -> None:
+        async with reading(store, disk) as reader:
+            for info in infos:
+                await reader.read(info, 0, BLOCK_BYTES)
+            await settled(reader)
+            store.held = []
+            store.asked.clear()
+            for info in infos:
+                await reader.read(info, 0, BLOCK_BYTES, PatternCell())
+            await trio.testing.wait_all_tasks_blocked()
+            assert 0 < len(store.asked) < FLIGHTS_MAX
+            before = len(store.asked)
+            with trio.move_on_after(0.01):
+                await reader.read(infos[0], 7 * BLOCK_BYTES, 1)
+            assert len(store.asked) == before + 1
+            store.release()
+
+    run(main)
+
+
+@pytest.mark.parametrize("cache_bytes_max", [0, 4 * MIB])
+def test_an_object_larger_than_the_cache_is_fetched_about_once(
+    store: ScriptedStore, tmp_path: Path, cache_bytes_max: int
+) -> None:
+    body = blocks(200)
+    info = store.add("key", body)
+    disk = Disk(tmp_path, cache_bytes_max)
+    cell = PatternCell()
+
+    async def main() -> None:
+        async with reading(store, disk) as reader:
+            for offset in range(0, len(body), 128 * KIB):
+                found = await reader.read(info, offset, 128 * KIB, cell)
+                assert found == body[offset : offset + 128 * KIB]
+            await settled(reader)
+            assert reader.stats().fetched_bytes < 1.2 * len(body)
+            disk.make_room()
+            assert reader.stats().bytes_used <= cache_bytes_max
+
+    run(main)
+
+
+def test_before_and_after_it_runs_only_the_cache_can_be_read(
+    store: ScriptedStore, disk: Disk
+) -> None:
+    info = store.add("key", b"bytes")
+    reader = Reader(store, Bridge(), disk)
+
+    async def main() -> None:
+        with pytest.raises(Unavailable, match="closed"):
+            await reader.read(info, 0, 5)
+        disk.store(info, 0, b"bytes")
+        assert await reader.read(info, 0, 5, PatternCell()) == b"bytes"
+
+    run(main)
+
+
+def test_readers_are_told_when_it_stops(store: ScriptedStore, disk: Disk) -> None:
+    info = store.add("key", b"bytes")
+    store.held = []
+    caught: list[Unavailable] = []
+
+    async def main() -> None:
+        async with trio.open_nursery() as nursery, reading(store, disk) as reader:
+
+            async def one() -> None:
+                try:
+                    await reader.read(info, 0, 5)
+                except Unavailable as error:
+                    caught.append(error)
+
+            nursery.start_soon(one)
+            await until(lambda: len(store.asked) == 1)
+
+    run(main)
+    assert "closed" in str(caught[0])
+
+
+@pytest.mark.parametrize("streams", [4, 8, 16])
+def test_many_streams_through_a_little_memory_do_not_thrash(
+    store: ScriptedStore, tmp_path: Path, streams: int
+) -> None:
+    body = blocks(64)
+    infos = [store.add(f"key{number}", body) for number in range(streams)]
+    cells = [PatternCell() for _ in infos]
+    disk = Disk(tmp_path, 0, memory_bytes_max=8 * MIB)
+
+    async def main() -> None:
+        async with reading(store, disk) as reader:
+            for offset in range(0, len(body), 128 * KIB):
+                for info, cell in zip(infos, cells, strict=True):
+                    await reader.read(info, offset, 128 * KIB, cell)
+            await settled(reader)
+            assert reader.stats().fetched_bytes < 1.8 * streams * len(body)
+
+    run(main)

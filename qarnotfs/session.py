@@ -42,8 +42,9 @@ from qarnotfs.errors import UsageError
 from qarnotfs.index.index import Index
 from qarnotfs.operations import Operations
 from qarnotfs.store.base import Capabilities, Store
+from qarnotfs.writeback.adoption import JournalLock, claim
 from qarnotfs.writeback.debts import State
-from qarnotfs.writeback.journal import Journal, JournalLock, claim
+from qarnotfs.writeback.journal import Journal
 from qarnotfs.writeback.sending import Sender
 from qarnotfs.writeback.uploader import Uploader
 

@@ -193,7 +193,7 @@ class Lookup:
             inode.exact = True
             return
         _, found, _ = marker
-        if found is not inode.marker:
+        if found != inode.marker:  # else keep what changed here since
             inode.marker = found
             inode.posix = self._directory_posix(found)
         inode.exact = True

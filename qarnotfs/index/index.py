@@ -11,31 +11,28 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Awaitable, Callable, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import TypeVar
 
 import trio
-from cachetools import LRUCache
 
 from qarnotfs.bridge import Bridge
 from qarnotfs.errors import NoSuchKey, StoreError
-from qarnotfs.index.beliefs import Belief, Beliefs, Listing
-from qarnotfs.index.changes import Changes
+from qarnotfs.index.beliefs import Listing
+from qarnotfs.index.book import Book, parent_of
 from qarnotfs.store.base import Capabilities, ListPage, ObjectInfo, Store
 
 T = TypeVar("T")
 
-OBJECTS_MAX = 100_000  # beliefs about single keys in memory; more are in the database
-LISTED_MAX = 500_000  # names of all listings in memory together
 PROBE_TTL_SEC = 86_400.0  # a server may be upgraded; asking costs five requests
 FORESEEN_MAX = 1000  # keys that wait for their attributes to be fetched ahead
 FORESEERS = 16  # how many of them are fetched at once
 
 
-class Index:
+class Index(Book):
     """The beliefs of one mount. ``filter_prefix``: only keys with it are ever asked for."""
 
     def __init__(
@@ -48,16 +45,9 @@ class Index:
         filter_prefix: str = "",
         now: Callable[[], float] = time.time,
     ) -> None:
-        self.ttl_sec = ttl_sec
-        self._store, self._bridge, self._now = store, bridge, now
-        self._filter = filter_prefix
-        self._disk = Beliefs(database)
-        self._objects: LRUCache[str, Belief] = LRUCache(OBJECTS_MAX)
-        self._listings: LRUCache[str, Listing] = LRUCache(
-            LISTED_MAX, getsizeof=lambda listing: 1 + len(listing.objects) + len(listing.prefixes)
-        )
+        super().__init__(database, ttl_sec=ttl_sec, filter_prefix=filter_prefix, now=now)
+        self._store, self._bridge = store, bridge
         self._large: set[str] = set()  # directories of more than one page: not listed to look up
-        self._changes = Changes()
         self._flights: dict[object, _Flight] = {}
         self._foresee_in, self._foresee_out = trio.open_memory_channel[str](FORESEEN_MAX)
 
@@ -80,34 +70,6 @@ class Index:
         if info is None:
             raise NoSuchKey(f"There is no object {key!r}.")
         return info
-
-    def believed(self, key: str) -> Belief | None:
-        """The freshest belief about a key that needs no asking, with metadata where known."""
-        best = self._fresh(self._object(key))
-        listing = self.fresh_listing(_parent(key))
-        if listing and (best is None or listing.validated_sec > best.validated_sec):
-            known = best.info if best else None
-            info = listing.objects.get(key)
-            if info and info.metadata is None:
-                info = self._with_attributes(info, known)
-                listing.objects[key] = info
-            best = Belief(info, listing.validated_sec)
-        return best
-
-    def left_sec(self, key: str) -> float:
-        """For how long the belief about ``key`` may still be used without asking."""
-        belief = self.believed(key)
-        return max(0.0, belief.validated_sec + self.ttl_sec - self._now()) if belief else 0.0
-
-    def listing_left_sec(self, prefix: str) -> float:
-        """For how long the listing of a directory may still be used without asking."""
-        listing = self.fresh_listing(prefix)
-        return max(0.0, listing.validated_sec + self.ttl_sec - self._now()) if listing else 0.0
-
-    def fresh_listing(self, prefix: str) -> Listing | None:
-        """The listing of a directory, if it needs no asking. Not to be changed."""
-        listing = self._loaded(prefix)
-        return listing if listing and self._is_fresh(listing.validated_sec) else None
 
     async def listing(self, prefix: str) -> Listing:
         """Everything directly in a directory, asked for when the belief is too old."""
@@ -137,7 +99,7 @@ class Index:
 
     async def _listing_for(self, key: str) -> Listing | None:
         """The listing that tells of ``key``, if there is one or one page makes one."""
-        prefix = _parent(key)
+        prefix = parent_of(key)
         listing = self.fresh_listing(prefix)
         if listing is None and self.ttl_sec and self._narrowed(prefix) not in self._large:
             listing = await self._once(("small", prefix), lambda: self._list(prefix, pages_max=1))
@@ -189,34 +151,6 @@ class Index:
             except trio.WouldBlock:
                 return
 
-    # --- being told -------------------------------------------------------------------------
-
-    def remember(self, info: ObjectInfo) -> None:
-        """We stored this version ourselves, just now."""
-        self._changes.note(info.key, info)
-        self._learn(info)
-        for prefix in _ancestors(info.key):
-            if self._patch(prefix, info.key, info):
-                break
-
-    def remember_missing(self, key: str) -> None:
-        """We deleted this key ourselves, just now. For a marker ``dir/``: and the directory."""
-        self._changes.note(key, None)
-        self._believe(key, None)
-        self._patch(_parent(key), key, None)
-        if key.endswith("/"):
-            above = self._loaded(_parent(key[:-1]))
-            below = self._loaded(key)
-            if above and not (below and (below.objects or below.prefixes)):
-                above.prefixes.discard(key)
-                self._disk.save_entry(above.prefix, key, None, present=False)
-
-    def remember_empty(self, prefix: str) -> None:
-        """A directory that is certain to be new: nothing is in it."""
-        listing = Listing(self._narrowed(prefix), self._now(), {}, set())
-        self._keep(listing)
-        self._disk.save_listing(listing)
-
     async def capabilities(self) -> Capabilities:
         """What the server honours: from an earlier probe, or by probing now."""
         fact = self._disk.fact("capabilities")
@@ -225,86 +159,6 @@ class Index:
         found = await self._bridge.patiently(lambda: self._bridge.call(self._store.probe))
         self._disk.save_fact("capabilities", json.dumps(asdict(found)), self._now())
         return found
-
-    def close(self) -> None:
-        self._disk.close()
-
-    # --- inside: learning -----------------------------------------------------------------
-
-    def _learn(self, info: ObjectInfo) -> None:
-        self._believe(info.key, info)
-        if info.metadata is not None:
-            self._disk.save_attributes(info)
-
-    def _believe(self, key: str, info: ObjectInfo | None) -> None:
-        belief = Belief(info, self._now())
-        self._objects[key] = belief
-        self._disk.save_object(key, belief)
-
-    def _patch(self, prefix: str, key: str, info: ObjectInfo | None) -> bool:
-        """Lay our own change over a believed listing; whether the name was there before."""
-        listing = self._loaded(prefix)
-        if listing is None or not key.startswith(listing.prefix):
-            return False
-        name, is_prefix = _child(listing.prefix, key)
-        known = name in listing.objects or name in listing.prefixes
-        if is_prefix:
-            if info is not None and not known:
-                listing.prefixes.add(name)
-                self._disk.save_entry(listing.prefix, name, None, present=True)
-        elif info is not None:
-            listing.objects[key] = info
-            self._disk.save_entry(listing.prefix, key, info, present=True)
-        elif known:
-            del listing.objects[key]
-            self._disk.save_entry(listing.prefix, key, None, present=False)
-        return known
-
-    def _loaded(self, prefix: str) -> Listing | None:
-        prefix = self._narrowed(prefix)
-        listing = self._listings.get(prefix)
-        if listing is None and self.ttl_sec:
-            listing = self._disk.listing(prefix)
-            if listing:
-                self._keep(listing)
-        return listing
-
-    def _keep(self, listing: Listing) -> None:
-        try:
-            self._listings[listing.prefix] = listing
-        except ValueError:  # larger than the whole face in memory: the database has it
-            self._listings.pop(listing.prefix, None)
-
-    # --- inside: believing ------------------------------------------------------------------
-
-    def _is_fresh(self, validated_sec: float) -> bool:
-        return 0 <= self._now() - validated_sec < self.ttl_sec
-
-    def _fresh(self, belief: Belief | None) -> Belief | None:
-        return belief if belief and self._is_fresh(belief.validated_sec) else None
-
-    def _object(self, key: str) -> Belief | None:
-        belief = self._objects.get(key)
-        if belief is None and self.ttl_sec:
-            belief = self._disk.object(key)
-            if belief:
-                if belief.info:
-                    belief = Belief(self._with_attributes(belief.info, None), belief.validated_sec)
-                self._objects[key] = belief
-        return belief
-
-    def _with_attributes(self, info: ObjectInfo, known: ObjectInfo | None) -> ObjectInfo:
-        """Attributes belong to (key, etag, modified): a copy onto itself keeps the etag."""
-        if known and known.metadata is not None and _same_attributes(info, known):
-            return replace(info, metadata=known.metadata, content_type=known.content_type)
-        found = self._disk.attributes(info)
-        if found is None:
-            return info
-        return replace(info, metadata=found.metadata, content_type=found.content_type)
-
-    def _narrowed(self, prefix: str) -> str:
-        """The prefix to list: the filter where it is longer, so that the server filters."""
-        return self._filter if self._filter.startswith(prefix) else prefix
 
     # --- inside: requests ---------------------------------------------------------------------
 
@@ -396,30 +250,7 @@ class _Flight:
         self.error: StoreError | None = None
 
 
-def _parent(key: str) -> str:
-    return key[: key.rfind("/") + 1]
-
-
-def _ancestors(key: str) -> Iterator[str]:
-    """The directories a key lies in, innermost first: ``a/b`` -> ``a/``, ``""``."""
-    prefix = _parent(key)
-    while prefix:
-        yield prefix
-        prefix = _parent(prefix[:-1])
-    yield ""
-
-
 def _has_below(listing: Listing, prefix: str) -> bool:
     """Whether a listing shows something in ``prefix``; it may be of a filter further down."""
     deeper = listing.prefix.startswith(prefix) and bool(listing.objects or listing.prefixes)
     return deeper or prefix in listing.prefixes
-
-
-def _child(prefix: str, key: str) -> tuple[str, bool]:
-    """What a listing of ``prefix`` shows of ``key``: itself, or the common prefix it is in."""
-    at = key.find("/", len(prefix))
-    return (key, False) if at < 0 else (key[: at + 1], True)
-
-
-def _same_attributes(a: ObjectInfo, b: ObjectInfo) -> bool:
-    return (a.etag, a.modified_sec) == (b.etag, b.modified_sec)

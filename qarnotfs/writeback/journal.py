@@ -13,9 +13,7 @@ bytes did not reach the disk is found out by its checksum and kept, not uploaded
 
 from __future__ import annotations
 
-import fcntl
 import logging
-import os
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
@@ -47,7 +45,7 @@ class Journal:
         self._by_key: dict[str, list[Debt]] = {}
         self._awaited: set[int] = set()  # ids that some debt's ``after`` has named
         self.bytes_owed = 0  # of all recorded debts; each carries its share in ``counted_bytes``
-        self._db = _connect(directory / "journal.db")
+        self._db = connect(directory / "journal.db")
         self._replay()
         self._next_id = max(self._debts, default=0) + 1
 
@@ -282,7 +280,7 @@ class Journal:
         target = self.quarantine / f"record-{debt_id}.json"
         target.write_text(text)
         self._db.execute("DELETE FROM debts WHERE id = ?", (debt_id,))
-        self._found(f"{reason} It was moved to {target}.")
+        self.report(f"{reason} It was moved to {target}.")
 
     def _quarantine_file(self, path: Path) -> None:
         """A staged file of no debt: its program never closed it before the daemon died."""
@@ -291,90 +289,31 @@ class Journal:
             return
         self.quarantine.mkdir(mode=0o700, exist_ok=True)
         kept = path.rename(self.quarantine / path.name)
-        self._found(f"A file was not closed when the daemon died; what it had is {kept}.")
+        self.report(f"A file was not closed when the daemon died; what it had is {kept}.")
 
-    def _found(self, sentence: str) -> None:
+    def report(self, sentence: str) -> None:
         log.warning("%s", sentence)
         self.findings.append(sentence)
 
-    def adopt(self, other: Path) -> int:
-        """Take over the debts of a crashed mount, whose lock the caller holds; how many.
+    def take_over(self, record: Record) -> Debt:
+        """A debt of another journal becomes one of ours; its staged file is here already."""
+        self._revive(self._next_id, record)
+        debt = self._debts[self._next_id]
+        self._next_id += 1
+        return debt
 
-        Dying at any step leaves every byte in one of the two journals, or in both: a debt
-        that is paid twice finds its own bytes in the bucket.
-        """
-        source = _connect(other / "journal.db")
-        rows = source.execute("SELECT id, record FROM debts ORDER BY id").fetchall()
-        new_ids: dict[int, int] = {}
-        for debt_id, text in rows:
-            try:
-                record = unpack(text)
-                if record.staged_name:
-                    theirs = other / "staged" / record.staged_name
-                    ours = self.staging.directory / record.staged_name
-                    if theirs.exists() and not ours.exists():
-                        os.link(theirs, ours)
-                self._revive(self._next_id, record)
-            except (Corrupt, OSError) as error:
-                self._found(f"A debt of the crashed mount in {other} could not be adopted: {error}")
-                continue
-            debt = self._debts[self._next_id]
-            new_ids[debt_id] = debt.id
-            debt.after = new_ids.get(debt.after, 0)
-            self._next_id += 1
-            self._write(debt)
-            source.execute("DELETE FROM debts WHERE id = ?", (debt_id,))
-            if record.staged_name:
-                (other / "staged" / record.staged_name).unlink(missing_ok=True)
-        source.close()
-        return len(new_ids)
+    def write(self, debt: Debt) -> None:
+        """Record a debt as it stands."""
+        self._write(debt)
 
     def close(self) -> None:
         self._db.close()
 
 
-def _connect(path: Path) -> sqlite3.Connection:
+def connect(path: Path) -> sqlite3.Connection:
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     db = sqlite3.connect(path, isolation_level=None)
     db.execute("PRAGMA journal_mode = WAL")
     db.execute("PRAGMA synchronous = NORMAL")
     db.execute(SCHEMA)
     return db
-
-
-class JournalLock:
-    """The right to use one journal directory; given back by `release` or by dying."""
-
-    def __init__(self, directory: Path, fd: int) -> None:
-        self.directory, self._fd = directory, fd
-
-    @classmethod
-    def take(cls, directory: Path) -> JournalLock | None:
-        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        fd = os.open(directory / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(fd)
-            return None
-        return cls(directory, fd)
-
-    def release(self) -> None:
-        os.close(self._fd)
-
-
-def claim(root: Path) -> tuple[Journal, JournalLock]:
-    """The first journal under ``root`` that no living mount uses, with all debts of dead ones."""
-    number = 0
-    while (mine := JournalLock.take(root / str(number))) is None:
-        number += 1
-    journal = Journal(mine.directory)
-    for other in sorted(root.iterdir()):
-        if other == mine.directory or not (lock := JournalLock.take(other)):
-            continue
-        if (other / "journal.db").exists():
-            count = journal.adopt(other)
-            if count:
-                log.warning("adopted %d debts of a mount that died (%s)", count, other)
-        lock.release()
-    return journal, mine

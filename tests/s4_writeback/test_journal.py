@@ -9,8 +9,9 @@ import pytest
 
 from qarnotfs.errors import FileError, NoSpace
 from qarnotfs.store.base import Attributes, Condition, ObjectInfo
+from qarnotfs.writeback.adoption import JournalLock, adopt, claim
 from qarnotfs.writeback.debts import Debt, Kind, State
-from qarnotfs.writeback.journal import Journal, JournalLock, claim
+from qarnotfs.writeback.journal import Journal
 
 ABSENT = Condition(absent=True)
 ATTRIBUTES = Attributes({"mode": "33188"}, "text/plain")
@@ -229,12 +230,12 @@ def test_adoption_that_was_cut_off_is_finished(tmp_path: Path) -> None:
     heir = Journal(tmp_path / "heir")
     database = dead.directory / "journal.db"
     copy = sqlite3.connect(database).execute("SELECT id, record FROM debts").fetchall()
-    heir.adopt(dead.directory)
+    adopt(heir, dead.directory)
     heir.close()
     with sqlite3.connect(database) as db:
         db.executemany("INSERT INTO debts VALUES (?, ?)", copy)
     heir = Journal(tmp_path / "heir")
-    heir.adopt(dead.directory)
+    adopt(heir, dead.directory)
     assert held(heir) == {"a": b"1"}
 
 

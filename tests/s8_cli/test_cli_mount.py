@@ -94,7 +94,7 @@ def test_a_log_file_elsewhere(place: Mount, tmp_path: Path) -> None:
 
 def test_a_dead_mount_is_replaced(mounted: Mount) -> None:
     mounted.kill9()
-    with pytest.raises(OSError, match="not connected|connection abort"):
+    with pytest.raises(OSError, match=r"not connected|connection abort"):
         os.statvfs(mounted.path)
     mounted.start([], {})
     assert list(mounted.path.iterdir()) == []

@@ -1,0 +1,201 @@
+"""What is believed about keys and listings: in memory, and on disk behind it.
+
+Used by `index`, which asks the bucket and writes down what it hears. Synchronous, and
+never asks anybody. Our own changes are written into it by whoever made them.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+from cachetools import LRUCache
+
+from qarnotfs.index.beliefs import Belief, Beliefs, Listing
+from qarnotfs.index.changes import Changes
+from qarnotfs.store.base import ObjectInfo
+
+OBJECTS_MAX = 100_000  # beliefs about single keys in memory; more are in the database
+LISTED_MAX = 500_000  # names of all listings in memory together
+
+
+class Book:
+    """The beliefs of one mount. ``filter_prefix``: only keys with it are ever believed in."""
+
+    def __init__(
+        self,
+        database: Path,
+        *,
+        ttl_sec: float,
+        filter_prefix: str = "",
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        self.ttl_sec = ttl_sec
+        self._now, self._filter = now, filter_prefix
+        self._disk = Beliefs(database)
+        self._objects: LRUCache[str, Belief] = LRUCache(OBJECTS_MAX)
+        self._listings: LRUCache[str, Listing] = LRUCache(
+            LISTED_MAX, getsizeof=lambda listing: 1 + len(listing.objects) + len(listing.prefixes)
+        )
+        self._changes = Changes()
+
+    # --- believing ----------------------------------------------------------------------------
+
+    def believed(self, key: str) -> Belief | None:
+        """The freshest belief about a key that needs no asking, with metadata where known."""
+        best = self._fresh(self._object(key))
+        listing = self.fresh_listing(parent_of(key))
+        if listing and (best is None or listing.validated_sec > best.validated_sec):
+            known = best.info if best else None
+            info = listing.objects.get(key)
+            if info and info.metadata is None:
+                info = self._with_attributes(info, known)
+                listing.objects[key] = info
+            best = Belief(info, listing.validated_sec)
+        return best
+
+    def left_sec(self, key: str) -> float:
+        """For how long the belief about ``key`` may still be used without asking."""
+        belief = self.believed(key)
+        return max(0.0, belief.validated_sec + self.ttl_sec - self._now()) if belief else 0.0
+
+    def listing_left_sec(self, prefix: str) -> float:
+        """For how long the listing of a directory may still be used without asking."""
+        listing = self.fresh_listing(prefix)
+        return max(0.0, listing.validated_sec + self.ttl_sec - self._now()) if listing else 0.0
+
+    def fresh_listing(self, prefix: str) -> Listing | None:
+        """The listing of a directory, if it needs no asking. Not to be changed."""
+        listing = self._loaded(prefix)
+        return listing if listing and self._is_fresh(listing.validated_sec) else None
+
+    # --- being told ---------------------------------------------------------------------------
+
+    def remember(self, info: ObjectInfo) -> None:
+        """We stored this version ourselves, just now."""
+        self._changes.note(info.key, info)
+        self._learn(info)
+        for prefix in _ancestors(info.key):
+            if self._patch(prefix, info.key, info):
+                break
+
+    def remember_missing(self, key: str) -> None:
+        """We deleted this key ourselves, just now. For a marker ``dir/``: and the directory."""
+        self._changes.note(key, None)
+        self._believe(key, None)
+        self._patch(parent_of(key), key, None)
+        if key.endswith("/"):
+            above = self._loaded(parent_of(key[:-1]))
+            below = self._loaded(key)
+            if above and not (below and (below.objects or below.prefixes)):
+                above.prefixes.discard(key)
+                self._disk.save_entry(above.prefix, key, None, present=False)
+
+    def remember_empty(self, prefix: str) -> None:
+        """A directory that is certain to be new: nothing is in it."""
+        listing = Listing(self._narrowed(prefix), self._now(), {}, set())
+        self._keep(listing)
+        self._disk.save_listing(listing)
+
+    def close(self) -> None:
+        self._disk.close()
+
+    # --- inside -------------------------------------------------------------------------------
+
+    def _learn(self, info: ObjectInfo) -> None:
+        self._believe(info.key, info)
+        if info.metadata is not None:
+            self._disk.save_attributes(info)
+
+    def _believe(self, key: str, info: ObjectInfo | None) -> None:
+        belief = Belief(info, self._now())
+        self._objects[key] = belief
+        self._disk.save_object(key, belief)
+
+    def _patch(self, prefix: str, key: str, info: ObjectInfo | None) -> bool:
+        """Lay our own change over a believed listing; whether the name was there before."""
+        listing = self._loaded(prefix)
+        if listing is None or not key.startswith(listing.prefix):
+            return False
+        name, is_prefix = _child(listing.prefix, key)
+        known = name in listing.objects or name in listing.prefixes
+        if is_prefix:
+            if info is not None and not known:
+                listing.prefixes.add(name)
+                self._disk.save_entry(listing.prefix, name, None, present=True)
+        elif info is not None:
+            listing.objects[key] = info
+            self._disk.save_entry(listing.prefix, key, info, present=True)
+        elif known:
+            del listing.objects[key]
+            self._disk.save_entry(listing.prefix, key, None, present=False)
+        return known
+
+    def _loaded(self, prefix: str) -> Listing | None:
+        prefix = self._narrowed(prefix)
+        listing = self._listings.get(prefix)
+        if listing is None and self.ttl_sec:
+            listing = self._disk.listing(prefix)
+            if listing:
+                self._keep(listing)
+        return listing
+
+    def _keep(self, listing: Listing) -> None:
+        try:
+            self._listings[listing.prefix] = listing
+        except ValueError:  # larger than the whole face in memory: the database has it
+            self._listings.pop(listing.prefix, None)
+
+    def _is_fresh(self, validated_sec: float) -> bool:
+        return 0 <= self._now() - validated_sec < self.ttl_sec
+
+    def _fresh(self, belief: Belief | None) -> Belief | None:
+        return belief if belief and self._is_fresh(belief.validated_sec) else None
+
+    def _object(self, key: str) -> Belief | None:
+        belief = self._objects.get(key)
+        if belief is None and self.ttl_sec:
+            belief = self._disk.object(key)
+            if belief:
+                if belief.info:
+                    belief = Belief(self._with_attributes(belief.info, None), belief.validated_sec)
+                self._objects[key] = belief
+        return belief
+
+    def _with_attributes(self, info: ObjectInfo, known: ObjectInfo | None) -> ObjectInfo:
+        """Attributes belong to (key, etag, modified): a copy onto itself keeps the etag."""
+        if known and known.metadata is not None and _same_attributes(info, known):
+            return replace(info, metadata=known.metadata, content_type=known.content_type)
+        found = self._disk.attributes(info)
+        if found is None:
+            return info
+        return replace(info, metadata=found.metadata, content_type=found.content_type)
+
+    def _narrowed(self, prefix: str) -> str:
+        """The prefix to list: the filter where it is longer, so that the server filters."""
+        return self._filter if self._filter.startswith(prefix) else prefix
+
+
+def parent_of(key: str) -> str:
+    return key[: key.rfind("/") + 1]
+
+
+def _ancestors(key: str) -> Iterator[str]:
+    """The directories a key lies in, innermost first: ``a/b`` -> ``a/``, ``""``."""
+    prefix = parent_of(key)
+    while prefix:
+        yield prefix
+        prefix = parent_of(prefix[:-1])
+    yield ""
+
+
+def _child(prefix: str, key: str) -> tuple[str, bool]:
+    """What a listing of ``prefix`` shows of ``key``: itself, or the common prefix it is in."""
+    at = key.find("/", len(prefix))
+    return (key, False) if at < 0 else (key[: at + 1], True)
+
+
+def _same_attributes(a: ObjectInfo, b: ObjectInfo) -> bool:
+    return (a.etag, a.modified_sec) == (b.etag, b.modified_sec)

@@ -5,6 +5,7 @@ disk) are translated into these at one place per library. An exception that is
 not of this tree is a defect: the kernel's door logs it and answers ``EIO``.
 
     QarnotfsError                EIO
+      InUse                      EBUSY    programs still use the mount
       UsageError                 EINVAL   bad input from a person; exit code 2
       NoDaemon                   ENOTCONN no mount process answers here
       FileError                  EIO      what a file system call may answer
@@ -35,6 +36,12 @@ class QarnotfsError(Exception):
 
     errno: int = errno.EIO
     exit_code: int = 1
+
+
+class InUse(QarnotfsError):
+    """A program still uses the mount that is to go."""
+
+    errno = errno.EBUSY
 
 
 class UsageError(QarnotfsError):

@@ -38,10 +38,10 @@ from qarnotfs.core.lookup import Lookup
 from qarnotfs.core.namespace import Rooms
 from qarnotfs.core.renaming import Renamer
 from qarnotfs.core.xattrs import Xattrs
-from qarnotfs.errors import UsageError
+from qarnotfs.errors import InUse, UsageError
 from qarnotfs.index.index import Index
 from qarnotfs.operations import Operations
-from qarnotfs.store.base import Capabilities, Store
+from qarnotfs.store.base import Capabilities
 from qarnotfs.writeback.adoption import JournalLock, claim
 from qarnotfs.writeback.debts import State
 from qarnotfs.writeback.journal import Journal
@@ -83,7 +83,6 @@ class House:
 
     bucket: Bucket
     options: MountOptions
-    store: Store
     index: Index
     reader: Reader
     disk: Disk
@@ -100,7 +99,6 @@ def build(bucket: Bucket, options: MountOptions) -> House:
     view, store = bucket.view, bucket.store
     place = options.cache_dir / place_name(bucket)
     ttl_sec = first_given(options.cache_ttl_sec, bucket.cache_ttl_sec, TTL_SEC_DEFAULT)
-    defaults = Defaults(options.uid, options.gid, 0o666 & ~options.umask, 0o777 & ~options.umask)
     capabilities = [NO_CAPABILITIES]
     bridge = Bridge(timeout_sec=options.io_timeout_sec)
     index = Index(
@@ -109,12 +107,9 @@ def build(bucket: Bucket, options: MountOptions) -> House:
     disk = Disk(place / "blocks", options.cache_bytes_max, scope=place.name, ttl_sec=ttl_sec)
     reader = Reader(store, bridge, disk, io_timeout_sec=options.io_timeout_sec)
     journal, lock = claim(place / "journals")
+    overwrite = options.on_conflict == "overwrite"
     sender = Sender(
-        store,
-        bridge,
-        reader.read,
-        lambda: capabilities[0],
-        overwrite=options.on_conflict == "overwrite",
+        store, bridge, journal, reader.read, lambda: capabilities[0], overwrite=overwrite
     )
     uploader = Uploader(
         store,
@@ -126,44 +121,30 @@ def build(bucket: Bucket, options: MountOptions) -> House:
         delay_sec=options.upload_delay_sec,
         dirty_bytes_max=options.dirty_bytes_max,
     )
-    content = Content(
-        bridge,
-        reader,
-        journal,
-        uploader,
-        close_waits=options.close == "wait",
-        now_ns=time.time_ns,
-    )
+    waits = options.close == "wait"
+    content = Content(bridge, reader, journal, uploader, close_waits=waits, now_ns=time.time_ns)
     finder = Finder(index, journal, view, asks_attributes=options.attrs == "full")
-    lookup = Lookup(index, finder, content, defaults, now_ns=time.time_ns)
-    renamer = Renamer(store, bridge, index, journal, uploader, view)
     rooms = Rooms(
         index=index,
         journal=journal,
         uploader=uploader,
         content=content,
-        renamer=renamer,
-        lookup=lookup,
+        renamer=Renamer(store, bridge, index, journal, uploader, view),
+        lookup=Lookup(index, finder, content, _defaults(options), now_ns=time.time_ns),
         view=view,
         read_only=options.read_only,
         now_ns=time.time_ns,
     )
-    filesystem = Filesystem(rooms)
-    operations = Operations(filesystem, Xattrs(filesystem, disk.bytes_cached))
+    fs = Filesystem(rooms)
+    door = Operations(fs, Xattrs(fs, disk.bytes_cached))
     return House(
-        bucket,
-        options,
-        store,
-        index,
-        reader,
-        disk,
-        journal,
-        lock,
-        uploader,
-        filesystem,
-        operations,
-        capabilities,
+        bucket, options, index, reader, disk, journal, lock, uploader, fs, door, capabilities
     )
+
+
+def _defaults(options: MountOptions) -> Defaults:
+    files, directories = 0o666 & ~options.umask, 0o777 & ~options.umask
+    return Defaults(options.uid, options.gid, files, directories)
 
 
 def run_mount(bucket: Bucket, options: MountOptions, ready: Callable[[], None]) -> int:
@@ -176,12 +157,22 @@ def run_mount(bucket: Bucket, options: MountOptions, ready: Callable[[], None]) 
     house = build(bucket, options)
     try:
         return trio.run(Session(house, ready).run)
+    except BaseExceptionGroup as group:
+        raise _cause(group) from group
     finally:
         house.journal.close()
         house.lock.release()
         house.index.close()
         house.disk.close()
         bucket.store.close()
+
+
+def _cause(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """What a nursery's group of exceptions is about, where that is one thing."""
+    inside = group.exceptions[0]
+    if len(group.exceptions) > 1:
+        return group
+    return _cause(inside) if isinstance(inside, BaseExceptionGroup) else inside
 
 
 class Session:
@@ -261,7 +252,7 @@ class Session:
                 await self._unmount(lazily=True)
 
     async def _unmount(self, *, lazily: bool) -> None:
-        """Take the mount away; `UsageError` when a program uses it and ``lazily`` is false."""
+        """Take the mount away; `InUse` when a program uses it and ``lazily`` is false."""
         command = ["fusermount3", "-u", *(["-z"] if lazily else [])]
         command.append(os.fspath(self._house.options.mountpoint))
         done = await trio.run_process(
@@ -269,7 +260,7 @@ class Session:
         )
         if done.returncode and not self._draining:
             reason = done.stderr.decode(errors="replace").strip().rpartition(": ")[2]
-            raise UsageError(
+            raise InUse(
                 f"{self._house.options.mountpoint} cannot be unmounted ({reason}): close the "
                 "programs that use it, or use --force."
             )

@@ -7,7 +7,9 @@ cd "$(dirname "$0")/.."
 readonly PATH="$PWD/.venv/bin:$PATH"
 readonly GATEWAY=.demo/gateway MOUNT=.demo/mnt CACHE=.demo/cache
 
-title() { printf '\n\033[1m%s\033[0m\n' "$*"; }
+bold='' plain=''
+[[ ! -t 1 ]] || { bold=$'\033[1m' plain=$'\033[0m'; }
+title() { printf '\n%s\n' "$bold$*$plain"; }
 
 show() {
     printf '\n$ %s\n' "$*"

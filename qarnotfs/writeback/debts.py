@@ -54,6 +54,7 @@ class Debt:
     after: int = 0  # the id of a debt that must be paid first; 0: none
     state: State = State.QUEUED
     error: str | None = None
+    upload: tuple[str, str] | None = None  # (key, id) of a multipart upload not yet ended
     recorded: bool = False
     counted_bytes: int = 0  # its share of `Journal.bytes_owed`
     # Not recorded: they begin anew with each mount.
@@ -86,6 +87,7 @@ def pack(debt: Debt) -> str:
             "open": debt.state is State.OPEN,
             "expected": asdict(debt.expected),
             "after": debt.after,
+            "upload": debt.upload,
         },
         sort_keys=True,
     )
@@ -105,6 +107,7 @@ class Record:
     was_open: bool
     expected: Condition
     after: int
+    upload: tuple[str, str] | None
 
 
 def unpack(text: str) -> Record:
@@ -134,6 +137,7 @@ def _record(raw: dict[str, Any]) -> Record:
         was_open=raw["open"],
         expected=Condition(**raw["expected"]),
         after=raw["after"],
+        upload=(raw["upload"][0], raw["upload"][1]) if raw["upload"] else None,
     )
 
 

@@ -167,6 +167,12 @@ class Journal:
     def begin(self, debt: Debt) -> None:
         debt.state = State.PAYING
 
+    def note_upload(self, debt: Debt, upload: tuple[str, str] | None) -> None:
+        """A multipart upload (key, id) was begun, or (``None``) ended: it must not be left."""
+        debt.upload = upload
+        if self.has(debt.id) and debt.recorded:
+            self._write(debt)
+
     def postpone(self, debt: Debt, not_before_sec: float, reason: str) -> None:
         """It did not work this time."""
         debt.state, debt.not_before_sec, debt.error = State.QUEUED, not_before_sec, reason
@@ -267,6 +273,7 @@ class Journal:
     def _revive(self, debt_id: int, record: Record) -> None:
         debt = Debt(debt_id, record.kind, record.key, record.attributes, recorded=True)
         debt.expected, debt.after, debt.seal = record.expected, record.after, record.seal
+        debt.upload = record.upload
         if record.staged_name and record.seal:
             debt.staged = self.staging.recover(record.staged_name, record.base, record.seal)
             if record.was_open:  # written on after the last close: the newest bytes count

@@ -1,6 +1,7 @@
 """How one file gets into the bucket: one PUT or a multipart upload, and its conflicts.
 
-Used by `uploader`, for one debt at a time but for many at once. It changes no debt.
+Used by `uploader`, for one debt at a time but for many at once. Of a debt it changes only
+the multipart upload under way.
 
 Every put says which version it replaces. Where the server cannot check that (as the
 probe found out), a HEAD just before does, as well as it can. If somebody else changed the
@@ -29,6 +30,7 @@ from qarnotfs.store.base import (
     Store,
 )
 from qarnotfs.writeback.debts import Debt
+from qarnotfs.writeback.journal import Journal
 from qarnotfs.writeback.plan import Part, parts
 from qarnotfs.writeback.staging import ReadBase, Staged
 
@@ -51,12 +53,13 @@ class Sender:
         self,
         store: Store,
         bridge: Bridge,
+        journal: Journal,
         read_base: ReadBase,
         capabilities: Callable[[], Capabilities],
         *,
         overwrite: bool,
     ) -> None:
-        self._store, self._bridge = store, bridge
+        self._store, self._bridge, self._journal = store, bridge, journal
         self._read_base, self._capabilities = read_base, capabilities
         self._overwrite = overwrite
         self._parts = trio.CapacityLimiter(4 * PARTS_MAX)
@@ -120,21 +123,31 @@ class Sender:
     async def _multipart(
         self, debt: Debt, staged: Staged, plan: list[Part], key: str, expected: Condition
     ) -> ObjectInfo:
+        await self._abort_leftover(debt)
         upload_id = await self._bridge.call(self._store.create_upload, key, debt.attributes)
+        self._journal.note_upload(debt, (key, upload_id))
         try:
             etags = await self._send_parts(staged, plan, key, upload_id)
             whole = composite_etag(etags)
             there = await self._already_there(staged, key, expected, whole)
             if there:
-                await self._bridge.call(self._store.abort_upload, key, upload_id)
+                await self._abort_leftover(debt)
                 return there
             with suppress(NoSuchKey):  # completed by a try whose answer was lost, or really gone
                 await self._bridge.call(self._store.complete_upload, key, upload_id, etags)
-            return await self._completed(key, whole, staged.size)
+            made = await self._completed(key, whole, staged.size)
+            debt.upload = None  # its record goes with the debt
+            return made
         except BaseException:
             with trio.CancelScope(shield=True), trio.move_on_after(5), suppress(StoreError):
-                await self._bridge.call(self._store.abort_upload, key, upload_id)
+                await self._abort_leftover(debt)
             raise
+
+    async def _abort_leftover(self, debt: Debt) -> None:
+        """Parts that no object was made of are paid for until somebody aborts their upload."""
+        if debt.upload is not None:
+            await self._bridge.call(self._store.abort_upload, *debt.upload)
+            self._journal.note_upload(debt, None)
 
     async def _send_parts(
         self, staged: Staged, plan: list[Part], key: str, upload_id: str

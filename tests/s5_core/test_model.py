@@ -36,7 +36,7 @@ class Step:
 
 
 def steps(what: str, **more: st.SearchStrategy[object]) -> st.SearchStrategy[Step]:
-    return st.builds(Step, st.just(what), paths, **more)  # type: ignore[arg-type]  # of the right types
+    return st.builds(Step, st.just(what), paths, **more)
 
 
 any_step = st.one_of(

@@ -93,21 +93,33 @@ def test_kill_keeps_every_kind_of_change(mounts: Mounts, s3: S3Client, bucket: s
     assert int(mode) & 0o777 == 0o600
 
 
-def test_kill_during_upload(mounts: Mounts, s3: S3Client, bucket: str, gateway: Gateway) -> None:
-    body = random.Random(2).randbytes(1 << 20) * 48
+def kill_during_upload(mounts: Mounts, gateway: Gateway, body: bytes) -> Mount:
     first = mounts(*HOLD)
     (first.path / "large").write_bytes(body)
-    # It asks for the upload now and would wait for it: nobody reads what it says.
     mark = gateway.mark()
+    # This asks for the upload now, and would wait for it.
     with subprocess.Popen(["sync", "-d", first.path / "large"], stderr=subprocess.DEVNULL):
         eventually(lambda: any(r.method in {"PUT", "POST"} for r in gateway.requests(mark)))
         first.kill9()
+    return first
+
+
+def test_kill_during_upload(mounts: Mounts, s3: S3Client, bucket: str, gateway: Gateway) -> None:
+    body = random.Random(2).randbytes(1 << 20) * 48
+    first = kill_during_upload(mounts, gateway, body)
     again = mount_again(mounts, first)
     assert (again.path / "large").read_bytes() == body
     again.unmount()
     assert content(s3, bucket, "large") == body
-    uploads = s3.list_multipart_uploads(Bucket=bucket).get("Uploads", [])
-    assert uploads == [], "parts that nobody will ever join are paid for"
+
+
+def test_no_parts_of_a_killed_upload_stay(
+    mounts: Mounts, s3: S3Client, bucket: str, gateway: Gateway
+) -> None:
+    """They cannot be seen in a listing, and are paid for."""
+    first = kill_during_upload(mounts, gateway, bytes(48 << 20))
+    mount_again(mounts, first).unmount()
+    assert s3.list_multipart_uploads(Bucket=bucket).get("Uploads", []) == []
 
 
 def test_kill_twice(mounts: Mounts, s3: S3Client, bucket: str) -> None:

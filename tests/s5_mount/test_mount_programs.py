@@ -32,7 +32,14 @@ LEFT_OUT = shutil.ignore_patterns(
 COPY = {
     "rsync": ["rsync", "-a", "{source}/", "{target}/"],
     "cp": ["cp", "-r", "{source}/.", "{target}"],
-    "tar": ["sh", "-c", 'tar --format=posix -cf - -C "$1" . | tar xpf - -C "$2"', "sh", "{source}", "{target}"],
+    "tar": [
+        "sh",
+        "-c",
+        'tar --format=posix -cf - -C "$1" . | tar xpf - -C "$2"',
+        "sh",
+        "{source}",
+        "{target}",
+    ],
 }
 
 

@@ -3,7 +3,7 @@
 Used by `filesystem`, which owns names and attributes. A file that is only read has its
 version (``inode.info``) and is read through the cache. The first write gives it a staged
 file over that version and a debt; closing records the debt; the uploader pays it and
-leaves the new version in ``staged.uploaded``, which is taken over at the next look.
+leaves the new version in ``debt.stored``, which is taken over at the next look.
 
 Between two awaits nothing else runs. Work on a staged file that takes long (copying it,
 checksumming a file written in no order) is done off the loop behind ``_gates``: whoever
@@ -25,7 +25,7 @@ from qarnotfs.core import attributes
 from qarnotfs.core.inodes import Inode
 from qarnotfs.errors import NotUploaded, Stale, StoreError
 from qarnotfs.store.base import Attributes, Condition, ObjectInfo
-from qarnotfs.writeback.debts import State
+from qarnotfs.writeback.debts import Debt, State
 from qarnotfs.writeback.journal import Journal
 from qarnotfs.writeback.plan import SINGLE_BYTES_MAX
 from qarnotfs.writeback.staging import Staged
@@ -74,13 +74,13 @@ class Content:
 
     def take_over(self, inode: Inode) -> None:
         """If the staged bytes have arrived in the bucket, they are the file's version now."""
-        staged = inode.staged
-        if staged is None or staged.uploaded is None or inode.detached:
+        debt = inode.debt
+        if debt is None or debt.stored is None:
             return
         if inode.kernel_version is not None:
-            inode.kernel_version = staged.uploaded.etag  # its pages are what we uploaded
-        inode.info = staged.uploaded
-        inode.key = staged.uploaded.key
+            inode.kernel_version = debt.stored.etag  # its pages are what we uploaded
+        inode.info = debt.stored
+        inode.key = debt.stored.key
         self.let_go(inode)
 
     def let_go(self, inode: Inode) -> None:
@@ -93,6 +93,7 @@ class Content:
 
     def displace(self, inode: Inode) -> None:
         """The inode is about to lose its name, and what is owed for that: keep its open bytes."""
+        self.take_over(inode)
         if inode.staged is not None:
             if inode.opens:
                 inode.staged.pin()
@@ -135,9 +136,9 @@ class Content:
             staged, debt = inode.staged, inode.debt
             if staged is None:
                 return self._stage(inode)
-            sending = debt is None or debt.state is State.PAYING
+            sending = debt is None or debt.state is State.PAYING or staged.shared
             if staged.sealed and sending:
-                await self._replace_by_clone(inode, staged)
+                await self._replace_by_clone(inode, staged, debt)
                 continue
             if debt is not None and debt.state is not State.OPEN:
                 self._journal.reopen(debt)
@@ -155,14 +156,14 @@ class Content:
             expected = Condition(etag=inode.info.etag) if inode.info else Condition(absent=True)
             inode.debt = self._journal.open(inode.key, staged, self.attributes(inode), expected)
 
-    async def _replace_by_clone(self, inode: Inode, staged: Staged) -> None:
+    async def _replace_by_clone(self, inode: Inode, staged: Staged, debt: Debt | None) -> None:
         """A program writes to bytes that are being sent: it gets a copy, they stay as they are."""
         async with self._closed_gate(inode):
             with staged.pinned():
                 twin = await self._clone(staged)
-        if staged.uploaded is not None:  # paid while we copied: its base itself is gone
-            inode.info, inode.key = staged.uploaded, staged.uploaded.key
-            twin.base = staged.uploaded if twin.base else None
+        if debt is not None and debt.stored is not None:  # paid meanwhile: its base is gone
+            inode.info, inode.key = debt.stored, debt.stored.key
+            twin.base = debt.stored if twin.base else None
         self.let_go(inode)
         inode.staged = twin
         self._owe(inode, twin)

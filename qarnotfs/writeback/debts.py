@@ -61,6 +61,7 @@ class Debt:
     attempts: int = 0
     not_before_sec: float = 0.0
     urgent: bool = False
+    stored: ObjectInfo | None = None  # once paid: the version that holds its bytes; for the core
 
     @property
     def size(self) -> int:

@@ -147,6 +147,7 @@ class Journal:
         moved.state, moved.not_before_sec = debt.state, debt.not_before_sec
         if moved.staged:
             moved.staged.pin()
+            moved.staged.shared |= debt.state is State.PAYING
         if moved.state is State.PAYING:
             moved.state = State.QUEUED
         if debt.recorded:
@@ -189,8 +190,9 @@ class Journal:
         if younger is None or (info is not None and info.key != debt.key):
             return
         younger.expected = Condition(etag=info.etag) if info else Condition(absent=True)
-        if younger.staged and younger.staged.base and info and debt.kind is Kind.PUT:
-            younger.staged.base = info  # a clone of what was sent: the same bytes below it
+        sent, waiting = debt.staged, younger.staged
+        if info and sent and waiting and waiting.base and waiting.base == sent.base:
+            waiting.base = info  # it is a clone of what was sent: the same bytes below it
         if younger.recorded:
             self._write(younger)
 

@@ -51,7 +51,7 @@ class Staged:
         self.size = self.base_limit
         self.extents = Extents()
         self.sealed = False
-        self.uploaded: ObjectInfo | None = None  # set by the uploader, read by the core
+        self.shared = False  # two debts send it, or one and the cache has it: never written again
         self.pins = 1
         self._fd: int | None = None
         # CRC-32 of [0, _crc_end), valid while the only extent was written from 0 onwards.

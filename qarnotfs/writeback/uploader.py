@@ -34,6 +34,7 @@ log = logging.getLogger(__name__)
 UPLOADS_MAX = 16  # at once; each holds one small file or a few parts in memory
 
 LOOK_SEC = 0.02  # no more often than this are the debts looked through without need
+DEFECT_SEC = 5.0
 CORRUPT_MAX = 5  # tries of bytes that arrive damaged, before it is no accident
 
 Adopt = Callable[[ObjectInfo, Path], None]
@@ -133,11 +134,19 @@ class Uploader:
             task_status.started()
             while True:
                 self._wake, self._hurried = trio.Event(), False
-                next_sec = self._start_due(nursery)
+                next_sec = self._start_safely(nursery)
                 with trio.move_on_at(next_sec):
                     await self._wake.wait()
                 if not self._hurried:  # many files are closed at once: look once for them all
                     await trio.sleep(LOOK_SEC)
+
+    def _start_safely(self, nursery: trio.Nursery) -> float:
+        """A defect here must not take the mount, and what programs still write, with it."""
+        try:
+            return self._start_due(nursery)
+        except Exception:
+            log.exception("the debts could not be looked through")
+            return trio.current_time() + DEFECT_SEC
 
     def _start_due(self, nursery: trio.Nursery) -> float:
         """Start what is due and has a free slot; when the next debt falls due."""
@@ -157,7 +166,7 @@ class Uploader:
                 self._start(nursery, self._pay, [debt])
             elif len(deletions) < DELETE_COUNT_MAX:
                 deletions.append(debt)
-        if deletions and not self._deleting:
+        if deletions and not self._deleting and self._slots.available_tokens:
             self._deleting = True
             self._start(nursery, self._pay_deletions, deletions)
         return next_sec
@@ -222,8 +231,7 @@ class Uploader:
             self.conflicts.append(sent.ours.key)
             self._index.remember(sent.theirs)
         self._index.remember(sent.ours)
-        if debt.staged:
-            debt.staged.uploaded = sent.ours
+        debt.stored = sent.ours
         self._journal.paid(debt, sent.ours)
         self.totals.files += 1
         self.totals.bytes += sent.ours.size

@@ -110,8 +110,7 @@ class Filesystem:
         writable = flags & os.O_ACCMODE != os.O_RDONLY
         if writable:
             self.names.check_writable()
-        if not inode.detached:
-            await self.lookup.getattr(inode)
+        await self.lookup.getattr(inode)
         number = self.opened(inode, writable=writable)
         if writable and flags & os.O_TRUNC:
             try:

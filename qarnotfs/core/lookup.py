@@ -161,6 +161,9 @@ class Lookup:
 
     async def getattr(self, inode: Inode) -> Inode:
         """The inode with attributes that are exact and no older than the TTL."""
+        if inode.detached and not inode.opens:
+            # It lost its name after the kernel had found it there: now the kernel looks again.
+            raise Stale("The file was deleted or replaced.")
         if inode.detached or inode is self.inodes.root:
             return inode
         if inode.is_directory:

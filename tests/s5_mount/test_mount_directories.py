@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -195,10 +196,13 @@ def test_every_object_is_reachable(mounts: Mounts, s3: S3Client, bucket: str) ->
 def test_names_that_look_like_escapes_keep_their_names(
     mounts: Mounts, s3: S3Client, bucket: str
 ) -> None:
-    names = ["%", "%41", "100%", "a%FILE", "%2E%2E", "~tilde", " blank ", "-dash", "back\\"]
+    names = ["%", "%41", "100%", "%2E%2E", "~tilde", " blank ", "-dash", "back\\"]
     mount = mounts()
     with pytest.raises(PermissionError):
         (mount.path / "%2F").touch()  # the name of nothing at all
+    with pytest.raises(OSError, match="Invalid") as caught:
+        (mount.path / "a%FILE").touch()  # the name of an object beside a directory a
+    assert caught.value.errno == errno.EILSEQ
     for name in names:
         (mount.path / name).write_text(name)
     assert sorted(os.listdir(mount.path)) == sorted(names)

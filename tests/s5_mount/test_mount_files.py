@@ -249,7 +249,8 @@ READER = """if True:
     path, last = pathlib.Path(sys.argv[1]), sys.argv[2].encode()
     while True:
         data = path.read_bytes()
-        assert len(set(data)) == 1 and len(data) == 300_000, "two versions in one read"
+        assert len(data) == 300_000, f"{len(data)} bytes, from {data[:1]}"
+        assert len(set(data)) == 1, f"versions {set(data)} in one read"
         if data[:1] == last:
             break
 """

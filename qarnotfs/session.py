@@ -29,6 +29,7 @@ from qarnotfs import control
 from qarnotfs.bridge import Bridge
 from qarnotfs.bucket import Bucket
 from qarnotfs.cache.disk import Disk
+from qarnotfs.cache.entry import Checksum
 from qarnotfs.cache.reader import Reader
 from qarnotfs.core.attributes import Defaults
 from qarnotfs.core.content import Content
@@ -42,6 +43,7 @@ from qarnotfs.errors import InUse, UsageError
 from qarnotfs.index.index import Index
 from qarnotfs.operations import Operations
 from qarnotfs.store.base import Capabilities
+from qarnotfs.store.s3.checksums import crc32c
 from qarnotfs.writeback.adoption import JournalLock, claim
 from qarnotfs.writeback.debts import State
 from qarnotfs.writeback.journal import Journal
@@ -52,6 +54,7 @@ log = logging.getLogger(__name__)
 
 TTL_SEC_DEFAULT = 60
 READ_AHEAD_KB = 1024  # the kernel asks for 1 MiB at a time instead of 128 KiB
+BUSY_SEC = 1.0
 REQUESTS_MAX = 99  # of the kernel at once; more wait in its queue
 NO_CAPABILITIES = Capabilities(put_if_absent=False, put_if_match="no")
 
@@ -98,13 +101,17 @@ def build(bucket: Bucket, options: MountOptions) -> House:
     """The whole object graph. Opens the journal and the cache; asks the bucket nothing."""
     view, store = bucket.view, bucket.store
     place = options.cache_dir / place_name(bucket)
-    ttl_sec = first_given(options.cache_ttl_sec, bucket.cache_ttl_sec, TTL_SEC_DEFAULT)
+    ttls = (options.cache_ttl_sec, bucket.cache_ttl_sec, TTL_SEC_DEFAULT)
+    ttl_sec = next(given for given in ttls if given is not None)
     capabilities = [NO_CAPABILITIES]
     bridge = Bridge(timeout_sec=options.io_timeout_sec)
     index = Index(
         store, bridge, place / "beliefs.db", ttl_sec=ttl_sec, filter_prefix=view.filter_prefix
     )
-    disk = Disk(place / "blocks", options.cache_bytes_max, scope=place.name, ttl_sec=ttl_sec)
+    blocks, checksum = place / "blocks", Checksum("crc32c", crc32c)
+    disk = Disk(
+        blocks, options.cache_bytes_max, scope=place.name, ttl_sec=ttl_sec, checksum=checksum
+    )
     reader = Reader(store, bridge, disk, io_timeout_sec=options.io_timeout_sec)
     journal, lock = claim(place / "journals")
     overwrite = options.on_conflict == "overwrite"
@@ -253,18 +260,28 @@ class Session:
 
     async def _unmount(self, *, lazily: bool) -> None:
         """Take the mount away; `InUse` when a program uses it and ``lazily`` is false."""
+        give_up_sec = trio.current_time() + BUSY_SEC  # one that just ended may still be leaving
+        while reason := await self._fusermount(lazily=lazily):
+            if self._draining:  # somebody else has taken it away meanwhile
+                break
+            if trio.current_time() > give_up_sec:
+                raise InUse(
+                    f"{self._house.options.mountpoint} cannot be unmounted ({reason}): close "
+                    "the programs that use it, or use --force."
+                )
+            await trio.sleep(BUSY_SEC / 10)
+        self._unmounted = True
+
+    async def _fusermount(self, *, lazily: bool) -> str:
+        """Unmount; why it did not work, or the empty string."""
         command = ["fusermount3", "-u", *(["-z"] if lazily else [])]
         command.append(os.fspath(self._house.options.mountpoint))
         done = await trio.run_process(
             command, capture_stdout=True, capture_stderr=True, check=False
         )
-        if done.returncode and not self._draining:
-            reason = done.stderr.decode(errors="replace").strip().rpartition(": ")[2]
-            raise InUse(
-                f"{self._house.options.mountpoint} cannot be unmounted ({reason}): close the "
-                "programs that use it, or use --force."
-            )
-        self._unmounted = True
+        if not done.returncode:
+            return ""
+        return done.stderr.decode(errors="replace").strip().rpartition(": ")[2] or "unknown reason"
 
     async def _drain(self) -> bool:
         self._draining = True
@@ -331,7 +348,3 @@ def place_name(bucket: Bucket) -> str:
     """The directory under the cache directory of one bucket on one server."""
     digest = sha256(json.dumps([bucket.endpoint, bucket.uuid]).encode()).hexdigest()
     return f"{bucket.uuid}-{digest[:12]}"
-
-
-def first_given(*values: int | None) -> int:
-    return next(value for value in values if value is not None)

@@ -4,8 +4,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-readonly PATH="$PWD/.venv/bin:$PATH"
-readonly GATEWAY=.demo/gateway MOUNT=.demo/mnt CACHE=.demo/cache
+readonly GATEWAY=.demo/gateway MOUNT=.demo/mnt SETTINGS=.demo/env
 
 bold='' plain=''
 [[ ! -t 1 ]] || { bold=$'\033[1m' plain=$'\033[0m'; }
@@ -16,52 +15,89 @@ show() {
     "$@"
 }
 
-# Whether something is mounted there, alive or dead: as the kernel says, without asking it.
-mounted() { findmnt --mountpoint "$PWD/$MOUNT" >/dev/null; }
-
-# Only this gateway, whatever the caller is logged in to.
-point_at_gateway() {
+# Shell commands that point everything at this demo, whatever the caller is logged in to.
+settings() {
     local name
-    for name in $(compgen -e | grep -E '^(AWS|QARNOT)_' || true); do
-        unset "$name"
+    for name in $(compgen -e | grep -E '^(AWS|QARNOT|QARNOTFS)_' || true); do
+        echo "unset $name"
     done
-    eval "$(python tests/rgw.py env "$GATEWAY")"
+    python tests/rgw.py env "$GATEWAY"
+    printf 'export %s=%q\n' PATH "$PATH" QARNOTFS_CACHE_DIR "$PWD/.demo/cache"
+    # A socket's path has 107 bytes at most; further down they are where they always are.
+    [[ ${#PWD} -gt 70 ]] || printf 'export %s=%q\n' QARNOTFS_RUNTIME_DIR "$PWD/.demo/run"
 }
 
+# Whether something is mounted there, alive or dead: as the kernel says, without asking it.
+mounted() { findmnt --mountpoint "$(realpath -s "$1")" >/dev/null; }
+
+# PID and mountpoint of each mount of this gateway, also those made by hand.
+mounts() {
+    qarnotfs status --json | python -c '
+import json, os, sys
+for mount in json.load(sys.stdin):
+    if mount.get("endpoint") == os.environ["AWS_ENDPOINT_URL"]:
+        print(mount["pid"], mount["mountpoint"])'
+}
+
+# Whether the gateway of an earlier start is still there.
+answers() (
+    . "$SETTINGS"
+    address=${AWS_ENDPOINT_URL#*://}
+    exec 3<>"/dev/tcp/${address%:*}/${address#*:}"
+) 2>/dev/null
+
 start() {
+    [[ ! -e $SETTINGS ]] || answers || stop # what it held is gone with it: begin anew
     title "A Ceph RADOS Gateway of our own"
     python tests/rgw.py start "$GATEWAY"
-    point_at_gateway
+    (umask 077 && settings >"$SETTINGS")
+    . "$SETTINGS"
     python tests/demo_bucket.py fill
 
     title "Its bucket \"demo\" as a directory"
     mkdir -p "$MOUNT"
-    if mounted && ! ls "$MOUNT" >/dev/null 2>&1; then
+    if mounted "$MOUNT" && ! ls "$MOUNT" >/dev/null 2>&1; then
         fusermount3 -uz "$MOUNT" # its daemon is dead; what it owed is in the cache directory
     fi
-    mounted || show qarnotfs mount demo "$MOUNT" --cache-dir "$CACHE"
+    mounted "$MOUNT" || show qarnotfs mount demo "$MOUNT"
     show ls -l "$MOUNT" "$MOUNT/json"
 
     title "A file in, and the same seen from the S3 side"
-    show cp README.md "$MOUNT/reports/readme.md"
+    show cp Makefile "$MOUNT/reports/how.txt"
     show qarnotfs flush "$MOUNT"
-    show qarnotfs status
-    show python tests/demo_bucket.py head reports/readme.md
+    show qarnotfs status "$MOUNT"
+    show python tests/demo_bucket.py head reports/how.txt
 
-    title "It is yours: look around in $MOUNT, then stop it all with: make demo-stop"
+    title "It is yours: look around in $MOUNT"
+    echo "  . $SETTINGS         for qarnotfs commands of your own in this shell"
+    echo "  make demo-stop      uploads what is left, unmounts, stops the gateway"
 }
 
 stop() {
+    local pid mountpoint
     [[ -d .demo ]] || return 0
-    if mounted; then
-        # A mount that is dead, or whose gateway is, cannot drain: then only let go of it.
-        show qarnotfs umount "$MOUNT" || fusermount3 -uz "$MOUNT"
+    if [[ -e $SETTINGS ]]; then
+        . "$SETTINGS"
+        while read -r pid mountpoint; do
+            let_go "$pid" "$mountpoint"
+        done < <(mounts)
     fi
+    ! mounted "$MOUNT" || fusermount3 -uz "$MOUNT" # its daemon is dead
     [[ ! -d $GATEWAY ]] || python tests/rgw.py stop "$GATEWAY"
     rm -rf --one-file-system .demo # never into a mount that would not go
     echo "demo: stopped, nothing is left"
 }
 
+# Unmount, drained. One that is in use stays, and everything with it.
+let_go() {
+    local pid=$1 mountpoint=$2
+    show qarnotfs umount "$mountpoint" --timeout 20s && return
+    ! mounted "$mountpoint" || exit 1
+    echo "demo: the gateway does not answer; what was not uploaded goes with it" >&2
+    kill -KILL "$pid"
+}
+
+PATH="$PWD/.venv/bin:$PATH"
 case ${1-} in
 start) start ;;
 stop) stop ;;

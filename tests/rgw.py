@@ -137,6 +137,9 @@ class Gateway:
     def pause(self) -> None:
         """Make the gateway hang: it accepts connections and says nothing."""
         self._signal(signal.SIGSTOP)
+        deadline = time.monotonic() + START_SEC_MAX
+        while not self._is_stopped() and time.monotonic() < deadline:
+            time.sleep(0.005)
         self._answering = False
 
     def resume(self) -> None:
@@ -311,6 +314,11 @@ class Gateway:
         if pid is None:
             raise GatewayError("radosgw is not running")
         os.kill(pid, number)
+
+    def _is_stopped(self) -> bool:
+        """Whether every thread of the gateway has taken the signal."""
+        tasks = Path(f"/proc/{self._pid(RGW)}/task").glob("*/stat")
+        return all(task.read_text().rpartition(")")[2].split()[0] == "T" for task in tasks)
 
     def _kill(self, *names: str) -> None:
         """End daemons the hard way: an orderly OSD would first write its memory to disk."""

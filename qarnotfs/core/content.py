@@ -23,12 +23,12 @@ from qarnotfs.cache.blocks import PatternCell
 from qarnotfs.cache.reader import Reader
 from qarnotfs.core import attributes
 from qarnotfs.core.inodes import Inode
-from qarnotfs.errors import NotUploaded, Stale, StoreError
+from qarnotfs.errors import FileError, NotUploaded, Stale, StoreError
 from qarnotfs.store.base import Attributes, Condition, ObjectInfo
 from qarnotfs.writeback.debts import Debt, State
 from qarnotfs.writeback.journal import Journal
 from qarnotfs.writeback.plan import SINGLE_BYTES_MAX
-from qarnotfs.writeback.staging import Staged
+from qarnotfs.writeback.staging import Seal, Staged
 from qarnotfs.writeback.uploader import Uploader
 
 QUICK_BYTES = 8 << 20  # checksummed or copied on the loop: some 8 ms
@@ -87,7 +87,7 @@ class Content:
         """The inode needs its staged file no more. It is kept by its debt, if it has one."""
         if inode.staged is not None:
             inode.staged.close()
-            if inode.detached:
+            if inode.detached and inode.debt is None:  # `displace` pinned it, or it is its own
                 inode.staged.unpin()
         inode.staged = inode.debt = None
 
@@ -136,12 +136,16 @@ class Content:
             staged, debt = inode.staged, inode.debt
             if staged is None:
                 return self._stage(inode)
-            sending = debt is None or debt.state is State.PAYING or staged.shared
+            sending = (
+                debt is None or debt.state is State.PAYING or staged.shared or staged.sends > 0
+            )
             if staged.sealed and sending:
                 await self._replace_by_clone(inode, staged, debt)
                 continue
             if debt is not None and debt.state is not State.OPEN:
                 self._journal.reopen(debt)
+                if debt.urgent:  # somebody waits for it: whoever does records it again
+                    self._uploader.progressed()
             return staged
 
     def _stage(self, inode: Inode) -> Staged:
@@ -162,8 +166,9 @@ class Content:
             with staged.pinned():
                 twin = await self._clone(staged)
         if debt is not None and debt.stored is not None:  # paid meanwhile: its base is gone
-            inode.info, inode.key = debt.stored, debt.stored.key
             twin.base = debt.stored if twin.base else None
+            if inode.debt is debt:  # else the file was renamed, and owes its bytes again
+                inode.info, inode.key = debt.stored, debt.stored.key
         self.let_go(inode)
         inode.staged = twin
         self._owe(inode, twin)
@@ -177,26 +182,37 @@ class Content:
 
     async def commit(self, inode: Inode) -> None:
         """Put what was written on record: from here it survives the daemon (close)."""
-        await self._gate_open(inode)
-        self.take_over(inode)
-        staged, debt = inode.staged, inode.debt
-        if staged is None or debt is None:
-            return
-        if debt.state is State.FAILED:
-            raise NotUploaded(debt.error or "The bucket refused this file.")
-        if debt.state is not State.OPEN:
-            return
-        await self._complete(staged)
-        debt.attributes = self.attributes(inode)
-        if staged.sequential or staged.extents.total <= QUICK_BYTES:
-            seal = staged.seal()
-        else:
-            async with self._closed_gate(inode):
-                seal = await self._bridge.work(staged.seal)
-        if inode.debt is debt:  # it may have been deleted or renamed while we read it
-            self._journal.record(debt, seal)
+        if inode.staged is not None and inode.debt is not None:
+            await self._complete(inode, inode.staged)
+        while True:
+            await self._gate_open(inode)
+            self.take_over(inode)
+            staged, debt = inode.staged, inode.debt
+            if staged is None or debt is None:
+                return
+            if debt.state is State.FAILED:
+                raise NotUploaded(debt.error or "The bucket refused this file.")
+            if debt.state is not State.OPEN:
+                return
+            debt.attributes = self.attributes(inode)
+            seal = await self._seal(inode, staged)
+            if inode.debt is debt:  # else it was renamed, or deleted, while we read it
+                return self._record(debt, staged, seal)
 
-    async def _complete(self, staged: Staged) -> None:
+    async def _seal(self, inode: Inode, staged: Staged) -> Seal:
+        if staged.sequential or staged.extents.total <= QUICK_BYTES:
+            return staged.seal()
+        async with self._closed_gate(inode):
+            return await self._bridge.work(staged.seal)
+
+    def _record(self, debt: Debt, staged: Staged, seal: Seal) -> None:
+        try:
+            self._journal.record(debt, seal)
+        except FileError:
+            staged.unseal()  # it stays open, and may be written and closed again
+            raise
+
+    async def _complete(self, inode: Inode, staged: Staged) -> None:
         """Fetch what a small file lacks of its base now, and not when it is sent.
 
         By then the base may have been replaced in the bucket, and ours could not be put
@@ -207,6 +223,9 @@ class Content:
         for start, end in list(staged.extents.gaps(0, min(staged.size, staged.base_limit))):
             with suppress(Stale, StoreError):
                 data = await self.read_base(staged.base, start, end - start)
+                await self._gate_open(inode)
+                if staged.sealed or inode.staged is not staged:
+                    return  # somebody else closed it meanwhile
                 staged.fill(start, data)
 
     async def close(self, inode: Inode) -> None:
@@ -217,10 +236,14 @@ class Content:
 
     async def sync(self, inode: Inode) -> None:
         """Return when the bucket has the file (fsync), or raise `NotUploaded`."""
-        await self.commit(inode)
-        debt = inode.debt or (None if inode.detached else self._journal.latest(inode.key))
-        if debt is not None and debt.recorded:
+        while True:
+            await self.commit(inode)
+            debt = inode.debt or (None if inode.detached else self._journal.latest(inode.key))
+            if debt is None or not debt.recorded:
+                break
             await self._uploader.settle(debt)
+            if debt.paid:
+                break  # else it was renamed or written again, and its bytes are owed anew
         self.take_over(inode)
 
     async def release(self, inode: Inode) -> None:

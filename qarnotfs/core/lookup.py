@@ -145,6 +145,10 @@ class Lookup:
         info = node.info
         if info is None:
             return None
+        inode = parent.children.get(node.name)
+        if inode is not None and info.same_version(inode.info) and not inode.is_directory:
+            inode.exact &= info.metadata is not None  # the bytes are the same; its mode may not be
+            return inode
         if info.metadata is None and self.finder.asks_attributes:
             belief = self._index.believed(node.key)
             info = belief.info if belief and belief.info else info

@@ -147,9 +147,12 @@ class Namespace:
         node = await self._existing(parent, name)
         if node.is_directory:
             raise IsADirectory("It is a directory.")
-        self._displace(parent.children.get(name))
+        inode = parent.children.get(name)
         expected = Condition(etag=node.info.etag) if node.info else UNCONDITIONAL
-        self.soon(self._journal.owe_delete(node.key, expected))
+        with self._kept(inode):
+            self.soon(self._journal.owe_delete(node.key, expected))
+            self._displace(inode)
+        self._uploader.progressed()
         await self._keep_directory(parent)
         self._entries_changed(parent)
 

@@ -8,15 +8,17 @@ dying in between leaves it under one name or under both, never under none.
 
 from __future__ import annotations
 
+from contextlib import ExitStack
+
 import trio
 
 from qarnotfs.bridge import Bridge
 from qarnotfs.core.inodes import Inode, descendants
-from qarnotfs.errors import NoSuchEntry, NoSuchKey, NotUploaded
+from qarnotfs.errors import NoSuchEntry, NoSuchKey
 from qarnotfs.index.index import Index
 from qarnotfs.store.base import UNCONDITIONAL, Attributes, Condition, ObjectInfo, Store
 from qarnotfs.views import View
-from qarnotfs.writeback.debts import Debt, Kind, State
+from qarnotfs.writeback.debts import Debt, Kind
 from qarnotfs.writeback.journal import Journal
 from qarnotfs.writeback.uploader import Uploader
 
@@ -41,42 +43,67 @@ class Renamer:
     async def file(self, key: str, new_key: str, known: Condition, inode: Inode | None) -> None:
         """Move one file. ``known``: what the bucket has under the new key, as we believe."""
         copied = None
-        if not self._is_owed(key):
-            await self._settle(new_key)
-            copied = await self._copy(key, new_key)
-        # From here on one synchronous stretch. A program may have written meanwhile.
-        if self._is_owed(key):
-            known = Condition(etag=copied.etag) if copied else known
-            self._move_debt(key, new_key, known, inode)
-        elif copied is not None:
-            self._moved_object(key, copied, inode)
-        self._uploader.wake()
+        with self._journal.holding((key, new_key)):
+            if not self._is_owed(key):
+                await self._settle(new_key)
+                copied = await self._copy(key, new_key)
+            # From here on one synchronous stretch. A program may have written meanwhile.
+            if self._is_owed(key):
+                known = Condition(etag=copied.etag) if copied else known
+                self._move_debt(key, new_key, known, inode)
+            elif copied is not None:
+                self._moved_object(key, copied, inode)
+        self._uploader.progressed()
 
     async def directory(self, prefix: str, new_prefix: str, inode: Inode | None) -> None:
         """Move every key of a visible directory: copies first, then the rest at once."""
-        keys, directories = await self._keys_below(prefix)
-        targets = {key: self._target(key, prefix, new_prefix) for key in keys}
+        listed, directories = await self._keys_below(prefix)
         copied: dict[str, ObjectInfo | None] = {}
-        # What was owed when we looked may have been paid while we copied others.
-        while missing := {
-            k: t for k, t in targets.items() if not (k in copied or self._is_owed(k))
-        }:
-            copied |= await self._copy_all(missing)
-        known_inodes = {i.key: i for i in descendants(inode) if not i.is_directory} if inode else {}
-        for key, new_key in targets.items():
-            found = copied.get(key)
-            if self._is_owed(key):
-                known = Condition(etag=found.etag) if found else Condition(absent=True)
-                self._move_debt(key, new_key, known, known_inodes.get(key))
-            elif found:
-                self._moved_object(key, found, known_inodes.get(key))
+        with ExitStack() as held:
+            targets: dict[str, str] = {}
+            # Files are created meanwhile, and what was owed is paid until its key is held.
+            while True:
+                keys = [*listed, *self._known_below(prefix, inode)]
+                new = {key: self._target(key, prefix, new_prefix) for key in dict.fromkeys(keys)}
+                new = {key: target for key, target in new.items() if key not in targets}
+                held.enter_context(self._journal.holding([*new, *new.values()]))
+                targets |= new
+                missing = {
+                    k: t for k, t in targets.items() if not (k in copied or self._is_owed(k))
+                }
+                if not missing:
+                    break
+                copied |= await self._copy_all(missing)
+            self._move_all(targets, copied, inode)
+            for key in targets:
+                directories |= _directories(prefix, key) if key.startswith(prefix) else set()
         for directory in sorted(directories, key=len, reverse=True):
             self._owe_delete(directory, UNCONDITIONAL)
         if inode is not None:
             for below in descendants(inode):
                 if below.is_directory:
                     below.key = new_prefix + below.key.removeprefix(prefix)
-        self._uploader.wake()
+        self._uploader.progressed()
+
+    def _move_all(
+        self, targets: dict[str, str], copied: dict[str, ObjectInfo | None], inode: Inode | None
+    ) -> None:
+        known = {i.key: i for i in descendants(inode) if not i.is_directory} if inode else {}
+        for key, new_key in targets.items():
+            found = copied.get(key)
+            if self._is_owed(key):
+                there = Condition(etag=found.etag) if found else Condition(absent=True)
+                self._move_debt(key, new_key, there, known.get(key))
+            elif found:
+                self._moved_object(key, found, known.get(key))
+
+    def _known_below(self, prefix: str, inode: Inode | None) -> list[str]:
+        """Keys below a directory that are owed, or that the kernel knows, at this moment."""
+        keys = [below.key for below in descendants(inode)] if inode else []
+        keys = [key for key in keys if not key.endswith("/")]
+        for scope in self._view.scopes(prefix):
+            keys += self._journal.overlay.keys_below(scope.prefix)
+        return [key for key in keys if self._journal.overlay.get(key) is not False]
 
     def _target(self, key: str, prefix: str, new_prefix: str) -> str:
         visible = self._view.visible(key) or ""
@@ -151,17 +178,14 @@ class Renamer:
         return info
 
     async def _settle(self, key: str) -> None:
-        """Nothing may be on its way to a key that is about to be copied to."""
-        while (debt := self._journal.latest(key)) is not None:
-            if debt.kind is Kind.DELETE and debt.state is not State.PAYING:
-                self._journal.drop(debt)
-                return
-            try:
-                await self._uploader.settle(debt)
-            except NotUploaded:
-                return
+        """Nothing may be on its way to a key that is about to be copied to; it is held."""
+        while self._journal.is_paying(key):
+            await self._uploader.step()
 
     def _moved_object(self, key: str, copied: ObjectInfo, inode: Inode | None) -> None:
+        replaced = self._journal.latest(copied.key)
+        if replaced is not None:
+            self._journal.drop(replaced)
         self._owe_delete(key, Condition(etag=copied.etag))
         if inode is not None:
             if inode.info is not None and inode.kernel_version == inode.info.etag:
@@ -177,7 +201,7 @@ class Renamer:
     def _move_debt(self, key: str, new_key: str, known: Condition, inode: Inode | None) -> None:
         debt = self._journal.latest(key)
         assert debt is not None
-        was_sent = debt.state is State.PAYING or not debt.expected.absent
+        was_sent = debt.begun or not debt.expected.absent
         expected = debt.expected
         moved: Debt = self._journal.move(debt, new_key, known)
         if was_sent:

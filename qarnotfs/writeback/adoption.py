@@ -9,12 +9,12 @@ from __future__ import annotations
 import fcntl
 import logging
 import os
-import sqlite3
 from pathlib import Path
 
 from qarnotfs.errors import Corrupt
 from qarnotfs.writeback.debts import Record, unpack
-from qarnotfs.writeback.journal import Journal, connect
+from qarnotfs.writeback.journal import Journal
+from qarnotfs.writeback.records import Records
 
 log = logging.getLogger(__name__)
 
@@ -63,9 +63,9 @@ def adopt(journal: Journal, other: Path) -> int:
     Dying at any step leaves every byte in one of the two journals, or in both: a debt that
     is paid twice finds its own bytes in the bucket.
     """
-    source = connect(other / "journal.db")
+    source = Records(other / "journal.db")
     new_ids: dict[int, int] = {}
-    for debt_id, text in source.execute("SELECT id, record FROM debts ORDER BY id").fetchall():
+    for debt_id, text in source.rows():
         try:
             record = unpack(text)
             _bring(record, other, journal)
@@ -90,7 +90,7 @@ def _bring(record: Record, other: Path, journal: Journal) -> None:
             os.link(theirs, ours)
 
 
-def _remove(source: sqlite3.Connection, debt_id: int, record: Record, other: Path) -> None:
-    source.execute("DELETE FROM debts WHERE id = ?", (debt_id,))
+def _remove(source: Records, debt_id: int, record: Record, other: Path) -> None:
+    source.change([], [debt_id])
     if record.staged_name:
         (other / "staged" / record.staged_name).unlink(missing_ok=True)

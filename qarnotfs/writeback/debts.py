@@ -61,6 +61,10 @@ class Debt:
     attempts: int = 0
     not_before_sec: float = 0.0
     urgent: bool = False
+    begun: bool = False  # whether any of it may have reached the bucket
+    paid: bool = False
+    # What it took the place of: stays on disk, with its staged file, until this is recorded.
+    replaced: list[Debt] = field(default_factory=list)
     stored: ObjectInfo | None = None  # once paid: the version that holds its bytes; for the core
 
     @property

@@ -14,63 +14,31 @@ bytes did not reach the disk is found out by its checksum and kept, not uploaded
 from __future__ import annotations
 
 import logging
-import sqlite3
-from collections.abc import Iterator
 from pathlib import Path
 
-from qarnotfs.errors import Corrupt, FileError, NoSpace
+from qarnotfs.errors import Corrupt, FileError
 from qarnotfs.store.base import UNCONDITIONAL, Attributes, Condition, ObjectInfo
 from qarnotfs.writeback.debts import Debt, Kind, Record, State, pack, unpack
-from qarnotfs.writeback.overlay import Overlay
+from qarnotfs.writeback.owed import Owed
+from qarnotfs.writeback.records import Records
 from qarnotfs.writeback.staging import Seal, Staged, Staging
 
 log = logging.getLogger(__name__)
 
-SCHEMA = "CREATE TABLE IF NOT EXISTS debts (id INTEGER PRIMARY KEY, record TEXT NOT NULL)"
 
-
-class Journal:
+class Journal(Owed):
     """The debts of one mount. Every method is one synchronous stretch."""
 
     def __init__(self, directory: Path) -> None:
         """Open or create the journal in ``directory``; its lock must be held by the caller."""
+        super().__init__()
         self.directory = directory
         self.staging = Staging(directory / "staged")
         self.quarantine = directory / "quarantine"
-        self.overlay = Overlay()
         self.findings: list[str] = []
-        self._debts: dict[int, Debt] = {}
-        # Invariant: the debts of one key in the order they must be paid. At most one is
-        # PAYING, and then it is the first; at most one comes behind it.
-        self._by_key: dict[str, list[Debt]] = {}
-        self._awaited: set[int] = set()  # ids that some debt's ``after`` has named
-        self.bytes_owed = 0  # of all recorded debts; each carries its share in ``counted_bytes``
-        self._db = connect(directory / "journal.db")
+        self._records = Records(directory / "journal.db")
         self._replay()
         self._next_id = max(self._debts, default=0) + 1
-
-    # --- asking ---------------------------------------------------------------------------
-
-    def latest(self, key: str) -> Debt | None:
-        """The last debt of a key: what the bucket will hold in the end."""
-        debts = self._by_key.get(key)
-        return debts[-1] if debts else None
-
-    def all(self) -> Iterator[Debt]:
-        """Every debt, in the order they were incurred; safe against changes meanwhile."""
-        return iter(list(self._debts.values()))
-
-    def has(self, debt_id: int) -> bool:
-        return debt_id in self._debts
-
-    def is_next(self, debt: Debt) -> bool:
-        """Whether nothing older must be paid before this debt."""
-        return self._by_key[debt.key][0] is debt and debt.after not in self._debts
-
-    @property
-    def count(self) -> int:
-        """How many debts were recorded and are not paid."""
-        return sum(debt.recorded for debt in self._debts.values())
 
     # --- incurring ------------------------------------------------------------------------
 
@@ -84,9 +52,14 @@ class Journal:
         """A program writes again to a file whose bytes are recorded but not being sent."""
         assert debt.state not in (State.PAYING, State.OPEN)
         assert debt.staged is not None
+        before = debt.state, debt.error
         debt.state, debt.error = State.OPEN, None
-        if debt.recorded:
-            self._write(debt)  # from here a replay must not compare the checksum
+        try:
+            if debt.recorded:
+                self._write(debt)  # from here a replay must not compare the checksum
+        except FileError:
+            debt.state, debt.error = before
+            raise
         debt.staged.unseal()
 
     def record(self, debt: Debt, seal: Seal | None) -> None:
@@ -107,7 +80,7 @@ class Journal:
     def owe_empty(self, key: str, attributes: Attributes, expected: Condition) -> Debt:
         """An object without bytes: a directory marker."""
         debt = self._incur(Kind.PUT, key, attributes, expected)
-        self._write(debt)
+        self._write_or_undo(debt)
         return debt
 
     def owe_attributes(self, key: str, attributes: Attributes) -> Debt:
@@ -115,9 +88,15 @@ class Journal:
         debt = self.latest(key)
         if debt is None or debt.state is State.PAYING:
             debt = self._incur(Kind.META, key, attributes, UNCONDITIONAL)
-        debt.attributes = attributes
-        if debt.recorded or debt.kind is Kind.META:
-            self._write(debt)
+            self._write_or_undo(debt)
+            return debt
+        before, debt.attributes = debt.attributes, attributes
+        try:
+            if debt.recorded:
+                self._write(debt)
+        except FileError:
+            debt.attributes = before
+            raise
         return debt
 
     def owe_delete(self, key: str, expected: Condition, *, after: int = 0) -> Debt | None:
@@ -130,9 +109,11 @@ class Journal:
             self._forget(pending)
             return None
         debt = self._incur(Kind.DELETE, key, Attributes(), expected)
-        debt.after = after
-        self._awaited.add(after)
-        self._write(debt)
+        if after:
+            debt.after = after
+            self._awaited.add(after)
+            self._break_circle(debt)
+        self._write_or_undo(debt)
         return debt
 
     def move(self, debt: Debt, key: str, expected: Condition) -> Debt:
@@ -147,15 +128,24 @@ class Journal:
         moved.state, moved.not_before_sec = debt.state, debt.not_before_sec
         if moved.staged:
             moved.staged.pin()
-            moved.staged.shared |= debt.state is State.PAYING
         if moved.state is State.PAYING:
             moved.state = State.QUEUED
-        if debt.recorded:
-            self._write(moved)
-        if debt.id in self._awaited:
-            self._wait_for(moved, instead_of=debt.id)
-        if debt.state is not State.PAYING:
-            self._forget(debt)
+        else:
+            moved.replaced.append(debt)
+        self._wait_for(moved, instead_of=debt.id)
+        if moved.state is State.OPEN and moved.staged and moved.staged.base and not moved.seal:
+            moved.seal = moved.staged.draft()  # the base's name goes: its bytes must not
+        if debt.recorded or moved.seal:
+            try:
+                self._write(moved)
+            except FileError:
+                self._wait_for(debt, instead_of=moved.id)
+                if debt in moved.replaced:
+                    moved.replaced.remove(debt)
+                self._undo(moved)
+                raise
+        if debt.state is not State.PAYING and debt.id in self._debts:
+            self._take_out(debt)
         return moved
 
     def drop(self, debt: Debt) -> None:
@@ -166,7 +156,9 @@ class Journal:
     # --- paying ---------------------------------------------------------------------------
 
     def begin(self, debt: Debt) -> None:
-        debt.state = State.PAYING
+        debt.state, debt.begun = State.PAYING, True
+        if debt.staged:
+            debt.staged.sends += 1
 
     def note_upload(self, debt: Debt, upload: tuple[str, str] | None) -> None:
         """A multipart upload (key, id) was begun, or (``None``) ended: it must not be left."""
@@ -176,96 +168,126 @@ class Journal:
 
     def postpone(self, debt: Debt, not_before_sec: float, reason: str) -> None:
         """It did not work this time."""
+        self._ended(debt)
         debt.state, debt.not_before_sec, debt.error = State.QUEUED, not_before_sec, reason
         debt.attempts += 1
 
     def fail(self, debt: Debt, reason: str) -> None:
-        """It will never work as it is. The bytes stay; the file says so."""
-        debt.state, debt.error = State.FAILED, reason
+        """It will never work as it is. The bytes stay; the file says so.
 
-    def paid(self, debt: Debt, info: ObjectInfo | None) -> None:
-        """The bucket has it. A younger debt of the key now builds upon that version."""
-        self._forget(debt)
+        A younger debt of the key takes its place: nothing is to wait for this one for ever.
+        """
+        self._ended(debt)
+        debt.state, debt.error = State.FAILED, reason
         younger = self.latest(debt.key)
-        if younger is None or (info is not None and info.key != debt.key):
+        if younger is None or younger is debt:
             return
-        younger.expected = Condition(etag=info.etag) if info else Condition(absent=True)
-        sent, waiting = debt.staged, younger.staged
-        if info and sent and waiting and waiting.base and waiting.base == sent.base:
-            waiting.base = info  # it is a clone of what was sent: the same bytes below it
+        younger.expected, younger.begun = debt.expected, True
+        younger.replaced.append(debt)
+        self._take_out(debt)
         if younger.recorded:
             self._write(younger)
 
+    def paid(self, debt: Debt, info: ObjectInfo | None) -> None:
+        """The bucket has it. A younger debt of the key now builds upon that version."""
+        self._ended(debt)
+        debt.paid = True
+        self._forget(debt)
+        if info is not None and debt.staged and debt.staged.base:
+            self._rebase(debt.staged.base, info)
+        younger = self.latest(debt.key)
+        if younger is None or (info is not None and info.key != debt.key):
+            return
+        if debt.kind is not Kind.META or info is None:  # the bytes may be somebody else's by now
+            younger.expected = Condition(etag=info.etag) if info else Condition(absent=True)
+        if younger.recorded:
+            self._write(younger)
+
+    def _rebase(self, base: ObjectInfo, info: ObjectInfo) -> None:
+        """What was sent replaced ``base``, and is what its copies build upon: the same bytes."""
+        for other in self.all():
+            below = other.staged.base if other.staged else None
+            if below and below.key == base.key and below.same_version(base):
+                assert other.staged is not None
+                other.staged.base = info
+                if other.recorded:
+                    self._write(other)
+
     # --- inside -----------------------------------------------------------------------------
 
-    def _pending(self, key: str) -> Debt | None:
-        debt = self.latest(key)
-        return debt if debt and debt.state is not State.PAYING else None
-
-    def _never_existed(self, pending: Debt) -> bool:
-        return pending.expected.absent and self._by_key[pending.key][0] is pending
-
     def _incur(self, kind: Kind, key: str, attributes: Attributes, expected: Condition) -> Debt:
-        """A new debt takes the place of a pending one, and what that knew of the bucket."""
+        """A new debt takes the place of a pending one, and what that knew of the bucket.
+
+        On disk the pending one stays, with its bytes, until the new one is recorded.
+        """
         pending = self._pending(key)
-        if pending and pending.kind is not Kind.META:
-            expected = pending.expected
         debt = Debt(self._next_id, kind, key, attributes, expected=expected)
         self._next_id += 1
         if pending:
-            self._forget(pending)
+            if pending.kind is not Kind.META:
+                debt.expected = pending.expected
+            debt.begun, debt.after = pending.begun, pending.after
+            debt.replaced = [pending]
+            self._take_out(pending)
         self._remember(debt)
+        if pending:
+            self._wait_for(debt, instead_of=pending.id)
         return debt
 
-    def _remember(self, debt: Debt) -> None:
-        self._debts[debt.id] = debt
-        self._by_key.setdefault(debt.key, []).append(debt)
-        self.overlay.set(debt.key, debt.present)
+    def _write_or_undo(self, debt: Debt) -> None:
+        try:
+            self._write(debt)
+        except FileError:
+            self._undo(debt)
+            raise
 
-    def _wait_for(self, debt: Debt, *, instead_of: int) -> None:
-        for waiting in self.all():
-            if waiting.after == instead_of:
-                waiting.after = debt.id
-                self._awaited.add(debt.id)
-                self._write(waiting)
-
-    def _forget(self, debt: Debt) -> None:
-        if debt.recorded:
-            self._execute("DELETE FROM debts WHERE id = ?", (debt.id,))
-        self.bytes_owed -= debt.counted_bytes
-        del self._debts[debt.id]
-        debts = self._by_key[debt.key]
-        debts.remove(debt)
-        if debts:
-            self.overlay.set(debt.key, debts[-1].present)
-        else:
-            del self._by_key[debt.key]
-            self.overlay.drop(debt.key)
+    def _undo(self, debt: Debt) -> None:
+        """A debt that could not be recorded was never incurred."""
+        self._take_out(debt)
+        for pending in debt.replaced:
+            self._remember(pending)
+            self._wait_for(pending, instead_of=debt.id)
         if debt.staged:
             debt.staged.unpin()
 
+    def _forget(self, debt: Debt) -> None:
+        """The debt goes, from the disk first, and with it what it took the place of."""
+        gone = _with_replaced(debt)
+        self._records.change([], [one.id for one in gone if one.recorded])
+        self._take_out(debt)
+        self._release(gone)
+
+    def _release(self, gone: list[Debt]) -> None:
+        """The staged files of debts that are no longer on disk may go."""
+        for debt in gone:
+            self.bytes_owed -= debt.counted_bytes
+            debt.counted_bytes = 0
+            if debt.staged:
+                debt.staged.unpin()
+
     def _write(self, debt: Debt) -> None:
-        self._execute("INSERT OR REPLACE INTO debts VALUES (?, ?)", (debt.id, pack(debt)))
+        """Record a debt and, in the same transaction, the end of those it took the place of."""
+        gone = _with_replaced(debt)[1:]
+        waiting = self.all() if debt.id in self._awaited else iter(())
+        rows = [(one.id, pack(one)) for one in waiting if one.recorded and one.after == debt.id]
+        removed = [one.id for one in gone if one.recorded]
+        self._records.change([(debt.id, pack(debt)), *rows], removed)
         self.bytes_owed += debt.size - debt.counted_bytes
         debt.counted_bytes = debt.size
         debt.recorded = True
-
-    def _execute(self, statement: str, values: tuple[object, ...]) -> None:
-        try:
-            self._db.execute(statement, values)
-        except sqlite3.Error as error:
-            if "full" in str(error):
-                raise NoSpace("The disk that holds the journal is full.") from error
-            raise FileError(f"The journal cannot be written: {error}.") from error
+        debt.replaced = []
+        for one in gone:
+            if one.id in self._debts:
+                self._take_out(one)
+        self._release(gone)
 
     # --- replaying --------------------------------------------------------------------------
 
     def _replay(self) -> None:
-        rows = self._db.execute("SELECT id, record FROM debts ORDER BY id").fetchall()
-        for debt_id, text in rows:
+        for debt_id, text in self._records.rows():
             try:
                 self._revive(debt_id, unpack(text))
-            except Corrupt as error:
+            except (Corrupt, OSError) as error:
                 self._set_aside(debt_id, text, str(error))
         known = {debt.staged.path.name for debt in self._debts.values() if debt.staged}
         for path in self.staging.directory.iterdir():
@@ -275,7 +297,8 @@ class Journal:
     def _revive(self, debt_id: int, record: Record) -> None:
         debt = Debt(debt_id, record.kind, record.key, record.attributes, recorded=True)
         debt.expected, debt.after, debt.seal = record.expected, record.after, record.seal
-        debt.upload = record.upload
+        debt.upload, debt.begun = record.upload, True  # perhaps sent in its former life
+        self._awaited.add(debt.after)
         if record.staged_name and record.seal:
             debt.staged = self.staging.recover(record.staged_name, record.base, record.seal)
             if record.was_open:  # written on after the last close: the newest bytes count
@@ -288,7 +311,7 @@ class Journal:
         self.quarantine.mkdir(mode=0o700, exist_ok=True)
         target = self.quarantine / f"record-{debt_id}.json"
         target.write_text(text)
-        self._db.execute("DELETE FROM debts WHERE id = ?", (debt_id,))
+        self._records.change([], [debt_id])
         self.report(f"{reason} It was moved to {target}.")
 
     def _quarantine_file(self, path: Path) -> None:
@@ -316,13 +339,12 @@ class Journal:
         self._write(debt)
 
     def close(self) -> None:
-        self._db.close()
+        self._records.close()
 
 
-def connect(path: Path) -> sqlite3.Connection:
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    db = sqlite3.connect(path, isolation_level=None)
-    db.execute("PRAGMA journal_mode = WAL")
-    db.execute("PRAGMA synchronous = NORMAL")
-    db.execute(SCHEMA)
-    return db
+def _with_replaced(debt: Debt) -> list[Debt]:
+    """A debt and, behind it, all that it took the place of and that is still on disk."""
+    found = [debt]
+    for replaced in debt.replaced:
+        found += _with_replaced(replaced)
+    return found

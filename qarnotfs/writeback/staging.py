@@ -53,6 +53,7 @@ class Staged:
         self.sealed = False
         self.shared = False  # two debts send it, or one and the cache has it: never written again
         self.pins = 1
+        self.sends = 0  # debts that are being paid with it: it must not change
         self._fd: int | None = None
         # CRC-32 of [0, _crc_end), valid while the only extent was written from 0 onwards.
         self._crc = 0
@@ -130,6 +131,10 @@ class Staged:
         self.sealed = True
         return Seal(self.size, self.base_limit, tuple(self.extents), self._crc)
 
+    def draft(self) -> Seal:
+        """What it holds so far, for the record of a file that is still being written."""
+        return Seal(self.size, self.base_limit, tuple(self.extents), 0)
+
     def unseal(self) -> None:
         """Allow writing again; only when nobody is reading the sealed bytes."""
         self.sealed = False
@@ -152,13 +157,20 @@ class Staged:
             raise Corrupt(f"The staged file {self.path} is not what was accepted from the program.")
 
     def _checksum(self, extents: Extents | None = None) -> int:
-        crc = 0
-        for start, end in extents if extents is not None else self.extents:
-            for at in range(start, end, CHUNK_BYTES):
-                data = self.read_data(at, min(at + CHUNK_BYTES, end))
-                if len(data) != min(CHUNK_BYTES, end - at):
-                    raise Corrupt(f"The staged file {self.path} is shorter than what was written.")
-                crc = zlib.crc32(data, crc)
+        """Also off the loop, where others may close the descriptor: so it has its own."""
+        crc, ranges = 0, list(self.extents if extents is None else extents)
+        if not ranges:
+            return crc
+        with self.path.open("rb", buffering=0) as file:
+            for start, end in ranges:
+                for at in range(start, end, CHUNK_BYTES):
+                    size = min(CHUNK_BYTES, end - at)
+                    data = os.pread(file.fileno(), size, at)
+                    if len(data) != size:
+                        raise Corrupt(
+                            f"The staged file {self.path} is shorter than what was written."
+                        )
+                    crc = zlib.crc32(data, crc)
         return crc
 
     # --- reading ------------------------------------------------------------------------

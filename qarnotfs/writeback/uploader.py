@@ -21,7 +21,15 @@ from pathlib import Path
 import trio
 
 from qarnotfs.bridge import Bridge
-from qarnotfs.errors import Corrupt, NoSuchKey, NotUploaded, QarnotfsError, StoreError, Unavailable
+from qarnotfs.errors import (
+    Corrupt,
+    NoSpace,
+    NoSuchKey,
+    NotUploaded,
+    QarnotfsError,
+    StoreError,
+    Unavailable,
+)
 from qarnotfs.index.index import Index
 from qarnotfs.store.base import DELETE_COUNT_MAX, ObjectInfo, Store
 from qarnotfs.writeback.debts import Debt, Kind, State
@@ -92,12 +100,18 @@ class Uploader:
         self._wake.set()
 
     async def settle(self, debt: Debt) -> None:
-        """Pay this debt now and return when the bucket has it; `NotUploaded` when it refuses."""
+        """Pay this debt now and return when the bucket has it; `NotUploaded` when it refuses.
+
+        Returns too, with ``debt.paid`` false, when it became another debt or a file that is
+        being written: the caller looks again.
+        """
         debt.urgent = True
         self._hurry()
-        while self._journal.has(debt.id):
+        while self._journal.has(debt.id) and debt.state is not State.OPEN:
             if debt.state is State.FAILED:
                 raise NotUploaded(debt.error or "The bucket refused the file.")
+            if debt.kind is Kind.DELETE and self._journal.is_stuck(debt):
+                raise NotUploaded("What takes its place could not be uploaded.")
             await self._progress.wait()
 
     async def settle_below(self, prefix: str) -> None:
@@ -107,20 +121,39 @@ class Uploader:
                 await self.settle(debt)
 
     async def room(self) -> None:
-        """Return when so little is owed that a program may write on (back-pressure)."""
+        """Return when so little is owed that a program may write on (back-pressure).
+
+        What cannot be paid now, because it is open or was refused, is not waited for.
+        """
         while self._journal.bytes_owed > self._dirty_bytes_max:
+            if not self._can_pay():
+                self._all_urgent = False
+                if self._journal.bytes_failed > self._dirty_bytes_max:
+                    raise NoSpace("The bucket refuses what is owed to it: no more is accepted.")
+                return
             self._all_urgent = True
             self._hurry()
             await self._progress.wait()
 
     async def drain(self) -> bool:
         """Pay everything now; whether nothing is left (failed debts stay)."""
-        while any(debt.state is not State.FAILED for debt in self._journal.all()):
+        while self._can_pay():
             self._all_urgent = True
             self._hurry()
             await self._progress.wait()
         self._all_urgent = False
         return not self._journal.count
+
+    def progressed(self) -> None:
+        """Debts were paid, failed or taken away: who waits for one looks again."""
+        self._progressed()
+
+    async def step(self) -> None:
+        """Return when the next payment has ended, whichever it is."""
+        await self._progress.wait()
+
+    def _can_pay(self) -> bool:
+        return any(not self._journal.is_stuck(debt) for debt in self._journal.all())
 
     def _hurry(self) -> None:
         self._hurried = True
@@ -189,7 +222,8 @@ class Uploader:
         nursery.start_soon(pay_in_slot)
 
     def _payable(self, debt: Debt) -> bool:
-        ready = debt.state is State.QUEUED or (debt.state is State.HELD and debt.urgent)
+        urgent = debt.urgent or self._all_urgent
+        ready = debt.state is State.QUEUED or (debt.state is State.HELD and urgent)
         return ready and self._journal.is_next(debt)
 
     def _progressed(self) -> None:

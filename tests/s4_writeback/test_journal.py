@@ -255,7 +255,7 @@ def test_a_record_that_cannot_be_written_is_an_error_and_changes_nothing(
             raise sqlite3.OperationalError(message)
 
     seal = staged.seal()
-    monkeypatch.setattr(journal, "_db", Full())
+    monkeypatch.setattr(journal._records, "_db", Full())
     with pytest.raises(expected):
         journal.record(debt, seal)
     assert debt.state is State.OPEN

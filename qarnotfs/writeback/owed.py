@@ -1,0 +1,130 @@
+"""The debts in memory: by key, in the order they must be paid, and which waits for which.
+
+Used by `journal`, which keeps the same on disk, and asked by everybody through it. Pure: it
+never writes a row, never touches a staged file and never waits.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+
+from qarnotfs.writeback.debts import Debt, State
+from qarnotfs.writeback.overlay import Overlay
+
+
+class Owed:
+    """What is owed, as it stands now. Changed by `journal` alone."""
+
+    def __init__(self) -> None:
+        self.overlay = Overlay()
+        self._debts: dict[int, Debt] = {}
+        # Invariant: the debts of one key in the order they must be paid. At most one is
+        # PAYING, and then it is the first; at most one comes behind it.
+        self._by_key: dict[str, list[Debt]] = {}
+        self._awaited: set[int] = set()  # ids that some debt's ``after`` has named
+        self._held_keys: Counter[str] = Counter()  # see `holding`
+        self.bytes_owed = 0  # of all recorded debts; each carries its share in ``counted_bytes``
+
+    # --- asking ---------------------------------------------------------------------------
+
+    def latest(self, key: str) -> Debt | None:
+        """The last debt of a key: what the bucket will hold in the end."""
+        debts = self._by_key.get(key)
+        return debts[-1] if debts else None
+
+    def all(self) -> Iterator[Debt]:
+        """Every debt, in the order they were incurred; safe against changes meanwhile."""
+        return iter(list(self._debts.values()))
+
+    def has(self, debt_id: int) -> bool:
+        return debt_id in self._debts
+
+    def is_next(self, debt: Debt) -> bool:
+        """Whether nothing older must be paid before this debt."""
+        if debt.key in self._held_keys:
+            return False
+        return self._by_key[debt.key][0] is debt and debt.after not in self._debts
+
+    def is_stuck(self, debt: Debt) -> bool:
+        """Whether paying cannot help: it failed, is being written, or waits for one that is."""
+        seen: set[int] = set()
+        while debt.id not in seen:
+            seen.add(debt.id)
+            first = self._by_key[debt.key][0]
+            if debt.state in (State.FAILED, State.OPEN) or first.state is State.FAILED:
+                return True
+            debt = self._debts.get(debt.after, debt) if first is debt else first
+        return False
+
+    @contextmanager
+    def holding(self, keys: Iterable[str]) -> Iterator[None]:
+        """No debt of these keys begins to be paid for the length of a block."""
+        held = list(keys)
+        self._held_keys.update(held)
+        try:
+            yield
+        finally:
+            self._held_keys -= Counter(held)
+
+    def is_paying(self, key: str) -> bool:
+        debts = self._by_key.get(key)
+        return bool(debts and debts[0].state is State.PAYING)
+
+    @property
+    def count(self) -> int:
+        """How many debts were recorded and are not paid."""
+        return sum(debt.recorded for debt in self._debts.values())
+
+    @property
+    def bytes_failed(self) -> int:
+        return sum(one.counted_bytes for one in self.all() if one.state is State.FAILED)
+
+    # --- changing: for `Journal` ---
+
+    def _pending(self, key: str) -> Debt | None:
+        debt = self.latest(key)
+        return debt if debt and debt.state is not State.PAYING else None
+
+    def _never_existed(self, pending: Debt) -> bool:
+        alone = self._by_key[pending.key][0] is pending
+        return alone and pending.expected.absent and not pending.begun
+
+    def _remember(self, debt: Debt) -> None:
+        self._debts[debt.id] = debt
+        self._by_key.setdefault(debt.key, []).append(debt)
+        self.overlay.set(debt.key, debt.present)
+
+    def _wait_for(self, debt: Debt, *, instead_of: int) -> None:
+        """Recorded together with ``debt``; until then the other one is on disk."""
+        if instead_of not in self._awaited:
+            return
+        for waiting in self.all():
+            if waiting.after == instead_of:
+                waiting.after = debt.id
+                self._awaited.add(debt.id)
+        self._break_circle(debt)
+
+    def _break_circle(self, debt: Debt) -> None:
+        """Names that changed places wait for each other: somebody must be the first."""
+        at: Debt | None = debt
+        while at is not None and at.after:
+            if at.after == debt.id:
+                at.after = 0
+            at = self._debts.get(at.after)
+
+    def _take_out(self, debt: Debt) -> None:
+        """From memory alone."""
+        del self._debts[debt.id]
+        debts = self._by_key[debt.key]
+        debts.remove(debt)
+        if debts:
+            self.overlay.set(debt.key, debts[-1].present)
+        else:
+            del self._by_key[debt.key]
+            self.overlay.drop(debt.key)
+
+    def _ended(self, debt: Debt) -> None:
+        if debt.state is State.PAYING and debt.staged:
+            debt.staged.sends -= 1

@@ -1,0 +1,60 @@
+"""Calls of a `MemoryStore` that stop in the middle, until a test lets them go on."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import trio
+
+from qarnotfs.store.base import Flight
+from qarnotfs.store.memory import MemoryStore
+
+
+class StoppedPut:
+    """The next PUT is carried out only when told to; later ones at once."""
+
+    def __init__(self, store: MemoryStore) -> None:
+        self._store, self._real = store, store.put
+        self._call: Callable[[], Any] | None = None
+        self._flight: Flight[str] = Flight()
+        store.put = self._put  # type: ignore[method-assign]  # the network's part
+
+    def _put(self, *args: Any, **kwargs: Any) -> Flight[str]:
+        self._store.put = self._real  # type: ignore[method-assign]  # as it was
+        self._call = lambda: self._real(*args, **kwargs)
+        return self._flight
+
+    async def sent(self) -> None:
+        while self._call is None:
+            await trio.sleep(0.001)
+
+    def arrive(self) -> None:
+        assert self._call is not None
+        done = self._call()
+        if error := done.exception():
+            self._flight.set_exception(error)
+        else:
+            self._flight.set_result(done.result())
+
+
+class StoppedCopy:
+    """The next copy waits, in its thread, until it may be carried out."""
+
+    def __init__(self, store: MemoryStore) -> None:
+        self._store, self._real = store, store.copy
+        self._asked, self.go_on = threading.Event(), threading.Event()
+        self._first: bool | None = None
+        store.copy = self._copy  # type: ignore[method-assign]  # the network's part
+
+    def _copy(self, *args: Any, **kwargs: Any) -> Any:
+        self._store.copy = self._real  # type: ignore[method-assign]  # as it was
+        made = self._real(*args, **kwargs)
+        self._asked.set()
+        self.go_on.wait(5)
+        return made
+
+    async def made(self) -> None:
+        while not self._asked.is_set():
+            await trio.sleep(0.001)

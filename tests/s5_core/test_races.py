@@ -1,0 +1,208 @@
+"""What happens while something else happens: writes, renames and deletions during requests.
+
+Each scene stops one call of the store in the middle, or makes it fail, and does to the same
+file what another program could. Nothing accepted may be lost, mixed, or waited for for ever.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trio
+import trio.testing
+
+from qarnotfs.store.memory import MemoryStore
+from tests.s5_core.house import CALLER, World, entered
+from tests.s5_core.stops import StoppedCopy, StoppedPut
+from tests.s5_core.test_filesystem import bucket, put
+
+Scene = Callable[[World], Awaitable[None]]
+NEVER_SEC = 1000.0  # an upload delay: nothing is sent but what somebody waits for
+
+
+@pytest.fixture
+def store() -> MemoryStore:
+    return MemoryStore()
+
+
+@pytest.fixture
+def play(store: MemoryStore, tmp_path: Path) -> Callable[..., None]:
+    def run(scene: Scene, **options: Any) -> None:
+        async def main() -> None:
+            with trio.fail_after(10):
+                async with entered(store, tmp_path, **options) as world:
+                    await scene(world)
+
+        trio.run(main)
+
+    return run
+
+
+def test_a_file_the_kernel_forgets_is_still_uploaded(
+    store: MemoryStore, play: Callable[..., None]
+) -> None:
+    async def scene(world: World) -> None:
+        await world.write("a", b"bytes")
+        world.fs.forget((await world.inode("a")).number, 0)
+        assert await world.drain()
+
+    play(scene, upload_delay_sec=NEVER_SEC)
+    assert bucket(store) == {"a": b"bytes"}
+
+
+def test_a_file_renamed_while_it_is_sent_keeps_its_later_bytes(
+    store: MemoryStore, play: Callable[..., None]
+) -> None:
+    async def scene(world: World) -> None:
+        stopped = StoppedPut(store)
+        handle = await world.create("log")
+        await world.fs.write(handle, 0, b"one")
+        await world.fs.flush(handle)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(world.fs.fsync, handle)
+            await stopped.sent()
+            await world.rename("log", "log.1")
+            stopped.arrive()
+            await trio.testing.wait_all_tasks_blocked(0.05)
+            await world.fs.write(handle, 3, b"two")
+        await world.close(handle)
+        assert await world.tree() == {"log.1": b"onetwo"}
+        assert await world.drain()
+
+    play(scene)
+    assert bucket(store) == {"log.1": b"onetwo"}
+
+
+def test_a_file_renamed_and_written_while_it_is_sent_is_sent_whole(
+    store: MemoryStore, play: Callable[..., None]
+) -> None:
+    async def scene(world: World) -> None:
+        stopped = StoppedPut(store)
+        handle = await world.create("log")
+        await world.fs.write(handle, 0, b"one")
+        await world.close(handle)
+        await stopped.sent()
+        await world.rename("log", "log.1")
+        handle = await world.open("log.1", os.O_WRONLY)
+        await world.fs.write(handle, 0, b"ONE")
+        debt = world.house.journal.latest("log")
+        sent = next(d for d in world.house.journal.all() if d.key == "log")
+        assert debt is not None
+        assert sent.staged is not None
+        assert sent.staged.read_data(0, 3) == b"one"  # its bytes do not change under way
+        stopped.arrive()
+        await world.close(handle)
+        assert await world.drain()
+        assert await world.tree() == {"log.1": b"ONE"}
+
+    play(scene)
+    assert bucket(store) == {"log.1": b"ONE"}
+
+
+def test_fsync_of_a_renamed_file_waits_for_its_new_name(
+    store: MemoryStore, play: Callable[..., None]
+) -> None:
+    async def scene(world: World) -> None:
+        handle = await world.create("a")
+        await world.fs.write(handle, 0, b"bytes")
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(world.fs.fsync, handle)
+            await trio.sleep(0)
+            await world.rename("a", "b")
+        assert bucket(store) == {"b": b"bytes"}
+
+    play(scene, upload_delay_sec=NEVER_SEC)
+
+
+def test_fsync_does_not_wait_for_another_writer(
+    store: MemoryStore, play: Callable[..., None]
+) -> None:
+    async def scene(world: World) -> None:
+        mine = await world.create("a")
+        other = await world.open("a", os.O_WRONLY)
+        await world.fs.write(mine, 0, b"mine")
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(world.fs.fsync, mine)
+            await trio.sleep(0)
+            await world.fs.write(other, 4, b"other")
+        assert bucket(store)["a"].startswith(b"mine")
+
+    play(scene, upload_delay_sec=NEVER_SEC)
+
+
+def test_a_write_while_the_file_is_copied_is_renamed_too(
+    store: MemoryStore, play: Callable[..., None]
+) -> None:
+    put(store, "a", b"old")
+
+    async def scene(world: World) -> None:
+        stopped = StoppedCopy(store)
+        handle = await world.open("a", os.O_WRONLY)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(world.rename, "a", "b")
+            await stopped.made()
+            await world.fs.write(handle, 0, b"new")
+            await world.close(handle)
+            await trio.sleep(0.1)  # time enough to be sent under the old name
+            stopped.go_on.set()
+        assert await world.tree() == {"b": b"new"}
+        assert await world.drain()
+
+    play(scene)
+    assert bucket(store) == {"b": b"new"}
+
+
+def test_a_write_below_a_directory_that_is_renamed_comes_along(
+    store: MemoryStore, play: Callable[..., None]
+) -> None:
+    for name in ("old/a", "old/sub/b"):
+        put(store, name, b"old")
+
+    async def scene(world: World) -> None:
+        stopped = StoppedCopy(store)
+        handle = await world.open("old/a", os.O_WRONLY)
+        sub = await world.inode("old/sub")
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(world.rename, "old", "new")
+            await stopped.made()
+            await world.fs.write(handle, 0, b"new")
+            await world.close(handle)
+            inode = await world.fs.names.mknod(sub, b"c", 0o100644, CALLER)
+            await trio.sleep(0.1)
+            stopped.go_on.set()
+        expected = {"new/a": b"new", "new/sub/b": b"old", "new/sub/c": b""}
+        assert inode.parent is not None
+        assert {path: data for path, data in (await world.tree()).items() if data is not None} == (
+            expected
+        )
+        assert await world.drain()
+
+    play(scene)
+    assert {key for key in bucket(store) if not key.endswith("/")} == {
+        "new/a", "new/sub/b", "new/sub/c",
+    }  # fmt: skip
+
+
+def test_a_rename_over_a_file_that_is_being_written(
+    store: MemoryStore, play: Callable[..., None]
+) -> None:
+    put(store, "a", b"a")
+    put(store, "b", b"b")
+
+    async def scene(world: World) -> None:
+        handle = await world.open("b", os.O_RDWR)
+        await world.fs.write(handle, 0, b"b!")
+        await world.rename("a", "b")
+        assert await world.fs.read(handle, 0, 9) == b"b!"
+        assert await world.tree() == {"b": b"a"}
+        await world.fs.write(handle, 2, b"!")
+        await world.close(handle)
+        assert await world.drain()
+        assert await world.tree() == {"b": b"a"}
+
+    play(scene)
+    assert bucket(store) == {"b": b"a"}

@@ -6,6 +6,7 @@ inodes, handles and bytes, and with errors of `qarnotfs.errors`; knows no FUSE.
 
 from __future__ import annotations
 
+import logging
 import os
 import stat
 from collections.abc import Callable, Mapping
@@ -17,8 +18,10 @@ from qarnotfs.core.handles import DirectoryHandle, FileHandle, Handles
 from qarnotfs.core.inodes import Inode
 from qarnotfs.core.namespace import Namespace, Rooms
 from qarnotfs.core.tree import Node
-from qarnotfs.errors import IsADirectory
+from qarnotfs.errors import IsADirectory, QarnotfsError
 from qarnotfs.writeback.debts import Kind
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,8 +169,11 @@ class Filesystem:
     async def seal_all(self) -> None:
         """Record what programs wrote and did not close: the mount ends now."""
         for inode in self.lookup.inodes.all():
-            if inode.debt is not None:
-                await self._content.release(inode)
+            try:
+                if inode.debt is not None:
+                    await self._content.release(inode)
+            except QarnotfsError as error:  # the others are recorded all the same
+                log.error("%s could not be recorded: %s", inode.key, error)
 
     # --- open directories ---------------------------------------------------------------------
 

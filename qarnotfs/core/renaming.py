@@ -188,7 +188,10 @@ class Renamer:
             self._journal.drop(replaced)
         self._owe_delete(key, Condition(etag=copied.etag))
         if inode is not None:
-            if inode.info is not None and inode.kernel_version == inode.info.etag:
+            if inode.staged is not None:  # its debt was paid, and the bucket has these bytes
+                inode.staged.close()
+            inode.staged = inode.debt = None
+            if inode.kernel_version is not None:
                 inode.kernel_version = copied.etag
             inode.key, inode.info = copied.key, copied
 

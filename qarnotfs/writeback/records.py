@@ -24,9 +24,17 @@ class Records:
     def __init__(self, path: Path) -> None:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._db = sqlite3.connect(path, isolation_level=None)
-        self._db.execute("PRAGMA journal_mode = WAL")
-        self._db.execute("PRAGMA synchronous = NORMAL")
-        self._db.execute(SCHEMA)
+        try:
+            self._db.execute("PRAGMA journal_mode = WAL")
+            self._db.execute("PRAGMA synchronous = NORMAL")
+            self._db.execute(SCHEMA)
+            self._db.execute("SELECT count(*) FROM debts").fetchone()
+        except sqlite3.Error as error:
+            self._db.close()
+            raise FileError(
+                f"The journal {path} cannot be read ({error}). Files that were not uploaded are "
+                f"in {path.parent / 'staged'}: move {path.parent} away, keep it, and mount again."
+            ) from error
 
     def rows(self) -> list[tuple[int, str]]:
         """Every row, in the order of their numbers."""

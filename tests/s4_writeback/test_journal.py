@@ -262,3 +262,14 @@ def test_a_record_that_cannot_be_written_is_an_error_and_changes_nothing(
     monkeypatch.undo()
     journal.record(debt, seal)
     assert held(Journal(tmp_path)) == {"a": b"x"}
+
+
+def test_a_damaged_journal_is_said_and_left_as_it_is(tmp_path: Path) -> None:
+    put(Journal(tmp_path), "a", b"bytes")
+    (tmp_path / "journal.db").write_bytes(b"garbage" * 1000)
+    for name in ("journal.db-wal", "journal.db-shm"):
+        (tmp_path / name).unlink(missing_ok=True)
+    with pytest.raises(FileError, match=r"move .* away"):
+        Journal(tmp_path)
+    assert (tmp_path / "journal.db").read_bytes() == b"garbage" * 1000
+    assert [path.read_bytes() for path in (tmp_path / "staged").iterdir()] == [b"bytes"]

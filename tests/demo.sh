@@ -28,7 +28,7 @@ settings() {
 }
 
 # Whether something is mounted there, alive or dead: as the kernel says, without asking it.
-mounted() { findmnt --mountpoint "$(realpath -s "$1")" >/dev/null; }
+mounted() { findmnt --mountpoint "$1" >/dev/null; }
 
 # PID and mountpoint of each mount of this gateway, also those made by hand.
 mounts() {
@@ -56,10 +56,10 @@ start() {
 
     title "Its bucket \"demo\" as a directory"
     mkdir -p "$MOUNT"
-    if mounted "$MOUNT" && ! ls "$MOUNT" >/dev/null 2>&1; then
+    if mounted "$PWD/$MOUNT" && ! ls "$MOUNT" >/dev/null 2>&1; then
         fusermount3 -uz "$MOUNT" # its daemon is dead; what it owed is in the cache directory
     fi
-    mounted "$MOUNT" || show qarnotfs mount demo "$MOUNT"
+    mounted "$PWD/$MOUNT" || show qarnotfs mount demo "$MOUNT"
     show ls -l "$MOUNT" "$MOUNT/json"
 
     title "A file in, and the same seen from the S3 side"
@@ -82,7 +82,7 @@ stop() {
             let_go "$pid" "$mountpoint"
         done < <(mounts)
     fi
-    ! mounted "$MOUNT" || fusermount3 -uz "$MOUNT" # its daemon is dead
+    ! mounted "$PWD/$MOUNT" || fusermount3 -uz "$MOUNT" # its daemon is dead
     [[ ! -d $GATEWAY ]] || python tests/rgw.py stop "$GATEWAY"
     rm -rf --one-file-system .demo # never into a mount that would not go
     echo "demo: stopped, nothing is left"

@@ -21,10 +21,12 @@ from qarnotfs.core.inodes import Inode
 from qarnotfs.core.namespace import Caller
 from qarnotfs.errors import NoSuchEntry, NotADirectory
 from qarnotfs.session import House, MountOptions, build
+from qarnotfs.store.base import Attributes
 from qarnotfs.store.memory import MemoryStore
 from qarnotfs.views import View
 
 CALLER = Caller(1000, 1000)
+NEVER_SEC = 1000.0  # an upload delay: nothing is sent but what somebody waits for
 
 
 @dataclass
@@ -171,3 +173,16 @@ async def entered(
         house.lock.release()
         house.index.close()
         house.disk.close()
+
+
+def put(store: MemoryStore, key: str, data: bytes = b"x", **metadata: str) -> None:
+    """Store an object as somebody else would."""
+    store.put(key, data, Attributes(metadata)).result()
+
+
+def bucket(store: MemoryStore) -> dict[str, bytes]:
+    """Everything a store holds."""
+    found: dict[str, bytes] = {}
+    for info in store.list_page("").objects:
+        found[info.key] = store.get(info.key, 0, info.size).result().data if info.size else b""
+    return found

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Awaitable, Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
-import trio
 
 from qarnotfs.errors import (
     CredentialsRejected,
@@ -24,41 +22,9 @@ from qarnotfs.errors import (
     Stale,
     Unavailable,
 )
-from qarnotfs.store.base import Attributes
 from qarnotfs.store.memory import MemoryStore
 from qarnotfs.views import View
-from tests.s5_core.house import World, entered
-
-Play = Callable[[World], Awaitable[None]]
-
-
-@pytest.fixture
-def store() -> MemoryStore:
-    return MemoryStore()
-
-
-@pytest.fixture
-def play(store: MemoryStore, tmp_path: Path) -> Callable[..., None]:
-    def run(scene: Play, **options: Any) -> None:
-        async def main() -> None:
-            with trio.fail_after(30):
-                async with entered(store, tmp_path, **options) as world:
-                    await scene(world)
-
-        trio.run(main)
-
-    return run
-
-
-def put(store: MemoryStore, key: str, data: bytes = b"x", **metadata: str) -> None:
-    store.put(key, data, Attributes(metadata)).result()
-
-
-def bucket(store: MemoryStore) -> dict[str, bytes]:
-    found: dict[str, bytes] = {}
-    for info in store.list_page("").objects:
-        found[info.key] = store.get(info.key, 0, info.size).result().data if info.size else b""
-    return found
+from tests.s5_core.house import NEVER_SEC, World, bucket, put
 
 
 def test_what_is_closed_arrives(store: MemoryStore, play: Callable[..., None]) -> None:
@@ -81,7 +47,7 @@ def test_what_was_closed_survives_the_daemon(store: MemoryStore, play: Callable[
         assert await world.tree() == {"a": b"bytes"}
         assert await world.drain()
 
-    play(before, upload_delay_sec=1000.0)
+    play(before, upload_delay_sec=NEVER_SEC)
     assert bucket(store) == {}
     play(after)
     assert bucket(store) == {"a": b"bytes"}
@@ -300,7 +266,7 @@ def test_both_survive_when_two_write_the_same_file(
         assert await world.read(names[1]) == b"ours"
         assert world.house.uploader.conflicts == [names[1]]
 
-    play(scene, upload_delay_sec=1000.0)
+    play(scene, upload_delay_sec=NEVER_SEC)
     assert sorted(bucket(store).values()) == [b"ours", b"theirs"]
 
 
@@ -312,7 +278,7 @@ def test_the_last_writer_wins_when_asked_to(store: MemoryStore, play: Callable[.
         put(store, "a", b"theirs")
         assert await world.drain()
 
-    play(scene, upload_delay_sec=1000.0, on_conflict="overwrite")
+    play(scene, upload_delay_sec=NEVER_SEC, on_conflict="overwrite")
     assert bucket(store) == {"a": b"ours"}
 
 

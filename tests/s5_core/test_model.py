@@ -16,8 +16,7 @@ from hypothesis import strategies as st
 
 from qarnotfs.errors import FileError
 from qarnotfs.store.memory import MemoryStore
-from tests.s5_core.house import World, entered
-from tests.s5_core.test_filesystem import bucket
+from tests.s5_core.house import World, bucket, entered
 
 Model = dict[str, bytes | None]
 

@@ -7,39 +7,14 @@ file what another program could. Nothing accepted may be lost, mixed, or waited 
 from __future__ import annotations
 
 import os
-from collections.abc import Awaitable, Callable
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable
 
-import pytest
 import trio
 import trio.testing
 
 from qarnotfs.store.memory import MemoryStore
-from tests.s5_core.house import CALLER, World, entered
+from tests.s5_core.house import CALLER, NEVER_SEC, World, bucket, put
 from tests.s5_core.stops import StoppedCopy, StoppedPut
-from tests.s5_core.test_filesystem import bucket, put
-
-Scene = Callable[[World], Awaitable[None]]
-NEVER_SEC = 1000.0  # an upload delay: nothing is sent but what somebody waits for
-
-
-@pytest.fixture
-def store() -> MemoryStore:
-    return MemoryStore()
-
-
-@pytest.fixture
-def play(store: MemoryStore, tmp_path: Path) -> Callable[..., None]:
-    def run(scene: Scene, **options: Any) -> None:
-        async def main() -> None:
-            with trio.fail_after(10):
-                async with entered(store, tmp_path, **options) as world:
-                    await scene(world)
-
-        trio.run(main)
-
-    return run
 
 
 def test_a_file_the_kernel_forgets_is_still_uploaded(

@@ -156,7 +156,7 @@ class Content:
         return staged
 
     def _owe(self, inode: Inode, staged: Staged) -> None:
-        if not inode.detached:
+        if not inode.detached or inode.replaced:
             expected = Condition(etag=inode.info.etag) if inode.info else Condition(absent=True)
             inode.debt = self._journal.open(inode.key, staged, self.attributes(inode), expected)
 

@@ -42,6 +42,7 @@ class Inode:
     opens: int = 0
     writers: int = 0
     exact: bool = True  # whether ``posix`` is what the bucket says, or a guess from a listing
+    replaced: bool = False  # lost its name to somebody else's object: what is written is owed
     marker: Attributes | None = None  # what ``posix`` of a directory was read from
     kernel_version: str | None = None  # whose pages the kernel may hold: an etag or "staged"
     children: dict[bytes, Inode] = field(default_factory=dict)

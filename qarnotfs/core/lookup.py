@@ -75,7 +75,12 @@ class Lookup:
         """A name turned out to be gone from the bucket."""
         inode = parent.children.get(name)
         if inode is not None and not inode.children:
-            self.inodes.detach(inode)
+            self._replaced(inode)
+
+    def _replaced(self, inode: Inode) -> None:
+        """The name stands for something else in the bucket; programs may have it open still."""
+        inode.replaced = True
+        self.inodes.detach(inode)
 
     def _directory_inode(self, parent: Inode, node: Node) -> Inode:
         inode = parent.children.get(node.name)
@@ -107,7 +112,7 @@ class Lookup:
         """The inode of a version. Programs that read another one keep that, detached."""
         inode = parent.children.get(node.name)
         if inode is not None and (inode.is_directory or not self._shows(inode, info)):
-            self.inodes.detach(inode)
+            self._replaced(inode)
             inode = None
         if inode is None:
             posix = self._posix_of(info)

@@ -360,3 +360,27 @@ def test_a_read_only_mount_changes_nothing(store: MemoryStore, play: Callable[..
 
     play(scene, read_only=True)
     assert bucket(store) == {"a": b"x"}
+
+
+@pytest.mark.parametrize("theirs", [b"theirs", None])
+def test_what_is_written_to_a_file_that_was_replaced_elsewhere_is_kept(
+    store: MemoryStore, play: Callable[..., None], theirs: bytes | None
+) -> None:
+    put(store, "a", b"base")
+
+    async def scene(world: World) -> None:
+        handle = await world.open("a", os.O_RDWR)
+        if theirs is None:
+            store.delete(["a"])
+        else:
+            put(store, "a", theirs)
+        await world.names()
+        assert ("a" in await world.names()) == (theirs is not None)
+        if theirs is not None:
+            assert await world.read("a") == theirs
+        await world.fs.write(handle, 0, b"ours")
+        await world.close(handle)
+        assert await world.drain()
+
+    play(scene, cache_ttl_sec=0)
+    assert sorted(bucket(store).values()) == ([b"ours", theirs] if theirs else [b"ours"])

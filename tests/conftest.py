@@ -11,6 +11,7 @@ import pytest
 from botocore.config import Config
 
 from tests.rgw import Gateway
+from tests.support import eventually
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -40,6 +41,22 @@ def empty_bucket(s3: S3Client, bucket: str) -> None:
         if found := page.get("Contents"):
             keys = [{"Key": entry["Key"]} for entry in found]
             s3.delete_objects(Bucket=bucket, Delete={"Objects": keys, "Quiet": True})  # type: ignore[typeddict-item] # the stub wants its own dict class
+
+
+def remove_bucket(s3: S3Client, bucket: str) -> None:
+    """Empty and delete a bucket, also while a request of a client that was killed arrives."""
+
+    def is_gone() -> bool:
+        empty_bucket(s3, bucket)
+        try:
+            s3.delete_bucket(Bucket=bucket)
+        except s3.exceptions.ClientError as error:
+            if error.response.get("Error", {}).get("Code") != "BucketNotEmpty":
+                raise
+            return False
+        return True
+
+    eventually(is_gone)
 
 
 def _running(gateway: Gateway) -> Iterator[Gateway]:
@@ -74,5 +91,4 @@ def bucket(gateway: Gateway, s3: S3Client) -> Iterator[str]:
     s3.create_bucket(Bucket=name)
     yield name
     gateway.recover()  # a test that failed may have left it paused or dead
-    empty_bucket(s3, name)
-    s3.delete_bucket(Bucket=name)
+    remove_bucket(s3, name)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import pytest
 
-from tests.conftest import empty_bucket, make_client
+from tests.conftest import make_client, remove_bucket
 from tests.rgw import Gateway
 from tests.s5_mount.mounting import Cli, Mount, Seen
 
@@ -99,8 +99,7 @@ def shared(
     finally:
         alive.remove(mount)
         mount.remove()
-        empty_bucket(s3, mount.bucket)
-        s3.delete_bucket(Bucket=mount.bucket)
+        remove_bucket(s3, mount.bucket)
         s3.close()
 
 

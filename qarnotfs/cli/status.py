@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -96,9 +97,19 @@ def _print_table(found: list[dict[str, Any]]) -> None:
         table.add_row(*(Text(cell) for cell in _cells(mount)))
     console.print(table)
     for mount in found:
-        for error in mount["errors"]:
-            place = "/".join(part for part in (mount["mountpoint"], error["path"]) if part)
-            console.print(Text(f"{place}: {error['message']}"), soft_wrap=True)
+        for line in _lines(mount):
+            console.print(Text(line), soft_wrap=True)
+
+
+def _lines(mount: dict[str, Any]) -> Iterator[str]:
+    """What a person should know of a mount beyond its row."""
+    for error in mount["errors"]:
+        place = "/".join(part for part in (mount["mountpoint"], error["path"]) if part)
+        yield f"{place}: {error['message']}"
+    for key in mount.get("conflicts", []):
+        yield f"{mount['mountpoint']}: someone else changed the file too; ours is stored as {key}"
+    for finding in mount.get("findings", []):
+        yield f"{mount['mountpoint']}: {finding}"
 
 
 def _cells(mount: dict[str, Any]) -> tuple[str, ...]:

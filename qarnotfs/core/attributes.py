@@ -57,6 +57,7 @@ _TYPES = mimetypes.MimeTypes().types_map[True] | {
     ".bz2": "application/x-bzip2",
     ".xz": "application/x-xz",
     ".zst": "application/zstd",
+    ".md": "text/markdown",  # in Python's own table from 3.13 on
 }
 
 

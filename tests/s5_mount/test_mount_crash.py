@@ -15,7 +15,7 @@ from botocore.exceptions import ClientError
 
 from tests.rgw import Gateway
 from tests.s5_mount.conftest import Mounts
-from tests.s5_mount.mounting import Mount, bucket_keys
+from tests.s5_mount.mounting import Cli, Mount, bucket_keys
 from tests.support import eventually
 
 if TYPE_CHECKING:
@@ -196,7 +196,7 @@ def test_close_wait_means_it_is_in_the_bucket(mounts: Mounts, s3: S3Client, buck
     assert content(s3, bucket, "file") == b"content"
 
 
-def test_conflict_keeps_both(mounts: Mounts, s3: S3Client, bucket: str) -> None:
+def test_conflict_keeps_both(mounts: Mounts, cli: Cli, s3: S3Client, bucket: str) -> None:
     s3.put_object(Bucket=bucket, Key="notes.txt", Body=b"base")
     mount = mounts(*HOLD)
     assert (mount.path / "notes.txt").read_bytes() == b"base"
@@ -206,6 +206,7 @@ def test_conflict_keeps_both(mounts: Mounts, s3: S3Client, bucket: str) -> None:
     stored = {content(s3, bucket, key) for key in bucket_keys(s3, bucket)}
     assert stored == {b"theirs", b"ours"}
     assert content(s3, bucket, "notes.txt") == b"theirs"
+    assert "notes.txt.conflict-" in cli("status").ok().out
 
 
 def test_conflict_over_a_part_of_a_file_loses_nothing(

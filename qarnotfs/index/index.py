@@ -20,7 +20,7 @@ from typing import TypeVar
 import trio
 
 from qarnotfs.bridge import Bridge
-from qarnotfs.errors import NoSuchKey, StoreError
+from qarnotfs.errors import NoSuchKey, Refused, StoreError
 from qarnotfs.index.beliefs import Listing
 from qarnotfs.index.book import Book, parent_of
 from qarnotfs.store.base import Capabilities, ListPage, ObjectInfo, Store
@@ -152,11 +152,19 @@ class Index(Book):
                 return
 
     async def capabilities(self) -> Capabilities:
-        """What the server honours: from an earlier probe, or by probing now."""
+        """What the server honours: from an earlier probe, or by probing now.
+
+        `Refused` where these credentials may not write: only a read-only mount needs no probe.
+        """
         fact = self._disk.fact("capabilities")
         if fact and 0 <= self._now() - fact[1] < PROBE_TTL_SEC:
             return Capabilities(**json.loads(fact[0]))
-        found = await self._bridge.patiently(lambda: self._bridge.call(self._store.probe))
+        try:
+            found = await self._bridge.patiently(lambda: self._bridge.call(self._store.probe))
+        except Refused as error:
+            raise Refused(
+                f"These credentials may not write to the bucket: use --read-only. ({error})"
+            ) from error
         self._disk.save_fact("capabilities", json.dumps(asdict(found)), self._now())
         return found
 

@@ -11,7 +11,7 @@ import pytest
 import trio
 
 from qarnotfs.bridge import Bridge
-from qarnotfs.errors import NoSuchKey, Unavailable
+from qarnotfs.errors import NoSuchKey, Refused, Unavailable
 from qarnotfs.index.changes import Changes
 from qarnotfs.index.index import Index
 from qarnotfs.store.base import Attributes, ObjectInfo
@@ -254,6 +254,24 @@ def test_a_broken_database_is_made_anew(
     index = make()
     assert ask(lambda: index.info("a")).size == 1
     assert requests(store, lambda: make().info("a")) == 0
+
+
+def test_the_probe_is_made_once_a_day(
+    store: MemoryStore, clock: Clock, make: Callable[..., Index]
+) -> None:
+    found = ask(make().capabilities)
+    assert found.put_if_absent
+    assert requests(store, make().capabilities) == 0
+    clock.now_sec += 86_400
+    assert requests(store, make().capabilities) > 0
+
+
+def test_credentials_that_may_not_write_are_told_what_to_do(
+    store: MemoryStore, make: Callable[..., Index]
+) -> None:
+    store.faults = lambda method, _: Refused("403.") if method in {"probe", "put"} else None
+    with pytest.raises(Refused, match="--read-only"):
+        ask(make().capabilities)
 
 
 def test_changes_are_laid_over_answers_that_are_older() -> None:

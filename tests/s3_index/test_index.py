@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import pytest
 import trio
@@ -14,7 +14,7 @@ from qarnotfs.bridge import Bridge
 from qarnotfs.errors import NoSuchKey, Refused, Unavailable
 from qarnotfs.index.changes import Changes
 from qarnotfs.index.index import Index
-from qarnotfs.store.base import Attributes, ObjectInfo
+from qarnotfs.store.base import Attributes, Flight, ListPage, ObjectInfo
 from qarnotfs.store.memory import MemoryStore
 
 T = TypeVar("T")
@@ -254,6 +254,38 @@ def test_a_broken_database_is_made_anew(
     index = make()
     assert ask(lambda: index.info("a")).size == 1
     assert requests(store, lambda: make().info("a")) == 0
+
+
+def test_an_answer_older_than_our_own_change_is_not_believed(
+    store: MemoryStore, make: Callable[..., Index]
+) -> None:
+    """A HEAD and a LIST that were carried out before we stored, and answered after."""
+    put(store, "d/a", b"old", mode="33188")
+    index = make()
+    ours = ObjectInfo("d/a", 8, "e" * 32, 0, {"mode": "33188"})
+    real_head, real_list = store.head, store.list_page
+
+    def head(key: str) -> Flight[ObjectInfo]:
+        flight = real_head(key)
+        index.remember(ours)
+        return flight
+
+    assert ask(partial(answered_late, store, "head", head, partial(index.info, "d/a"))) == ours
+
+    def list_page(prefix: str, **options: Any) -> ListPage:
+        page = real_list(prefix, **options)
+        index.remember_missing("d/a")
+        return page
+
+    found = ask(partial(answered_late, store, "list_page", list_page, partial(index.listing, "d/")))
+    assert found.objects == {}
+
+
+async def answered_late(
+    store: MemoryStore, name: str, stand_in: object, question: Callable[[], Awaitable[T]]
+) -> T:
+    setattr(store, name, stand_in)
+    return await question()
 
 
 def test_the_probe_is_made_once_a_day(

@@ -9,9 +9,11 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 
+import pytest
 import trio
 import trio.testing
 
+from qarnotfs.errors import Stale
 from qarnotfs.store.memory import MemoryStore
 from tests.s5_core.house import CALLER, NEVER_SEC, World, bucket, put
 from tests.s5_core.stops import StoppedCopy, StoppedPut
@@ -181,3 +183,23 @@ def test_a_rename_over_a_file_that_is_being_written(
 
     play(scene)
     assert bucket(store) == {"b": b"a"}
+
+
+def test_a_name_that_was_lost_before_the_open_is_looked_up_again(
+    store: MemoryStore, play: Callable[..., None]
+) -> None:
+    """The kernel found the inode, then the file was replaced: ESTALE makes it look again."""
+
+    async def scene(world: World) -> None:
+        await world.write("a", b"old")
+        found = await world.inode("a")
+        found.lookups += 1  # as the kernel holds it between its lookup and its open
+        await world.write("b", b"new")
+        await world.rename("b", "a")
+        with pytest.raises(Stale):
+            await world.fs.open(found, os.O_RDONLY)
+        with pytest.raises(Stale):
+            await world.fs.lookup.getattr(found)
+        assert await world.read("a") == b"new"
+
+    play(scene, upload_delay_sec=NEVER_SEC)

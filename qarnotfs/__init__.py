@@ -17,10 +17,13 @@ if TYPE_CHECKING:
     from qarnotfs.bucket import (
         Bucket,
         BucketPrefixFiltering,
+        BucketStorageUnavailableException,
         Filtering,
         MissingBucketException,
         PrefixResourcesTransformation,
         ResourcesTransformation,
+        SyncFailed,
+        SyncReport,
     )
     from qarnotfs.connection import Connection
     from qarnotfs.errors import QarnotfsError
@@ -30,12 +33,15 @@ __version__ = "0.1.0"
 __all__ = [
     "Bucket",
     "BucketPrefixFiltering",
+    "BucketStorageUnavailableException",
     "Connection",
     "Filtering",
     "MissingBucketException",
     "PrefixResourcesTransformation",
     "QarnotfsError",
     "ResourcesTransformation",
+    "SyncFailed",
+    "SyncReport",
     "__version__",
 ]
 

@@ -6,6 +6,7 @@ not of this tree is a defect: the kernel's door logs it and answers ``EIO``.
 
     QarnotfsError                EIO
       InUse                      EBUSY    programs still use the mount
+      SyncFailed                 EIO      some files of a synchronisation; see `bucket.report`
       UsageError                 EINVAL   bad input from a person; exit code 2
       NoDaemon                   ENOTCONN no mount process answers here
       FileError                  EIO      what a file system call may answer
@@ -22,6 +23,7 @@ not of this tree is a defect: the kernel's door logs it and answers ``EIO``.
         PreconditionFailed ESTALE
         Refused EACCES           403 and other answers that repeating will not change
           CredentialsRejected · CredentialsExpired · ClockSkewed
+          NoStorage              the account has no object store at all
         Corrupt EIO              bytes whose checksum is wrong
         Unavailable EIO          5xx, throttling, timeout, reset: worth repeating
 """
@@ -167,6 +169,10 @@ class CredentialsExpired(Refused):
 
 class ClockSkewed(Refused):
     """This machine's clock is too far from the server's (``RequestTimeTooSkewed``)."""
+
+
+class NoStorage(Refused):
+    """This account or cluster offers no object store."""
 
 
 class Corrupt(StoreError):

@@ -45,7 +45,7 @@ FENCE = "/?fence="
 CONF = Path(__file__).with_suffix(".conf")
 
 # beast: 0x7f..: 127.0.0.1 - user [time] "GET /bucket/key HTTP/1.1" 200 11 - "agent" - latency=..
-LOG_LINE = re.compile(rb'beast: \S+: \S+ - \S+ \[[^]]*\] "(\S+) (.*?) HTTP/1\.\d" (\d+) ')
+LOG_LINE = re.compile(rb'beast: \S+: \S+ - \S+ \[[^]]*\] "(\S+) (.*?) HTTP/1\.\d" (\d+) (\d+) ')
 
 
 class GatewayError(Exception):
@@ -53,11 +53,15 @@ class GatewayError(Exception):
 
 
 class Request(NamedTuple):
-    """What the gateway says it was asked; ``path`` with its query, as the client wrote it."""
+    """What the gateway says it was asked; ``path`` with its query, as the client wrote it.
+
+    ``size``: bytes of both bodies together, the request's and the answer's.
+    """
 
     method: str
     path: str
     status: int
+    size: int
 
 
 class Gateway:
@@ -178,8 +182,8 @@ class Gateway:
             log.seek(since_offset)
             text = log.read(until - since_offset)
         found = (
-            Request(method.decode(), path.decode(errors="replace"), int(status))
-            for method, path, status in LOG_LINE.findall(text)
+            Request(method.decode(), path.decode(errors="replace"), int(status), int(size))
+            for method, path, status, size in LOG_LINE.findall(text)
         )
         return [request for request in found if not request.path.startswith(FENCE)]
 

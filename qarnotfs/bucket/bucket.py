@@ -1,60 +1,43 @@
 """The class `Bucket`. Methods that ask the store may raise any `StoreError`; others are named.
 
-Used through the package; it leaves bytes to `transfer` and JSON to `rules`.
+Used through the package. Its methods say what is done; how bytes move is the business of
+`transfer`, `upward` and `downward`, JSON that of `rules`, single files that of `storage`.
 """
 
 from __future__ import annotations
 
 import os
-import posixpath
-from collections.abc import Iterator
-from dataclasses import dataclass
-from datetime import UTC, datetime
-from functools import cached_property
-from io import BytesIO
-from pathlib import Path
-from typing import IO, Any, Self
+import warnings
+from collections.abc import Mapping
+from typing import Any, Self
 
-from qarnotfs.bucket import transfer
+from qarnotfs.bucket import downward, upward
+from qarnotfs.bucket.files import BucketFile
+from qarnotfs.bucket.local import Local, tree_of
+from qarnotfs.bucket.manner import Manner
+from qarnotfs.bucket.progress import Progress
+from qarnotfs.bucket.report import SyncReport
 from qarnotfs.bucket.rules import (
     BucketPrefixFiltering,
     Filtering,
     PrefixResourcesTransformation,
     ResourcesTransformation,
 )
-from qarnotfs.connection import Connection
+from qarnotfs.bucket.storage import Storage
 from qarnotfs.connection.connection import SdkConnection
-from qarnotfs.errors import MissingFile, NoSuchBucket, NoSuchKey
-from qarnotfs.store.base import ObjectInfo, Store
-from qarnotfs.views import BucketSpec, View, sanitized
-
-MissingBucketException = NoSuchBucket  # the SDK's name for it
+from qarnotfs.errors import UsageError
+from qarnotfs.views import BucketSpec, View
 
 
-@dataclass(frozen=True, slots=True)
-class BucketFile:
-    """One object as a listing tells it, with the fields of boto3's ``ObjectSummary``.
-
-    ``size`` in bytes; ``e_tag`` in double quotes; ``last_modified`` in UTC.
-    """
-
-    bucket_name: str
-    key: str
-    size: int
-    e_tag: str
-    last_modified: datetime
-
-    @classmethod
-    def of(cls, bucket: str, info: ObjectInfo) -> Self:
-        modified = datetime.fromtimestamp(info.modified_sec, UTC)
-        return cls(bucket, info.key, info.size, f'"{info.etag}"', modified)
-
-
-class Bucket:
+class Bucket(Storage):
     """A bucket, its filter, its transformation and its cache time.
 
     ``connection`` is ours or the SDK's. ``create``: make the bucket unless it is ours
-    already; without, a missing bucket is found out when it is first used.
+    already; without, a missing bucket is found out when it is first used. Raises
+    `BucketStorageUnavailableException` when the connection's account has no storage, and
+    `UsageError` for a name that no bucket can have.
+
+    Every method may raise `MissingBucketException`, or another `StoreError`.
     """
 
     def __init__(
@@ -66,12 +49,11 @@ class Bucket:
         resources_transformation: ResourcesTransformation | None = None,
         cacheTTLSec: int | None = None,  # the SDK's spelling
     ) -> None:
-        self._connection = Connection.of_sdk(connection)
+        super().__init__(connection, name)
         self._filtering = Filtering.from_json(_json_of(filtering)).sanitized()
         self._transformation = ResourcesTransformation.from_json(
             _json_of(resources_transformation)
         ).sanitized()
-        self._uuid = name
         self._cache_ttl_sec = cacheTTLSec
         self._spec = BucketSpec.from_json(self.to_json())
         if create:
@@ -85,6 +67,17 @@ class Bucket:
 
     def __hash__(self) -> int:
         return hash(self._uuid)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Give back connections and threads, if any; ``with`` does it at the block's end."""
+        if "store" in self.__dict__:
+            self.__dict__.pop("store").close()
 
     @property
     def uuid(self) -> str:
@@ -110,11 +103,6 @@ class Bucket:
     def cache_ttl_sec(self) -> int | None:
         """For how many seconds a mount may trust what it saw; ``None``: not said."""
         return self._cache_ttl_sec
-
-    @cached_property
-    def store(self) -> Store:
-        """The object store with this bucket; made when first used."""
-        return self._connection.store(self._uuid)
 
     def to_json(self) -> dict[str, Any]:
         """The SDK's dict."""
@@ -155,122 +143,107 @@ class Bucket:
         return self._with("cacheTTLSec", ttl)
 
     def _with(self, field: str, value: object) -> Self:
-        return self.from_json(self._connection, self.to_json() | {field: value})
+        return self.from_json(self._given, self.to_json() | {field: value})
 
-    # --- listing ----------------------------------------------------------------------
-
-    def list_files(self) -> list[BucketFile]:
-        """Every object of the bucket in key order, whatever the filter."""
-        return self.directory()
-
-    def directory(self, directory: str = "") -> list[BucketFile]:
-        """The objects whose keys start with ``directory``."""
-        return [BucketFile.of(self._uuid, info) for info in self._objects(directory)]
+    def delete(self) -> None:
+        """Delete the bucket and all it holds; if it is versioned, all versions of it."""
+        self.store.empty_bucket()
+        self.store.delete_bucket()
 
     def visible_files(self) -> dict[str, BucketFile]:
         """What a mount with this filter and transformation shows: visible key -> object."""
-        found: dict[str, BucketFile] = {}
+        shown: dict[str, BucketFile] = {}
         for file in self.directory(self.view.filter_prefix):
             name = self.view.visible(file.key)
             if name is None:
                 continue
             rivals = self.view.candidates(name)
-            if name not in found or rivals.index(file.key) < rivals.index(found[name].key):
-                found[name] = file
-        return found
+            if name not in shown or rivals.index(file.key) < rivals.index(shown[name].key):
+                shown[name] = file
+        return shown
 
-    def _objects(self, prefix: str) -> Iterator[ObjectInfo]:
-        page = self.store.list_page(prefix)
-        yield from page.objects
-        while page.next is not None:
-            page = self.store.list_page(prefix, after=page.next)
-            yield from page.objects
+    # --- synchronisation ----------------------------------------------------------------
 
-    # --- files ------------------------------------------------------------------------
-
-    def add_string(self, string: str, remote: str) -> None:
-        """Store ``string`` in UTF-8 under the key ``remote``."""
-        self._send(BytesIO(string.encode()), remote)
-
-    def add_file(
-        self, local_or_file: str | os.PathLike[str] | IO[bytes], remote: str | None = None
-    ) -> None:
-        """Store a file, given by its path or open for reading bytes.
-
-        ``remote`` is the key; without, the file's name without its directory.
-        """
-        if isinstance(local_or_file, str | os.PathLike):
-            with open(local_or_file, "rb") as file:
-                self._send(file, remote)
-        else:
-            self._send(local_or_file, remote)
-
-    def _send(self, file: IO[bytes], remote: str | None) -> None:
-        key = sanitized(remote) if remote else os.path.basename(file.name)
-        transfer.upload(self.store, file, key)
-
-    def get_file(
+    def sync_directory(
         self,
-        remote: str,
-        local: str | os.PathLike[str] | None = None,
-        progress: transfer.Progress | None = None,
-    ) -> str:
-        """Write the object ``remote`` to ``local`` and return where it is.
+        directory: Local,
+        verbose: bool = False,
+        remote: str | None = None,
+        *,
+        delete: bool = True,
+        dry_run: bool = False,
+        progress: Progress | None = None,
+    ) -> SyncReport:
+        """Make the bucket, or its directory ``remote``, hold what is in a local directory.
 
-        ``local`` may be a directory; without, the key's last part is used. Directories are
-        made. The file appears whole or not at all. ``progress`` is called with the bytes
-        so far, the bytes in all and the key. Raises `MissingFile`, a `ValueError`.
+        Compared are name, size and content. What is in the bucket under another name is
+        copied there; identical files are uploaded once. Links are skipped. Last of all,
+        ``delete`` removes what is under ``remote`` and not in the directory. ``dry_run``
+        only tells. ``verbose`` logs each step; ``progress`` as in `get_file`. Raises
+        `SyncFailed` when files failed, after the rest is done, and ``OSError`` when
+        ``directory`` is none.
         """
-        target = Path(local) if local is not None else Path(posixpath.basename(remote))
-        if target.is_dir():
-            target /= posixpath.basename(remote)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            transfer.download(self.store, remote, target, progress)
-        except NoSuchKey as error:
-            raise MissingFile(f"There is no file {remote!r} in '{self._uuid}'.") from error
-        return str(target)
+        root, base = os.fspath(directory), self._base(remote)
+        sources = upward.Sources.of_tree(root, tree_of(root), base)
+        manner = Manner(delete, dry_run, progress, self._saying(verbose))
+        return upward.sync(self.store, sources, manner)
 
-    def copy_file(self, source: str, dest: str) -> None:
-        """Copy one object to the key ``dest`` on the server; raises `MissingFile`."""
-        try:
-            self.store.copy(source, dest)
-        except NoSuchKey as error:
-            raise MissingFile(f"There is no file {source!r} in '{self._uuid}'.") from error
+    def sync_files(
+        self,
+        files: Mapping[str, Local],
+        verbose: bool = False,
+        remote: str | None = None,
+        *,
+        delete: bool = True,
+        dry_run: bool = False,
+        progress: Progress | None = None,
+    ) -> SyncReport:
+        """Make the bucket, or its directory ``remote``, hold these files: name -> local path.
 
-    def delete_file(self, remote: str) -> None:
-        """Delete one object; one that is not there is no failure."""
-        for error in self.store.delete([sanitized(remote)]).values():
-            raise error
+        Everything else is as in `sync_directory`. Raises `UsageError` for two files of
+        one name.
+        """
+        base = self._base(remote)
+        named = {base + self._sanitized(key.lstrip("/") if base else key): key for key in files}
+        if len(named) < len(files):
+            raise UsageError("Two of these files would have the same name in the bucket.")
+        paths = {key: os.fspath(files[given]) for key, given in named.items()}
+        manner = Manner(delete, dry_run, progress, self._saying(verbose))
+        return upward.sync(self.store, upward.Sources.of_files(paths, base), manner)
 
-    # --- as a mapping -----------------------------------------------------------------
+    def sync_remote_to_local(
+        self,
+        local_directoy: Local,  # the SDK's spelling
+        remote_directory: str | None = None,
+        *,
+        delete: bool = False,
+        dry_run: bool = False,
+        progress: Progress | None = None,
+    ) -> SyncReport:
+        """Make a local directory hold what is in the bucket, or in its ``remote_directory``.
 
-    def __getitem__(self, remote: str) -> str:
-        """`get_file` into the working directory; raises ``KeyError``."""
-        try:
-            return self.get_file(remote)
-        except MissingFile as error:
-            raise KeyError(remote) from error
+        Files of the same size and content are left alone. ``delete`` removes local files
+        that are not in the bucket. Nothing is written outside, whatever the keys or links
+        are; keys that no file system can hold are ``skipped`` in the report, whose names are
+        relative to the directory. Raises `SyncFailed`; ``OSError`` for no directory.
+        """
+        manner = Manner(delete, dry_run, progress)
+        base = self._base(remote_directory)
+        return downward.sync(self.store, os.fspath(local_directoy), base, manner)
 
-    def __setitem__(self, remote: str, local: str | os.PathLike[str]) -> None:
-        self.add_file(local, remote)
+    def get_all_files(self, output_dir: Local, progress: Progress | None = None) -> SyncReport:
+        """Fetch every object into a local directory: `sync_remote_to_local` of the whole."""
+        return self.sync_remote_to_local(output_dir, progress=progress)
 
-    def __delitem__(self, remote: str) -> None:
-        self.delete_file(remote)
+    # --- legacy -------------------------------------------------------------------------
 
-    def __contains__(self, item: object) -> bool:
-        """Whether there is an object of this key, or still the one of this listing."""
-        key = item.key if isinstance(item, BucketFile) else item
-        if not isinstance(key, str):
-            return False
-        try:
-            info = transfer.patiently(lambda: self.store.head(key))
-        except NoSuchKey:
-            return False
-        return not isinstance(item, BucketFile) or item == BucketFile.of(self._uuid, info)
+    def flush(self) -> None:
+        """Does nothing, as in the SDK, and is deprecated: nothing is kept back here."""
+        warnings.warn("Bucket.flush() does nothing.", DeprecationWarning, stacklevel=2)
 
-    def __iter__(self) -> Iterator[BucketFile]:
-        return iter(self.list_files())
+    def update(self, flush: bool = False) -> None:
+        """Does nothing, as in the SDK, and is deprecated: nothing is remembered here."""
+        warnings.warn("Bucket.update() does nothing.", DeprecationWarning, stacklevel=2)
 
 
 def _json_of(rules: Any) -> dict[str, dict[str, str]]:

@@ -9,7 +9,11 @@ from collections.abc import Sequence
 import click
 
 from qarnotfs import __version__
+from qarnotfs.cli.buckets import mb, rb
+from qarnotfs.cli.cp import cp
+from qarnotfs.cli.ls import ls
 from qarnotfs.cli.mount import mount
+from qarnotfs.cli.rm import rm
 from qarnotfs.cli.run import run
 from qarnotfs.cli.status import status
 from qarnotfs.cli.umount import flush, umount
@@ -36,7 +40,7 @@ def commands() -> None:
     """Mount a Qarnot bucket, or any S3-compatible one, as a directory."""
 
 
-for command in (mount, umount, flush, status, run):
+for command in (mount, umount, flush, status, run, ls, cp, rm, mb, rb):
     commands.add_command(command)
 
 

@@ -9,8 +9,9 @@ import click
 
 from qarnotfs import control
 from qarnotfs.cli import daemon
-from qarnotfs.cli.options import SectionedCommand, Settings, mount_only_options, mount_options
+from qarnotfs.cli.options import Settings, mount_only_options, mount_options
 from qarnotfs.cli.request import MountRequest
+from qarnotfs.cli.sections import SectionedCommand
 
 NAMES_MAX = 2
 

@@ -8,42 +8,28 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Literal
 
 import click
 from platformdirs import user_state_path
 
+from qarnotfs.cli.account import PREFIX_OPTIONS, SERVER_OPTIONS, SPEC_OPTION, Account, Shown
+from qarnotfs.cli.sections import Decorated, section_of, twin, with_options
 from qarnotfs.cli.units import duration, octal, size, whole_seconds
 
-Decorated = TypeVar("Decorated", bound=Callable[..., object])
-Option = Callable[[Any], Any]
-
-SECTIONS = (
-    "What is shown",
-    "Cache and time",
-    "Writing",
-    "Owner and access",
-    "Server and account",
-    "Mount process",
-    "Help",
-)
 CACHE_BYTES_DEFAULT = 10 << 30
 DIRTY_BYTES_DEFAULT = 4 << 30
 
 
 @dataclass(frozen=True, kw_only=True)
-class Settings:
+class Settings(Account, Shown):
     """The options of one mount as they were given; field names are the options' names.
 
     ``None`` means not given. `argv` says them again, for the mount process.
     """
 
-    spec: Path | None
-    prefix: str | None
-    strip_prefix: str | None
     read_only: bool
     cache_dir: Path
     cache_size: int | None
@@ -58,12 +44,6 @@ class Settings:
     gid: int
     umask: int
     allow_other: bool
-    conf: Path | None
-    profile: str | None
-    endpoint: str | None
-    region: str | None
-    ca_bundle: Path | None
-    no_verify_tls: bool
     log_file: Path | None
     log_level: str
 
@@ -94,68 +74,32 @@ def _spoken(name: str, value: object) -> list[str]:
     return [f"{flag}={value}"]
 
 
-class SectionOption(click.Option):
-    """An option under a heading of ``--help``, with its twin in the environment."""
-
-    def __init__(self, *args: Any, section: str, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self.section = section
-
-
-class SectionedCommand(click.Command):
-    """A command whose ``--help`` groups its options under headings."""
-
-    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        options = [param for param in self.get_params(ctx) if isinstance(param, click.Option)]
-        for heading in SECTIONS:
-            found = [option for option in options if _section(option) == heading]
-            records = [record for option in found if (record := option.get_help_record(ctx))]
-            if records:
-                with formatter.section(heading):
-                    formatter.write_dl(records)
-
-
-def _section(option: click.Option) -> str:
-    return option.section if isinstance(option, SectionOption) else SECTIONS[-1]
-
-
 def default_cache_dir() -> Path:
     """Kept, not in a cache folder that a cleaner may empty: it holds bytes not yet uploaded."""
     return Path("/var/lib/qarnotfs") if os.getuid() == 0 else user_state_path("qarnotfs")
 
 
-def twin(flag: str) -> str:
-    """The environment variable that says the same as an option."""
-    return "QARNOTFS_" + flag.lstrip("-").replace("-", "_").upper()
+_what, _cache, _writing, _owner, _process = (
+    section_of(heading)
+    for heading in (
+        "What is shown",
+        "Cache and time",
+        "Writing",
+        "Owner and access",
+        "Mount process",
+    )
+)
 
-
-def _section_of(heading: str) -> Callable[..., Option]:
-    def option(flag: str, **kwargs: Any) -> Option:
-        return click.option(
-            flag, cls=SectionOption, section=heading, envvar=twin(flag), show_envvar=True, **kwargs
-        )
-
-    return option
-
-
-_what, _cache, _writing, _owner, _server, _process = map(_section_of, SECTIONS[:-1])
-
-_FILE = click.Path(exists=True, dir_okay=False, resolve_path=True, path_type=Path)
 _PLACE = click.Path(resolve_path=True, path_type=Path)
 
 _ONLY_MOUNT = [
-    _what(
-        "--spec",
-        type=_FILE,
-        help="Bucket description in JSON, as the Qarnot SDK's Bucket.to_json() writes it.",
-    ),
+    SPEC_OPTION,
     _process("--foreground", is_flag=True, help="Stay in the foreground and log to stderr."),
     click.option("--ready-fd", type=int, hidden=True),
 ]
 
 _OPTIONS = [
-    _what("--prefix", metavar="TEXT", help="Show only keys that begin with TEXT."),
-    _what("--strip-prefix", metavar="TEXT", help="Show keys without TEXT at their beginning."),
+    *PREFIX_OPTIONS,
     _what("--read-only", is_flag=True, help="Refuse every change."),
     _cache(
         "--cache-ttl",
@@ -231,12 +175,7 @@ _OPTIONS = [
         help="Permissions withheld from files whose mode the bucket does not tell.",
     ),
     _owner("--allow-other", is_flag=True, help="Let other users in (see fuse.conf)."),
-    _server("--conf", type=_FILE, help="A qarnot.conf with token and URLs."),
-    _server("--profile", metavar="NAME", help="Profile of ~/.aws/config to use."),
-    _server("--endpoint", metavar="URL", help="URL of the object store."),
-    _server("--region", metavar="NAME", help="Region of the object store."),
-    _server("--ca-bundle", type=_FILE, help="Certificates to trust instead of the system's."),
-    _server("--no-verify-tls", is_flag=True, help="Accept any certificate. Dangerous."),
+    *SERVER_OPTIONS,
     _process("--log-file", type=_PLACE, help="[default: CACHE-DIR/logs/BUCKET.log, or stderr]"),
     _process(
         "--log-level",
@@ -250,18 +189,12 @@ _OPTIONS = [
 
 def mount_options(command: Decorated) -> Decorated:
     """Give ``command`` every option of `Settings` but ``spec``."""
-    return _with(_OPTIONS, command)
+    return with_options(_OPTIONS, command)
 
 
 def mount_only_options(command: Decorated) -> Decorated:
     """Give ``command`` the options that make sense for one mount at a time."""
-    return _with(_ONLY_MOUNT, command)
-
-
-def _with(options: Sequence[Option], command: Decorated) -> Decorated:
-    for option in reversed(options):
-        command = option(command)
-    return command
+    return with_options(_ONLY_MOUNT, command)
 
 
 def bytes_default(wished: int, directory: Path) -> int:

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 import click
 
-from qarnotfs.cli.units import bytes_text, files_text
+from qarnotfs.figures import files_text, left_text, pace_text
 
 LINE_SEC = 5.0  # between two lines of a log that a person may read later
 
@@ -43,8 +43,7 @@ class Lines:
         self._said = ""
 
     def show(self, status: dict[str, Any]) -> None:
-        files, size = files_text(status["pending_files"]), bytes_text(status["pending_bytes"])
-        line = f"{self._title}: {files} left ({size})"
+        line = f"{self._title}: {left_text(status)}"
         if status["pending_files"] and line != self._said and time.monotonic() > self._next_sec:
             click.echo(line, err=True)
             self._said, self._next_sec = line, time.monotonic() + LINE_SEC
@@ -60,8 +59,7 @@ def _bar(title: str) -> Iterator[Display]:
         progress.BarColumn(),
         progress.DownloadColumn(binary_units=True),
         progress.TextColumn("{task.fields[left]}"),
-        progress.TransferSpeedColumn(),
-        progress.TimeRemainingColumn(),
+        progress.TextColumn("{task.fields[pace]}"),
         console=Console(stderr=True),
         transient=True,
     ) as bars:
@@ -79,10 +77,10 @@ class _Bar:
 
     def show(self, status: dict[str, Any]) -> None:
         waiting: int = status["pending_bytes"]
-        left = f"{files_text(status['pending_files'])} left"
+        said = {"left": f"{files_text(status['pending_files'])} left", "pace": pace_text(status)}
         if self._task is None:
             if not status["pending_files"]:
                 return
-            self._task = self._bars.add_task(self._title, total=waiting, left=left)
+            self._task = self._bars.add_task(self._title, total=waiting, **said)
         self._total = max(self._total, waiting)
-        self._bars.update(self._task, total=self._total, completed=self._total - waiting, left=left)
+        self._bars.update(self._task, total=self._total, completed=self._total - waiting, **said)

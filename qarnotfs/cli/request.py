@@ -6,9 +6,8 @@ reaches the mount process; secrets are not part of it.
 
 from __future__ import annotations
 
-import json
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,8 +17,7 @@ from qarnotfs.cli.options import (
     Settings,
     bytes_default,
 )
-from qarnotfs.errors import UsageError
-from qarnotfs.views import BucketSpec, View
+from qarnotfs.views import BucketSpec
 
 if TYPE_CHECKING:
     from qarnotfs.bucket import Bucket
@@ -41,16 +39,9 @@ class MountRequest:
 
     def spec(self) -> BucketSpec:
         """The bucket and its view: the spec file's, with what the options say instead."""
-        said = self.settings
-        base = _spec_from(said.spec) if said.spec else BucketSpec(self.bucket or "")
-        if self.bucket and self.bucket != base.bucket:
-            raise UsageError(f"{said.spec} describes '{base.bucket}', not '{self.bucket}'.")
-        view = View(
-            base.view.filter_prefix if said.prefix is None else said.prefix,
-            base.view.strip_prefix if said.strip_prefix is None else said.strip_prefix,
-        )
-        ttl_sec = base.cache_ttl_sec if said.cache_ttl is None else said.cache_ttl
-        return BucketSpec(base.bucket, view, ttl_sec)
+        spec = self.settings.of(self.bucket)
+        ttl_sec = self.settings.cache_ttl
+        return spec if ttl_sec is None else replace(spec, cache_ttl_sec=ttl_sec)
 
     def log_path(self) -> Path:
         """Where the mount process in the background writes."""
@@ -60,18 +51,8 @@ class MountRequest:
     def make_bucket(self) -> Bucket:
         """Log in; the bucket itself is not asked for. Raises what `Connection` raises."""
         from qarnotfs.bucket import Bucket
-        from qarnotfs.connection import Connection
 
-        said = self.settings
-        connection = Connection.from_environment(
-            conf=said.conf,
-            profile=said.profile,
-            endpoint=said.endpoint,
-            region=said.region,
-            ca_bundle=said.ca_bundle,
-            verify_tls=not said.no_verify_tls,
-        )
-        return Bucket.from_json(connection, self.spec().to_json())
+        return Bucket.from_json(self.settings.connection(), self.spec().to_json())
 
     def mount_options(self) -> MountOptions:
         """What `session.run_mount` wants to know; defaults that depend on the disk are set."""
@@ -95,15 +76,6 @@ class MountRequest:
             attrs=said.attrs,
             on_conflict=said.on_conflict,
         )
-
-
-def _spec_from(path: Path) -> BucketSpec:
-    try:
-        return BucketSpec.from_json(json.loads(path.read_bytes()))
-    except (OSError, ValueError) as error:
-        raise UsageError(f"Cannot read {path} as JSON: {error}.") from error
-    except UsageError as error:
-        raise UsageError(f"{path}: {error}") from error
 
 
 def _size(given: int | None, default: int, cache_dir: Path) -> int:

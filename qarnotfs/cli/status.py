@@ -12,9 +12,9 @@ import click
 
 from qarnotfs import control
 from qarnotfs.cli.mountpoint import is_dead
-from qarnotfs.cli.units import bytes_text
 from qarnotfs.control import MountState
 from qarnotfs.errors import UsageError
+from qarnotfs.figures import bytes_text
 
 # The states of a mount whose process does not answer; what it says itself is in `session`.
 DEAD, UNREACHABLE = "dead", "unreachable"

@@ -7,20 +7,11 @@ from pathlib import Path
 import click
 
 from qarnotfs import control
-from qarnotfs.cli.drain import Drain, wait_for_uploads
+from qarnotfs.cli.drain import UPLOADS_HELP, Drain, timeout_option, wait_for_uploads
 from qarnotfs.cli.mountpoint import is_dead, is_mounted, unmount_dead
-from qarnotfs.cli.units import duration
 from qarnotfs.errors import NoDaemon, QarnotfsError, UsageError
 
 _directory = click.argument("directory", metavar="DIR", type=click.Path(path_type=Path))
-_timeout = click.option(
-    "--timeout",
-    type=duration,
-    metavar="TIME",
-    envvar="QARNOTFS_TIMEOUT",
-    show_envvar=True,
-    help="Stop waiting after this time, with exit code 1; uploading goes on. [default: never]",
-)
 
 
 @click.command(
@@ -31,10 +22,13 @@ Examples:
 
 \b
 Exit code 0: every file is in the bucket. 1: some are not; they are kept on this machine,
-and the next mount of the bucket uploads them. 2: DIR is not a qarnotfs mount."""
+and the next mount of the bucket uploads them. 2: DIR is not a qarnotfs mount.
+
+\b
+Interrupted, it stops watching: the mount process goes on uploading in the background."""
 )
 @_directory
-@_timeout
+@timeout_option(UPLOADS_HELP)
 @click.option(
     "--force",
     is_flag=True,
@@ -47,8 +41,8 @@ def umount(directory: Path, timeout: float | None, force: bool) -> None:
     mountpoint = control.canonical(directory)
     try:
         with Drain(mountpoint) as drain:
-            drain.unmount(force=force)
-            status = drain.watch(timeout)
+            drain.unmount(force=force, timeout_sec=timeout)
+            status = drain.watch()
     except NoDaemon:
         _unmount_orphan(mountpoint)
     except KeyboardInterrupt:
@@ -64,7 +58,9 @@ Example:
   qarnotfs flush /mnt/data && notify-others"""
 )
 @_directory
-@_timeout
+@timeout_option(
+    "Stop waiting after this time, with exit code 1; uploading goes on. [default: never]"
+)
 def flush(directory: Path, timeout: float | None) -> None:
     """Wait until everything written to DIR is in the bucket."""
     mountpoint = control.canonical(directory)

@@ -1,6 +1,6 @@
-"""Sizes, times and modes as people write them on a command line, and as they read them.
+"""Sizes, times and modes as people write them on a command line.
 
-Used by every command. Pure.
+Used by every command. Pure; how they are shown is in `figures`.
 """
 
 from __future__ import annotations
@@ -9,7 +9,8 @@ import re
 
 import click
 
-UNIT_BYTES = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40, "P": 1 << 50}
+from qarnotfs.figures import UNIT_BYTES
+
 UNIT_SEC = {"": 1, "ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 
 
@@ -39,15 +40,3 @@ def octal(text: str) -> int:
     if not re.fullmatch(r"(0o)?[0-7]{1,4}", text):
         raise click.BadParameter(f"{text!r} is not an octal mode such as 022.")
     return int(text, 8)
-
-
-def bytes_text(count: int) -> str:
-    """``1536`` as ``1.5 KiB``."""
-    unit, size = next(
-        ((unit, size) for unit, size in reversed(UNIT_BYTES.items()) if count >= size), ("", 1)
-    )
-    return f"{count / size:.1f} {unit}iB" if unit else f"{count} B"
-
-
-def files_text(count: int) -> str:
-    return "1 file" if count == 1 else f"{count} files"

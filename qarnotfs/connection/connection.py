@@ -22,8 +22,8 @@ from botocore.session import Session
 
 from qarnotfs.connection.login import Cluster, log_in
 from qarnotfs.connection.places import checked_ca, checked_url, trusted_ca
-from qarnotfs.errors import Refused, Unavailable, UsageError
-from qarnotfs.store.s3 import Access, S3Store
+from qarnotfs.errors import NoStorage, Unavailable, UsageError
+from qarnotfs.store.s3 import Access, S3Store, list_buckets
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client, S3ServiceResource
@@ -94,13 +94,13 @@ class Connection:
     def of_sdk(cls, connection: SdkConnection) -> Connection:
         """The same identity and storage as the SDK's connection, or any with an ``s3client``.
 
-        `Refused` when that cluster offers no storage.
+        `NoStorage` when that cluster offers none.
         """
         if isinstance(connection, Connection):
             return connection
         client = connection.s3client
         if client is None:
-            raise Refused("This connection's cluster offers no storage.")
+            raise NoStorage("This connection's cluster offers no storage.")
         # botocore has no public way to ask a client for these two.
         frozen = client._get_credentials().get_frozen_credentials()
         verify = client._endpoint.http_session._verify
@@ -127,6 +127,10 @@ class Connection:
     def store(self, bucket: str) -> S3Store:
         """That bucket, whether it exists or not; nothing is asked. The caller closes it."""
         return S3Store(bucket, self._access)
+
+    def bucket_names(self) -> list[str]:
+        """The names of all buckets of this identity, in their order; any `StoreError`."""
+        return list_buckets(self._access)
 
     def close(self) -> None:
         """Give boto3's connections back, once every store is closed."""

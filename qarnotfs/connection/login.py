@@ -18,7 +18,14 @@ import urllib3
 from urllib3.exceptions import HTTPError, MaxRetryError, SSLError
 
 from qarnotfs.connection.places import checked_ca, checked_url, trusted_ca
-from qarnotfs.errors import CredentialsRejected, Refused, StoreError, Unavailable, UsageError
+from qarnotfs.errors import (
+    CredentialsRejected,
+    NoStorage,
+    Refused,
+    StoreError,
+    Unavailable,
+    UsageError,
+)
 
 CLUSTER_URL = "https://api.qarnot.com"
 STORAGE_URL = "https://storage.qarnot.com"
@@ -96,7 +103,7 @@ def log_in(cluster: Cluster) -> Account:
     if not isinstance(email, str) or not email:
         raise Refused(f"{cluster.url} does not say whose token this is: check QARNOT_CLUSTER_URL.")
     if not isinstance(storage, str):
-        raise Refused(f"The Qarnot cluster at {cluster.url} offers no storage.")
+        raise NoStorage(f"The Qarnot cluster at {cluster.url} offers no storage.")
     return Account(email, checked_url(storage, f"The storage of {cluster.url}"))
 
 

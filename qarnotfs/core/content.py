@@ -27,7 +27,7 @@ from qarnotfs.errors import FileError, NotUploaded, Stale, StoreError
 from qarnotfs.store.base import Attributes, Condition, ObjectInfo
 from qarnotfs.writeback.debts import Debt, State
 from qarnotfs.writeback.journal import Journal
-from qarnotfs.writeback.plan import SINGLE_BYTES_MAX
+from qarnotfs.writeback.plan import PART_BYTES
 from qarnotfs.writeback.staging import Seal, Staged
 from qarnotfs.writeback.uploader import Uploader
 
@@ -218,7 +218,7 @@ class Content:
         By then the base may have been replaced in the bucket, and ours could not be put
         together any more. If it cannot be fetched, sending it will try again.
         """
-        if staged.size > SINGLE_BYTES_MAX or staged.whole or staged.base is None:
+        if staged.size >= PART_BYTES or staged.whole or staged.base is None:
             return
         for start, end in list(staged.extents.gaps(0, min(staged.size, staged.base_limit))):
             with suppress(Stale, StoreError):

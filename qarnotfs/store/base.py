@@ -6,8 +6,8 @@ the same conformance suite. This module does no I/O.
 
 Two kinds of method:
 
-- *Hot* ones (`head`, `get`, `put`, `upload_part`) return at once with a `Flight`, which
-  completes from another thread. They never block the caller.
+- *Hot* ones (`head`, `get`, `put`, `upload_part`, `copy_object`) return at once with a
+  `Flight`, which completes from another thread. They never block the caller.
 - *Control* ones (everything else) block, are safe to call from several threads at the
   same time, and are called through a thread by anyone who has an event loop.
 
@@ -206,6 +206,13 @@ class Store(Protocol):
         `NoSuchUpload` is reported as `NoSuchKey`. Sending a part again replaces it.
         """
 
+    def copy_object(self, source: str, target: str) -> Flight[str]:
+        """Copy at most 5 GiB on the server, metadata too, and return the etag of the copy.
+
+        `copy` does any size. ``target`` is another key. Compare the etag: the source may
+        have been replaced. AWS gives the copy of parts the plain MD5, RGW the source's etag.
+        """
+
     # --- control: block -----------------------------------------------------------------
 
     def list_page(
@@ -270,6 +277,12 @@ class Store(Protocol):
 
     def create_bucket(self) -> None:
         """Create the bucket; one that is already ours is no failure."""
+
+    def empty_bucket(self) -> None:
+        """Delete every object, in a versioned bucket all versions and delete markers.
+
+        Uploads of parts that nobody completed stay; they do not keep a bucket.
+        """
 
     def delete_bucket(self) -> None:
         """Delete the empty bucket."""

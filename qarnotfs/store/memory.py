@@ -105,6 +105,9 @@ class MemoryStore:
 
         return self._fly("upload_part", key, upload_part)
 
+    def copy_object(self, source: str, target: str) -> Flight[str]:
+        return self._fly("copy_object", source, lambda: self._copied(source, target, None).etag)
+
     # --- control -----------------------------------------------------------------------
 
     def list_page(
@@ -134,14 +137,7 @@ class MemoryStore:
 
     def copy(self, source: str, target: str, attributes: Attributes | None = None) -> ObjectInfo:
         with self._called("copy", source):
-            require_key(target)
-            old, data = self._object(source)
-            if attributes is None:
-                if source == target:
-                    return old
-                attributes = Attributes(old.metadata or {}, old.content_type)
-            self._objects[target] = self._made(target, data, old.etag, attributes), data
-            return self._objects[target][0]
+            return self._copied(source, target, attributes)
 
     def delete(self, keys: Sequence[str]) -> dict[str, Exception]:
         with self._called("delete", ""):
@@ -210,6 +206,10 @@ class MemoryStore:
         with self._called("create_bucket", "", needs_bucket=False):
             self._exists = True
 
+    def empty_bucket(self) -> None:
+        with self._called("empty_bucket", ""):
+            self._objects.clear()
+
     def delete_bucket(self) -> None:
         with self._called("delete_bucket", ""):
             if self._objects:
@@ -244,6 +244,16 @@ class MemoryStore:
         if require_key(key) not in self._objects:
             raise NoSuchKey(f"There is no object {key!r}.")
         return self._objects[key]
+
+    def _copied(self, source: str, target: str, attributes: Attributes | None) -> ObjectInfo:
+        require_key(target)
+        old, data = self._object(source)
+        if attributes is None:
+            if source == target:
+                return old
+            attributes = Attributes(old.metadata or {}, old.content_type)
+        self._objects[target] = self._made(target, data, old.etag, attributes), data
+        return self._objects[target][0]
 
     def _upload(self, key: str, upload_id: str) -> _Upload:
         upload = self._uploads.get(upload_id)

@@ -15,6 +15,7 @@ from typing import Any
 from qarnotfs.errors import Corrupt
 from qarnotfs.store.base import UNCONDITIONAL, Attributes, Condition, ObjectInfo
 from qarnotfs.writeback.staging import Seal, Staged
+from qarnotfs.writeback.uploads import Upload
 
 
 class Kind(Enum):
@@ -54,9 +55,9 @@ class Debt:
     after: int = 0  # the id of a debt that must be paid first; 0: none
     state: State = State.QUEUED
     error: str | None = None
-    upload: tuple[str, str] | None = None  # (key, id) of a multipart upload not yet ended
     recorded: bool = False
-    counted_bytes: int = 0  # its share of `Journal.bytes_owed`
+    counted_bytes: int = 0  # its share of `Journal.bytes_dirty`
+    upload: Upload | None = None  # its multipart upload, kept in a book of its own
     # Not recorded: they begin anew with each mount.
     attempts: int = 0
     not_before_sec: float = 0.0
@@ -70,6 +71,16 @@ class Debt:
     @property
     def size(self) -> int:
         return self.staged.size if self.staged else 0
+
+    @property
+    def dirty_bytes(self) -> int:
+        """What was written here: all that has to be sent."""
+        return self.staged.extents.total if self.staged else 0
+
+    @property
+    def unsent_bytes(self) -> int:
+        """What of it has not arrived as a part yet."""
+        return self.dirty_bytes - (self.upload.sent_bytes if self.upload else 0)
 
     @property
     def present(self) -> bool:
@@ -92,7 +103,6 @@ def pack(debt: Debt) -> str:
             "open": debt.state is State.OPEN,
             "expected": asdict(debt.expected),
             "after": debt.after,
-            "upload": debt.upload,
         },
         sort_keys=True,
     )
@@ -112,7 +122,7 @@ class Record:
     was_open: bool
     expected: Condition
     after: int
-    upload: tuple[str, str] | None
+    upload: tuple[str, str] | None  # (key, id): only in the first journals
 
 
 def unpack(text: str) -> Record:
@@ -142,7 +152,7 @@ def _record(raw: dict[str, Any]) -> Record:
         was_open=raw["open"],
         expected=Condition(**raw["expected"]),
         after=raw["after"],
-        upload=(raw["upload"][0], raw["upload"][1]) if raw["upload"] else None,
+        upload=(raw["upload"][0], raw["upload"][1]) if raw.get("upload") else None,
     )
 
 

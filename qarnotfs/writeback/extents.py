@@ -13,14 +13,16 @@ class Extents:
     """A set of byte positions, kept as ranges ``[start, end)``.
 
     Invariant: ``starts`` and ``ends`` have equal length and
-    ``starts[i] < ends[i] < starts[i + 1]`` (touching ranges are one).
+    ``starts[i] < ends[i] < starts[i + 1]`` (touching ranges are one). ``total``: how many
+    bytes the ranges hold.
     """
 
-    __slots__ = ("_ends", "_starts")
+    __slots__ = ("_ends", "_starts", "total")
 
     def __init__(self, ranges: Iterable[tuple[int, int]] = ()) -> None:
         self._starts: list[int] = []
         self._ends: list[int] = []
+        self.total = 0
         for start, end in ranges:
             self.add(start, end)
 
@@ -30,20 +32,24 @@ class Extents:
             return
         if self._ends and self._ends[-1] == start:  # appending: by far the commonest
             self._ends[-1] = end
+            self.total += end - start
             return
         first = bisect_left(self._ends, start)
         last = bisect_right(self._starts, end)
         if first < last:
             start = min(start, self._starts[first])
             end = max(end, self._ends[last - 1])
+        self.total += end - start - sum(self._ends[first:last]) + sum(self._starts[first:last])
         self._starts[first:last] = [start]
         self._ends[first:last] = [end]
 
     def cut(self, size: int) -> None:
         """Forget everything at or beyond ``size``."""
         keep = bisect_left(self._starts, size)
+        self.total -= sum(self._ends[keep:]) - sum(self._starts[keep:])
         del self._starts[keep:], self._ends[keep:]
         if self._ends and self._ends[-1] > size:
+            self.total -= self._ends[-1] - size
             self._ends[-1] = size
 
     def within(self, start: int, end: int) -> Iterator[tuple[int, int]]:
@@ -65,12 +71,8 @@ class Extents:
     def copy(self) -> Extents:
         twin = Extents()
         twin._starts, twin._ends = list(self._starts), list(self._ends)
+        twin.total = self.total
         return twin
-
-    @property
-    def total(self) -> int:
-        """How many bytes the ranges hold."""
-        return sum(self._ends) - sum(self._starts)
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
         return iter(list(zip(self._starts, self._ends, strict=True)))

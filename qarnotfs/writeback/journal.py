@@ -13,32 +13,15 @@ bytes did not reach the disk is found out by its checksum and kept, not uploaded
 
 from __future__ import annotations
 
-import logging
-from pathlib import Path
-
-from qarnotfs.errors import Corrupt, FileError
+from qarnotfs.errors import FileError
 from qarnotfs.store.base import UNCONDITIONAL, Attributes, Condition, ObjectInfo
-from qarnotfs.writeback.debts import Debt, Kind, Record, State, pack, unpack
-from qarnotfs.writeback.owed import Owed
-from qarnotfs.writeback.records import Records
-from qarnotfs.writeback.staging import Seal, Staged, Staging
-
-log = logging.getLogger(__name__)
+from qarnotfs.writeback.debts import Debt, Kind, State
+from qarnotfs.writeback.recorded import Recorded
+from qarnotfs.writeback.staging import Seal, Staged
 
 
-class Journal(Owed):
+class Journal(Recorded):
     """The debts of one mount. Every method is one synchronous stretch."""
-
-    def __init__(self, directory: Path) -> None:
-        """Open or create the journal in ``directory``; its lock must be held by the caller."""
-        super().__init__()
-        self.directory = directory
-        self.staging = Staging(directory / "staged")
-        self.quarantine = directory / "quarantine"
-        self.findings: list[str] = []
-        self._records = Records(directory / "journal.db")
-        self._replay()
-        self._next_id = max(self._debts, default=0) + 1
 
     # --- incurring ------------------------------------------------------------------------
 
@@ -71,6 +54,16 @@ class Journal(Owed):
         except FileError:
             debt.state, debt.seal = before
             raise
+
+    def truncating(self, debt: Debt, size: int) -> None:
+        """An open file is about to be cut or extended: a replay must not look for more."""
+        if debt.recorded and debt.staged:
+            before, debt.seal = debt.seal, debt.staged.draft_of(size)
+            try:
+                self._write(debt)
+            except FileError:
+                debt.seal = before
+                raise
 
     def release(self, debt: Debt, not_before_sec: float) -> None:
         """Nobody writes to the file any more: it may be sent from ``not_before_sec``."""
@@ -130,6 +123,8 @@ class Journal(Owed):
             moved.staged.pin()
         if moved.state is State.PAYING:
             moved.state = State.QUEUED
+            if moved.staged:
+                moved.staged.shared = True
         else:
             moved.replaced.append(debt)
         self._wait_for(moved, instead_of=debt.id)
@@ -144,8 +139,11 @@ class Journal(Owed):
                     moved.replaced.remove(debt)
                 self._undo(moved)
                 raise
-        if debt.state is not State.PAYING and debt.id in self._debts:
-            self._take_out(debt)
+        if debt.state is not State.PAYING:
+            self.stray_upload(debt)
+            if debt.id in self._debts:
+                self._take_out(debt)
+        self.recount(moved)
         return moved
 
     def drop(self, debt: Debt) -> None:
@@ -160,12 +158,6 @@ class Journal(Owed):
         if debt.staged:
             debt.staged.sends += 1
 
-    def note_upload(self, debt: Debt, upload: tuple[str, str] | None) -> None:
-        """A multipart upload (key, id) was begun, or (``None``) ended: it must not be left."""
-        debt.upload = upload
-        if self.has(debt.id) and debt.recorded:
-            self._write(debt)
-
     def postpone(self, debt: Debt, not_before_sec: float, reason: str) -> None:
         """It did not work this time."""
         self._ended(debt)
@@ -178,6 +170,7 @@ class Journal(Owed):
         A younger debt of the key takes its place: nothing is to wait for this one for ever.
         """
         self._ended(debt)
+        self.stray_upload(debt)
         debt.state, debt.error = State.FAILED, reason
         younger = self.latest(debt.key)
         if younger is None or younger is debt:
@@ -192,7 +185,8 @@ class Journal(Owed):
         """The bucket has it. A younger debt of the key now builds upon that version."""
         self._ended(debt)
         debt.paid = True
-        self._forget(debt)
+        completed, debt.upload = debt.upload, None
+        self._forget(debt, ended=[completed.id] if completed else [])
         if info is not None and debt.staged and debt.staged.base:
             self._rebase(debt.staged.base, info)
         younger = self.latest(debt.key)
@@ -228,123 +222,9 @@ class Journal(Owed):
                 debt.expected = pending.expected
             debt.begun, debt.after = pending.begun, pending.after
             debt.replaced = [pending]
+            self.stray_upload(pending)
             self._take_out(pending)
         self._remember(debt)
         if pending:
             self._wait_for(debt, instead_of=pending.id)
         return debt
-
-    def _write_or_undo(self, debt: Debt) -> None:
-        try:
-            self._write(debt)
-        except FileError:
-            self._undo(debt)
-            raise
-
-    def _undo(self, debt: Debt) -> None:
-        """A debt that could not be recorded was never incurred."""
-        self._take_out(debt)
-        for pending in debt.replaced:
-            self._remember(pending)
-            self._wait_for(pending, instead_of=debt.id)
-        if debt.staged:
-            debt.staged.unpin()
-
-    def _forget(self, debt: Debt) -> None:
-        """The debt goes, from the disk first, and with it what it took the place of."""
-        gone = _with_replaced(debt)
-        self._records.change([], [one.id for one in gone if one.recorded])
-        self._take_out(debt)
-        self._release(gone)
-
-    def _release(self, gone: list[Debt]) -> None:
-        """The staged files of debts that are no longer on disk may go."""
-        for debt in gone:
-            self.bytes_owed -= debt.counted_bytes
-            debt.counted_bytes = 0
-            if debt.staged:
-                debt.staged.unpin()
-
-    def _write(self, debt: Debt) -> None:
-        """Record a debt and, in the same transaction, the end of those it took the place of."""
-        gone = _with_replaced(debt)[1:]
-        waiting = self.all() if debt.id in self._awaited else iter(())
-        rows = [(one.id, pack(one)) for one in waiting if one.recorded and one.after == debt.id]
-        removed = [one.id for one in gone if one.recorded]
-        self._records.change([(debt.id, pack(debt)), *rows], removed)
-        self.bytes_owed += debt.size - debt.counted_bytes
-        debt.counted_bytes = debt.size
-        debt.recorded = True
-        debt.replaced = []
-        for one in gone:
-            if one.id in self._debts:
-                self._take_out(one)
-        self._release(gone)
-
-    # --- replaying --------------------------------------------------------------------------
-
-    def _replay(self) -> None:
-        for debt_id, text in self._records.rows():
-            try:
-                self._revive(debt_id, unpack(text))
-            except (Corrupt, OSError) as error:
-                self._set_aside(debt_id, text, str(error))
-        known = {debt.staged.path.name for debt in self._debts.values() if debt.staged}
-        for path in self.staging.directory.iterdir():
-            if path.name not in known:
-                self._quarantine_file(path)
-
-    def _revive(self, debt_id: int, record: Record) -> None:
-        debt = Debt(debt_id, record.kind, record.key, record.attributes, recorded=True)
-        debt.expected, debt.after, debt.seal = record.expected, record.after, record.seal
-        debt.upload, debt.begun = record.upload, True  # perhaps sent in its former life
-        self._awaited.add(debt.after)
-        if record.staged_name and record.seal:
-            debt.staged = self.staging.recover(record.staged_name, record.base, record.seal)
-            if record.was_open:  # written on after the last close: the newest bytes count
-                debt.seal = debt.staged.seal()
-            debt.counted_bytes = debt.size
-            self.bytes_owed += debt.size
-        self._remember(debt)
-
-    def _set_aside(self, debt_id: int, text: str, reason: str) -> None:
-        self.quarantine.mkdir(mode=0o700, exist_ok=True)
-        target = self.quarantine / f"record-{debt_id}.json"
-        target.write_text(text)
-        self._records.change([], [debt_id])
-        self.report(f"{reason} It was moved to {target}.")
-
-    def _quarantine_file(self, path: Path) -> None:
-        """A staged file of no debt: its program never closed it before the daemon died."""
-        if path.stat().st_size == 0 or path.stat().st_nlink > 1:
-            path.unlink()
-            return
-        self.quarantine.mkdir(mode=0o700, exist_ok=True)
-        kept = path.rename(self.quarantine / path.name)
-        self.report(f"A file was not closed when the daemon died; what it had is {kept}.")
-
-    def report(self, sentence: str) -> None:
-        log.warning("%s", sentence)
-        self.findings.append(sentence)
-
-    def take_over(self, record: Record) -> Debt:
-        """A debt of another journal becomes one of ours; its staged file is here already."""
-        self._revive(self._next_id, record)
-        debt = self._debts[self._next_id]
-        self._next_id += 1
-        return debt
-
-    def write(self, debt: Debt) -> None:
-        """Record a debt as it stands."""
-        self._write(debt)
-
-    def close(self) -> None:
-        self._records.close()
-
-
-def _with_replaced(debt: Debt) -> list[Debt]:
-    """A debt and, behind it, all that it took the place of and that is still on disk."""
-    found = [debt]
-    for replaced in debt.replaced:
-        found += _with_replaced(replaced)
-    return found

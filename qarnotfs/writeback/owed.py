@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
-from qarnotfs.writeback.debts import Debt, State
+from qarnotfs.writeback.debts import Debt, Kind, State
 from qarnotfs.writeback.overlay import Overlay
 
 
@@ -20,12 +20,13 @@ class Owed:
     def __init__(self) -> None:
         self.overlay = Overlay()
         self._debts: dict[int, Debt] = {}
-        # Invariant: the debts of one key in the order they must be paid. At most one is
-        # PAYING, and then it is the first; at most one comes behind it.
+        # Invariant: the debts of one key in the order they must be paid. Only the first is
+        # ever PAYING, or a deletion that may be under way; at most one comes behind those.
         self._by_key: dict[str, list[Debt]] = {}
         self._awaited: set[int] = set()  # ids that some debt's ``after`` has named
         self._held_keys: Counter[str] = Counter()  # see `holding`
-        self.bytes_owed = 0  # of all recorded debts; each carries its share in ``counted_bytes``
+        # Accepted from programs and not sent; each debt carries its share in ``counted_bytes``.
+        self.bytes_dirty = 0
 
     # --- asking ---------------------------------------------------------------------------
 
@@ -78,14 +79,33 @@ class Owed:
         return sum(debt.recorded for debt in self._debts.values())
 
     @property
+    def bytes_owed(self) -> int:
+        """What has still to be sent of the debts that were recorded."""
+        return sum(debt.counted_bytes for debt in self._debts.values() if debt.recorded)
+
+    @property
     def bytes_failed(self) -> int:
         return sum(one.counted_bytes for one in self.all() if one.state is State.FAILED)
 
     # --- changing: for `Journal` ---
 
+    def recount(self, debt: Debt) -> None:
+        """Bytes of a debt were written, cut off or sent."""
+        if debt.id in self._debts:
+            self.bytes_dirty += debt.unsent_bytes - debt.counted_bytes
+            debt.counted_bytes = debt.unsent_bytes
+
     def _pending(self, key: str) -> Debt | None:
+        """The last debt of a key, if a younger one may take its place.
+
+        A deletion that was begun may be carried out late, and must not be overtaken: it is
+        repeated until the bucket has answered.
+        """
         debt = self.latest(key)
-        return debt if debt and debt.state is not State.PAYING else None
+        if debt is None or debt.state is State.PAYING:
+            return None
+        under_way = debt.kind is Kind.DELETE and debt.begun and debt.state is State.QUEUED
+        return None if under_way else debt
 
     def _never_existed(self, pending: Debt) -> bool:
         alone = self._by_key[pending.key][0] is pending
@@ -95,6 +115,7 @@ class Owed:
         self._debts[debt.id] = debt
         self._by_key.setdefault(debt.key, []).append(debt)
         self.overlay.set(debt.key, debt.present)
+        self.recount(debt)
 
     def _wait_for(self, debt: Debt, *, instead_of: int) -> None:
         """Recorded together with ``debt``; until then the other one is on disk."""
@@ -117,6 +138,8 @@ class Owed:
     def _take_out(self, debt: Debt) -> None:
         """From memory alone."""
         del self._debts[debt.id]
+        self.bytes_dirty -= debt.counted_bytes
+        debt.counted_bytes = 0
         debts = self._by_key[debt.key]
         debts.remove(debt)
         if debts:

@@ -1,7 +1,8 @@
 """How a changed file becomes requests: one PUT, or parts that are sent or copied.
 
-Used by `staging` (where each byte of a file comes from) and `uploader`. Pure: it decides
-about numbers and never sees a byte.
+Used by `staging` (where each byte of a file comes from), by `sending` and `streaming`, and by
+`Bucket`, which cuts its files by the same grid. Pure: it decides about numbers and names and
+never sees a byte.
 
 A file in the making is a stack of three layers. On top the dirty extents, in the
 staged file; below them the first ``base_limit`` bytes of the base version in the bucket
@@ -10,18 +11,21 @@ staged file; below them the first ``base_limit`` bytes of the base version in th
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum
 
-from qarnotfs.store.base import PART_BYTES_MAX, PART_COUNT_MAX
+from qarnotfs.store.base import PART_COUNT_MAX
 from qarnotfs.writeback.extents import Extents
 
-SINGLE_BYTES_MAX = 16 << 20  # one PUT up to here: a multipart costs three requests more
-PART_BYTES = 8 << 20  # large enough to be cheap, small enough that 16 in flight fit memory
-COPY_BYTES_MAX = 256 << 20  # a server copies a part in one request: keep it short of timeouts
-PART_COUNT_AIM = 9_000  # below the limit of 10,000: part sizes are rounded
+PART_BYTES = 8 << 20  # the SDK's: a file's etag depends on it, and on etags its synchronisation
 BACKOFF_SEC_MAX = 60.0
+TEMPORARY = re.compile(
+    r"\..+\.[A-Za-z0-9]{6}"  # rsync, mkstemp with a hidden name
+    r"|.*\.(part|partial|filepart|crdownload|download|tmp|temp|swp|swx|aria2)"
+    r"|.*~|#.*#|\.nfs[0-9a-f]+|~\$.*"
+)
 
 
 class Source(Enum):
@@ -65,34 +69,49 @@ def segments(layers: Layers, start: int, end: int) -> Iterator[tuple[Source, int
         at = high
 
 
-def parts(layers: Layers) -> list[Part] | None:
-    """The parts of a multipart upload, or ``None`` for a single PUT.
+def part_bytes(size: int) -> int:
+    """The part size for a file: 8 MiB, doubled until there are no more than 10,000 parts.
 
-    The file is cut by a grid; a cell of unchanged base is copied on the server, and
-    neighbouring copied cells become one part. All parts but the last are at least 8 MiB.
+    As boto3 does it, and so the Qarnot SDK: the same bytes have the same etag everywhere.
     """
-    if layers.size <= SINGLE_BYTES_MAX:
-        return None
-    cell = cell_bytes(layers.size)
-    found: list[Part] = []
-    for start in range(0, layers.size, cell):
-        end = min(start + cell, layers.size)
-        copied = end <= layers.base_limit and not any(layers.extents.within(start, end))
-        last = found[-1] if found else None
-        if copied and last and last.copied and end - last.start <= max(cell, COPY_BYTES_MAX):
-            found[-1] = Part(last.start, end, copied=True)
-        else:
-            found.append(Part(start, end, copied))
-    return found
-
-
-def cell_bytes(size: int) -> int:
-    """The part size for a file: 8 MiB, or as many whole MiB as keep it under 10,000 parts."""
-    needed = -(-size // PART_COUNT_AIM)
-    cell = max(PART_BYTES, -(-needed // (1 << 20)) << 20)
-    assert cell <= PART_BYTES_MAX
-    assert -(-size // cell) <= PART_COUNT_MAX
+    cell = PART_BYTES
+    while size > cell * PART_COUNT_MAX:
+        cell *= 2
     return cell
+
+
+def parts(layers: Layers) -> list[Part] | None:
+    """The parts of a multipart upload, or ``None`` for a single PUT (below 8 MiB).
+
+    Every cell of the grid is one part; one of unchanged base is copied on the server. Copied
+    neighbours are not joined: the etag would be another, and a copy costs no bytes.
+    """
+    if layers.size < PART_BYTES:
+        return None
+    cell = part_bytes(layers.size)
+    return [
+        _part(layers, start, min(start + cell, layers.size))
+        for start in range(0, layers.size, cell)
+    ]
+
+
+def _part(layers: Layers, start: int, end: int) -> Part:
+    copied = end <= layers.base_limit and not any(layers.extents.within(start, end))
+    return Part(start, end, copied)
+
+
+def full_cells(extents: Extents, cell: int, end: int) -> Iterator[int]:
+    """The cells (from 0) that end at or before ``end`` and were written wholly, in order."""
+    for low, high in extents:
+        yield from range(-(-low // cell), min(high, end) // cell)
+
+
+def is_temporary(key: str) -> bool:
+    """Whether a program surely renames or deletes a file of this name: rsync, browsers, editors.
+
+    What would be sent of it early would be sent for nothing.
+    """
+    return TEMPORARY.fullmatch(key.rpartition("/")[2]) is not None
 
 
 def backoff_sec(attempts: int, chance: float) -> float:

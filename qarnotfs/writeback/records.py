@@ -1,21 +1,31 @@
 """The journal's rows on disk: one SQLite file, each change one transaction.
 
-Used by `journal`, and by `adoption` for the journal of a mount that died. It knows rows,
-not debts: a number and a text. Never deletes a row but when told to.
+Used by `journal` and `uploads`, and by `adoption` for the journal of a mount that died. It
+knows rows, not debts: a number and a text; and beside them the multipart uploads under way
+and their parts. Never deletes a row but when told to.
 """
 
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from qarnotfs.errors import FileError, NoSpace
 
-SCHEMA = "CREATE TABLE IF NOT EXISTS debts (id INTEGER PRIMARY KEY, record TEXT NOT NULL)"
+SCHEMA = (
+    "CREATE TABLE IF NOT EXISTS debts (id INTEGER PRIMARY KEY, record TEXT NOT NULL)",
+    "CREATE TABLE IF NOT EXISTS uploads (id TEXT PRIMARY KEY, key TEXT NOT NULL,"
+    " staged TEXT NOT NULL, part_bytes INTEGER NOT NULL)",
+    "CREATE TABLE IF NOT EXISTS parts (upload TEXT, number INTEGER, etag TEXT NOT NULL,"
+    " PRIMARY KEY (upload, number)) WITHOUT ROWID",
+)
 WRITE = "INSERT OR REPLACE INTO debts VALUES (?, ?)"
 REMOVE = "DELETE FROM debts WHERE id = ?"
+WRITE_UPLOAD = "INSERT OR REPLACE INTO uploads VALUES (?, ?, ?, ?)"
+WRITE_PART = "INSERT OR REPLACE INTO parts VALUES (?, ?, ?)"
+END_UPLOAD = ("DELETE FROM uploads WHERE id = ?", "DELETE FROM parts WHERE upload = ?")
 
 
 class Records:
@@ -27,7 +37,8 @@ class Records:
         try:
             self._db.execute("PRAGMA journal_mode = WAL")
             self._db.execute("PRAGMA synchronous = NORMAL")
-            self._db.execute(SCHEMA)
+            for table in SCHEMA:
+                self._db.execute(table)
             self._db.execute("SELECT count(*) FROM debts").fetchone()
         except sqlite3.Error as error:
             self._db.close()
@@ -40,15 +51,50 @@ class Records:
         """Every row, in the order of their numbers."""
         return self._db.execute("SELECT id, record FROM debts ORDER BY id").fetchall()
 
-    def change(self, written: Sequence[tuple[int, str]], removed: Sequence[int]) -> None:
-        """Write and remove rows, all or none; `NoSpace` or `FileError`: none."""
-        if not written and not removed:
+    def uploads(self) -> list[tuple[str, str, str, int]]:
+        """(id, key, name of the staged file, bytes of a part) of every upload."""
+        return self._db.execute("SELECT id, key, staged, part_bytes FROM uploads").fetchall()
+
+    def parts(self, upload_id: str) -> list[tuple[int, str]]:
+        """(number, etag) of the parts of an upload that arrived."""
+        query = "SELECT number, etag FROM parts WHERE upload = ?"
+        return self._db.execute(query, (upload_id,)).fetchall()
+
+    def change(
+        self,
+        written: Sequence[tuple[int, str]],
+        removed: Sequence[int],
+        *,
+        ended: Sequence[str] = (),
+    ) -> None:
+        """Write and remove rows, and uploads that ended, all or none; `NoSpace`, `FileError`: none."""
+        if not written and not removed and not ended:
             return
+        with self._transaction() as db:
+            db.executemany(WRITE, written)
+            db.executemany(REMOVE, [(number,) for number in removed])
+            for statement in END_UPLOAD:
+                db.executemany(statement, [(upload_id,) for upload_id in ended])
+
+    def write_upload(
+        self, upload_id: str, key: str, staged_name: str, part_bytes: int, parts: Mapping[int, str]
+    ) -> None:
+        """An upload, with the parts it has already."""
+        with self._transaction() as db:
+            db.execute(WRITE_UPLOAD, (upload_id, key, staged_name, part_bytes))
+            db.executemany(WRITE_PART, [(upload_id, n, etag) for n, etag in parts.items()])
+
+    def write_part(self, upload_id: str, number: int, etag: str) -> None:
+        """A part that arrived."""
+        with self._transaction() as db:
+            db.execute(WRITE_PART, (upload_id, number, etag))
+
+    @contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
         try:
             self._db.execute("BEGIN IMMEDIATE")
             try:
-                self._db.executemany(WRITE, written)
-                self._db.executemany(REMOVE, [(number,) for number in removed])
+                yield self._db
                 self._db.execute("COMMIT")
             except BaseException:
                 with suppress(sqlite3.Error):  # SQLite has rolled back by itself

@@ -28,6 +28,9 @@ from qarnotfs.writeback.plan import Layers, Source, segments
 ReadBase = Callable[[ObjectInfo, int, int], Awaitable[bytes]]
 """``read(version, offset, size)`` -> exactly those bytes of that version, or `Stale`."""
 
+Watcher = Callable[[int, int], None]
+"""``changed(start, end)``: these bytes of the file are others now."""
+
 CHUNK_BYTES = 1 << 20
 
 
@@ -54,6 +57,8 @@ class Staged:
         self.shared = False  # two debts send it, or one and the cache has it: never written again
         self.pins = 1
         self.sends = 0  # debts that are being paid with it: it must not change
+        self.verified = False  # since it was sealed: what is on disk is what was accepted
+        self.watcher: Watcher | None = None  # the upload that has parts of it
         self._fd: int | None = None
         # CRC-32 of [0, _crc_end), valid while the only extent was written from 0 onwards.
         self._crc = 0
@@ -98,7 +103,12 @@ class Staged:
         else:
             self._crc_end = None
         self.extents.add(offset, end)
+        self._changed(min(offset, self.size), end)
         self.size = max(self.size, end)
+
+    def _changed(self, start: int, end: int) -> None:
+        if self.watcher is not None:
+            self.watcher(start, end)
 
     def fill(self, offset: int, data: bytes) -> None:
         """Take over bytes of the base, where nothing was written or cut off meanwhile."""
@@ -109,6 +119,7 @@ class Staged:
     def truncate(self, size: int) -> None:
         """Cut the file, or extend it with a hole."""
         assert not self.sealed
+        self._changed(min(size, self.size), max(size, self.size))
         if size < self.size:
             self.base_limit = min(self.base_limit, size)
             self.extents.cut(size)
@@ -135,9 +146,15 @@ class Staged:
         """What it holds so far, for the record of a file that is still being written."""
         return Seal(self.size, self.base_limit, tuple(self.extents), 0)
 
+    def draft_of(self, size: int) -> Seal:
+        """What it will hold once it is truncated to ``size``."""
+        extents = self.extents.copy()
+        extents.cut(size)
+        return Seal(size, min(self.base_limit, size), tuple(extents), 0)
+
     def unseal(self) -> None:
         """Allow writing again; only when nobody is reading the sealed bytes."""
-        self.sealed = False
+        self.sealed = self.verified = False
 
     def restore(self, seal: Seal) -> None:
         """Take over what a journal knows of this file. Call `verify` before believing it."""
@@ -155,6 +172,7 @@ class Staged:
             raise Corrupt(f"The staged file {self.path} cannot be read: {error}.") from error
         if wrong:
             raise Corrupt(f"The staged file {self.path} is not what was accepted from the program.")
+        self.verified = True
 
     def _checksum(self, extents: Extents | None = None) -> int:
         """Also off the loop, where others may close the descriptor: so it has its own."""
@@ -179,6 +197,10 @@ class Staged:
         """Bytes of the staged file itself; only dirty extents mean anything."""
         if self._fd is not None:
             return os.pread(self._fd, end - start, start)
+        return self.read_apart(start, end)
+
+    def read_apart(self, start: int, end: int) -> bytes:
+        """As `read_data`, off the loop, where others may close the descriptor meanwhile."""
         with self.path.open("rb", buffering=0) as file:
             return os.pread(file.fileno(), end - start, start)
 

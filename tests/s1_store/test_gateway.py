@@ -29,8 +29,8 @@ def test_counts_requests_since_a_mark(gateway: Gateway, s3: S3Client, bucket: st
         s3.head_object(Bucket=bucket, Key="none")
     s3.get_object(Bucket=bucket, Key='a "b"')["Body"].read()
     assert gateway.requests(mark) == [
-        Request("HEAD", f"/{bucket}/none", 404),
-        Request("GET", f"/{bucket}/a%20%22b%22", 200),
+        Request("HEAD", f"/{bucket}/none", 404, 0),
+        Request("GET", f"/{bucket}/a%20%22b%22", 200, 1),
     ]
 
 

@@ -16,36 +16,18 @@ from qarnotfs.errors import (
     Unavailable,
     UsageError,
 )
-from tests.faulty_server import Answer, FaultyServer, Request, Reset
+from tests.faulty_server import Answer, Reset
+from tests.qarnot_api import QarnotApi
 
 TOKEN = "tok%en-0123456789abcdef"
 EMAIL = "someone@example.com"
-SETTINGS = Answer(200, {}, b'{"storage": "http://127.0.0.1:9/"}')
-INFO = Answer(200, {}, b'{"email": "someone@example.com", "maxBucket": 10}')
-
-
-class Api(FaultyServer):
-    """Answers as Qarnot does, to the right token only."""
-
-    def __init__(self) -> None:
-        self.answers = {"/settings": SETTINGS, "/info": INFO}
-        super().__init__(self._choose)
-
-    def _choose(self, request: Request) -> Answer:
-        if request.headers.get("authorization") != TOKEN:
-            return Answer(401, {}, b'{"message": "Unauthorized"}')
-        return self.answers.get(request.target, Answer(404))
-
-    @property
-    def environ(self) -> dict[str, str]:
-        return {"QARNOT_CLIENT_TOKEN": TOKEN, "QARNOT_CLUSTER_URL": self.url}
 
 
 @pytest.fixture
-def api(monkeypatch: pytest.MonkeyPatch) -> Iterator[Api]:
+def api(monkeypatch: pytest.MonkeyPatch) -> Iterator[QarnotApi]:
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     monkeypatch.setenv("AWS_PROFILE", "of-someone-else")  # must not matter to a Qarnot login
-    api = Api()
+    api = QarnotApi(TOKEN, EMAIL, "http://127.0.0.1:9/")
     with api:
         yield api
 
@@ -77,7 +59,7 @@ def signing(connection: Connection) -> tuple[str, str]:
 # --- where the token and the URLs come from -------------------------------------------
 
 
-def test_a_token_in_the_environment(api: Api, login: Callable[..., Connection]) -> None:
+def test_a_token_in_the_environment(api: QarnotApi, login: Callable[..., Connection]) -> None:
     connection = login({**api.environ, "AWS_ACCESS_KEY_ID": "x", "AWS_SECRET_ACCESS_KEY": "y"})
     assert signing(connection) == (EMAIL, TOKEN)
     assert connection.endpoint == "http://127.0.0.1:9"
@@ -88,7 +70,7 @@ def test_a_token_in_the_environment(api: Api, login: Callable[..., Connection]) 
     assert connection.s3resource.meta.client.meta.endpoint_url == "http://127.0.0.1:9"
 
 
-def test_a_conf_file(api: Api, login: Callable[..., Connection], tmp_path: Path) -> None:
+def test_a_conf_file(api: QarnotApi, login: Callable[..., Connection], tmp_path: Path) -> None:
     conf = written(
         tmp_path / "qarnot.conf",
         f"[cluster]\nurl={api.url}/\ntimeout=5\nunsafe=False\n[client]\ntoken={TOKEN}\n",
@@ -99,13 +81,15 @@ def test_a_conf_file(api: Api, login: Callable[..., Connection], tmp_path: Path)
     assert signing(login(other, conf=conf)) == (EMAIL, TOKEN)  # the file goes first
 
 
-def test_a_conf_file_of_old(api: Api, login: Callable[..., Connection], tmp_path: Path) -> None:
+def test_a_conf_file_of_old(
+    api: QarnotApi, login: Callable[..., Connection], tmp_path: Path
+) -> None:
     conf = written(tmp_path / "c", f"[cluster]\nurl={api.url}\n[client]\nauth={TOKEN}\n")
     assert signing(login({}, conf=conf)) == (EMAIL, TOKEN)
 
 
 def test_a_conf_file_with_the_rest_in_the_environment(
-    api: Api, login: Callable[..., Connection], tmp_path: Path
+    api: QarnotApi, login: Callable[..., Connection], tmp_path: Path
 ) -> None:
     conf = written(tmp_path / "c", "[storage]\nurl=http://storage.invalid:81/\n")
     connection = login(api.environ, conf=conf)
@@ -113,7 +97,7 @@ def test_a_conf_file_with_the_rest_in_the_environment(
     assert [request.target for request in api.requests] == ["/info"]
 
 
-def test_the_storage_url_may_be_said(api: Api, login: Callable[..., Connection]) -> None:
+def test_the_storage_url_may_be_said(api: QarnotApi, login: Callable[..., Connection]) -> None:
     environ = {**api.environ, "QARNOT_STORAGE_URL": "https://storage.invalid"}
     assert login(environ).endpoint == "https://storage.invalid"
     given = login(environ, endpoint="http://given.invalid/s3/", region="mars")
@@ -121,7 +105,7 @@ def test_the_storage_url_may_be_said(api: Api, login: Callable[..., Connection])
     assert given.s3client.meta.region_name == "mars"
 
 
-def test_a_passing_failure_is_not_shown(api: Api, login: Callable[..., Connection]) -> None:
+def test_a_passing_failure_is_not_shown(api: QarnotApi, login: Callable[..., Connection]) -> None:
     left = [Answer(503), Reset()]
     choose = api.answer
     api.answer = lambda request: left.pop() if left else choose(request)
@@ -129,7 +113,7 @@ def test_a_passing_failure_is_not_shown(api: Api, login: Callable[..., Connectio
 
 
 def test_a_proxy_of_the_environment(
-    api: Api, login: Callable[..., Connection], monkeypatch: pytest.MonkeyPatch
+    api: QarnotApi, login: Callable[..., Connection], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HTTP_PROXY", api.url.replace("//", "//me:secret@"))
     monkeypatch.setenv("http_proxy", api.url.replace("//", "//me:secret@"))
@@ -140,7 +124,7 @@ def test_a_proxy_of_the_environment(
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # the SDK's own
-def test_the_connection_of_the_sdk(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_connection_of_the_sdk(api: QarnotApi, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("AWS_PROFILE")  # it matters to the SDK
     sdk = pytest.importorskip("qarnot.connection")
     theirs = sdk.Connection(client_token=TOKEN, cluster_url=api.url)
@@ -168,7 +152,7 @@ def test_the_connection_of_the_sdk(api: Api, monkeypatch: pytest.MonkeyPatch) ->
     ],
 )
 def test_whether_the_storage_is_verified(
-    api: Api,
+    api: QarnotApi,
     login: Callable[..., Connection],
     tmp_path: Path,
     lines: str,
@@ -181,7 +165,7 @@ def test_whether_the_storage_is_verified(
 
 
 def test_whose_certificates_are_trusted(
-    api: Api, login: Callable[..., Connection], tmp_path: Path
+    api: QarnotApi, login: Callable[..., Connection], tmp_path: Path
 ) -> None:
     mine, other = written(tmp_path / "mine.pem", ""), written(tmp_path / "other.pem", "")
     conf = written(tmp_path / "c", f"[storage]\ncustom_certificate={mine}\n")
@@ -203,7 +187,7 @@ def failing(environ: Mapping[str, str], **given: Any) -> QarnotfsError:
     return raised.value
 
 
-def test_a_wrong_token(api: Api, tmp_path: Path) -> None:
+def test_a_wrong_token(api: QarnotApi, tmp_path: Path) -> None:
     wrong = {**api.environ, "QARNOT_CLIENT_TOKEN": "wrong-secret"}
     error = failing(wrong)
     assert isinstance(error, CredentialsRejected)
@@ -222,7 +206,7 @@ def test_nobody_answers() -> None:
     assert "QARNOT_CLUSTER_URL" in str(error)
 
 
-def test_the_cluster_is_down(api: Api) -> None:
+def test_the_cluster_is_down(api: QarnotApi) -> None:
     api.answers["/info"] = Answer(503)
     assert isinstance(failing(api.environ), Unavailable)
 
@@ -231,14 +215,14 @@ def test_the_cluster_is_down(api: Api) -> None:
     "answer",
     [Answer(404), Answer(200, {}, b"<html>"), Answer(200, {}, b"[]"), Answer(200, {}, b"\xff")],
 )
-def test_something_else_answers(api: Api, answer: Answer) -> None:
+def test_something_else_answers(api: QarnotApi, answer: Answer) -> None:
     api.answers["/info"] = answer
     error = failing(api.environ)
     assert isinstance(error, Refused)
     assert "QARNOT_CLUSTER_URL" in str(error)
 
 
-def test_an_account_without_email_or_storage(api: Api) -> None:
+def test_an_account_without_email_or_storage(api: QarnotApi) -> None:
     api.answers["/settings"] = Answer(200, {}, b'{"storage": null}')
     assert "offers no storage" in str(failing(api.environ))
     api.answers["/info"] = Answer(200, {}, b"{}")
@@ -275,7 +259,7 @@ def test_a_conf_file_that_is_not_there(tmp_path: Path) -> None:
     assert "none.conf" in str(error)
 
 
-def test_nothing_shows_the_token(api: Api, login: Callable[..., Connection]) -> None:
+def test_nothing_shows_the_token(api: QarnotApi, login: Callable[..., Connection]) -> None:
     connection = login(api.environ)
     store = connection.store("bucket")
     shown = [connection, connection._access, store, connection.s3client, connection._access.keys()]

@@ -7,16 +7,20 @@ import itertools
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from s3transfer.utils import ChunksizeAdjuster
 
 from qarnotfs.store.base import PART_BYTES_MAX, PART_BYTES_MIN, PART_COUNT_MAX
 from qarnotfs.writeback.extents import Extents
 from qarnotfs.writeback.overlay import Overlay
 from qarnotfs.writeback.plan import (
-    SINGLE_BYTES_MAX,
+    PART_BYTES,
     Layers,
+    Part,
     Source,
     backoff_sec,
-    cell_bytes,
+    full_cells,
+    is_temporary,
+    part_bytes,
     parts,
     segments,
 )
@@ -113,7 +117,7 @@ sizes = st.integers(0, 5 << 40)
 def test_parts_cover_the_file_and_keep_the_limits(
     size: int, writes: list[tuple[int, int]], base_limit: int
 ) -> None:
-    size %= 64 << 30  # the grid of a 5 TiB file is tested below, without its 10,000 parts each time
+    size %= 16 << 30  # the grid of a 5 TiB file is tested below, without its parts each time
     extents = Extents(
         (start % (size or 1), start % (size or 1) + length) for start, length in writes
     )
@@ -121,32 +125,87 @@ def test_parts_cover_the_file_and_keep_the_limits(
     layers = Layers(extents, min(base_limit, size), size)
     plan = parts(layers)
     if plan is None:
-        assert size <= SINGLE_BYTES_MAX
+        assert size < PART_BYTES
         return
     assert plan[0].start == 0
     assert plan[-1].end == size
     assert all(a.end == b.start for a, b in itertools.pairwise(plan))
     assert len(plan) <= PART_COUNT_MAX
-    assert all(PART_BYTES_MIN <= part.end - part.start <= PART_BYTES_MAX for part in plan[:-1])
+    assert {part.end - part.start for part in plan[:-1]} <= {part_bytes(size)}
     for part in plan:
-        if part.copied:
-            assert part.end <= layers.base_limit
-            assert not list(extents.within(part.start, part.end))
+        unchanged = part.end <= layers.base_limit and not list(extents.within(part.start, part.end))
+        assert part.copied is unchanged
 
 
-def test_a_small_change_of_a_large_object_sends_little() -> None:
+def test_a_small_change_of_a_large_object_sends_one_part() -> None:
     size = 256 * MIB
     layers = Layers(Extents([(size // 2, size // 2 + 4096)]), size, size)
     plan = parts(layers)
     assert plan is not None
-    assert sum(part.end - part.start for part in plan if not part.copied) <= 16 * MIB
+    assert [part for part in plan if not part.copied] == [
+        Part(size // 2, size // 2 + PART_BYTES, copied=False)
+    ]
 
 
-@pytest.mark.parametrize("size", [SINGLE_BYTES_MAX + 1, 80 << 30, 5 << 40])
-def test_the_grid_fits_ten_thousand_parts(size: int) -> None:
-    cell = cell_bytes(size)
-    assert -(-size // cell) <= PART_COUNT_MAX
-    assert PART_BYTES_MIN <= cell <= PART_BYTES_MAX
+def adjusted(size: int) -> int:
+    """What the Qarnot SDK's uploads are cut by."""
+    adjuster = ChunksizeAdjuster()
+    return int(adjuster.adjust_chunksize(8 * MIB, size))
+
+
+@given(sizes)
+def test_the_grid_is_the_sdks(size: int) -> None:
+    assert part_bytes(size) == adjusted(size)
+
+
+@pytest.mark.parametrize("cells", [1, 2, 10_000, 10_001, 20_000, 20_001, 655_360])
+def test_the_grid_fits_ten_thousand_parts(cells: int) -> None:
+    for size in (cells * PART_BYTES - 1, cells * PART_BYTES, cells * PART_BYTES + 1):
+        cell = part_bytes(size)
+        assert cell == adjusted(size)
+        assert -(-size // cell) <= PART_COUNT_MAX
+        assert PART_BYTES_MIN <= cell <= PART_BYTES_MAX
+
+
+def test_from_eight_mebibytes_on_a_file_is_sent_in_parts() -> None:
+    assert parts(Layers(Extents(), 0, PART_BYTES - 1)) is None
+    assert parts(Layers(Extents(), 0, PART_BYTES)) == [Part(0, PART_BYTES, copied=False)]
+
+
+@given(st.lists(ranges, max_size=8), st.integers(1, 9), st.integers(0, 70))
+def test_full_cells_are_written_wholly(
+    given_ranges: list[tuple[int, int]], cell: int, end: int
+) -> None:
+    extents = Extents(given_ranges)
+    expected = [
+        number
+        for number in range(70 // cell + 1)
+        if (number + 1) * cell <= end
+        and set(range(number * cell, (number + 1) * cell)) <= positions(extents)
+    ]
+    assert list(full_cells(extents, cell, end)) == expected
+
+
+@pytest.mark.parametrize(
+    ("key", "expected"),
+    [
+        ("d/.movie.mkv.a1B2c3", True),
+        ("d/movie.mkv.part", True),
+        ("movie.filepart", True),
+        ("movie.crdownload", True),
+        ("a.tmp", True),
+        ("a.txt~", True),
+        ("d/.a.txt.swp", True),
+        ("#a.txt#", True),
+        ("movie.mkv", False),
+        ("d.tmp/movie.mkv", False),
+        ("part-00001.parquet", False),
+        (".profile", False),
+        ("", False),
+    ],
+)
+def test_names_of_temporaries(key: str, expected: bool) -> None:
+    assert is_temporary(key) is expected
 
 
 @given(st.integers(0, 10_000), st.floats(0, 1, exclude_max=True))

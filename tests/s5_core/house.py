@@ -113,7 +113,7 @@ class World:
     async def read(self, path: str) -> bytes:
         handle = await self.open(path)
         try:
-            return await self.fs.read(handle, 0, 1 << 20)
+            return await self.fs.read(handle, 0, 1 << 30)
         finally:
             await self.close(handle)
 

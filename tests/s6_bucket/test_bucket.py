@@ -14,15 +14,15 @@ import pytest
 
 import qarnotfs
 from qarnotfs import Bucket, BucketPrefixFiltering, Connection, PrefixResourcesTransformation
-from qarnotfs.bucket import MissingBucketException, transfer
+from qarnotfs.bucket import MissingBucketException
 from qarnotfs.errors import QarnotfsError
+from qarnotfs.syncplan import PART_BYTES as PART
 from tests.rgw import Gateway
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
 pytestmark = pytest.mark.gateway
-PART = transfer.PART_BYTES
 
 
 @pytest.fixture(scope="module")

@@ -15,9 +15,10 @@ from click.testing import CliRunner, Result
 from qarnotfs.cli import daemon
 from qarnotfs.cli.entry import commands
 from qarnotfs.cli.mount import mount
-from qarnotfs.cli.options import Settings, bytes_default, default_cache_dir, twin, twins
+from qarnotfs.cli.options import Settings, bytes_default, default_cache_dir, twins
 from qarnotfs.cli.request import MountRequest
 from qarnotfs.cli.run import run
+from qarnotfs.cli.sections import twin
 from qarnotfs.errors import UsageError
 
 

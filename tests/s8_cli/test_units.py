@@ -5,7 +5,8 @@ from __future__ import annotations
 import click
 import pytest
 
-from qarnotfs.cli.units import bytes_text, duration, files_text, octal, size, whole_seconds
+from qarnotfs.cli.units import duration, octal, size, whole_seconds
+from qarnotfs.figures import bytes_text, files_text
 
 
 @pytest.mark.parametrize(

@@ -54,7 +54,8 @@ _NO_UPLOAD: Row = (
 )
 _NO_BUCKET: Row = (
     NoSuchBucket,
-    "There is no bucket '{bucket}' at {endpoint}: check its name.",
+    "There is no bucket '{bucket}' at {endpoint}: check its name, or make it with"
+    " 'qarnotfs mb {bucket}'.",
 )
 _CHANGED: Row = (PreconditionFailed, "The object {subject} is not the version it was taken for.")
 _REJECTED: Row = (
@@ -153,7 +154,11 @@ _BY_CODE: dict[str, Row] = {
     "OperationAborted": _BUSY,
     "ConditionalRequestConflict": _BUSY,  # AWS: someone else is writing at this moment
     "InvalidRange": (Refused, "The object {subject} ends before what was asked of it."),
-    "BucketNotEmpty": (Refused, "The bucket '{bucket}' is not empty."),
+    "BucketNotEmpty": (
+        Refused,
+        "The bucket '{bucket}' is not empty: 'qarnotfs rb --force {bucket}' deletes it with all"
+        " that is in it.",
+    ),
     "BucketAlreadyExists": (Refused, "The bucket name '{bucket}' is taken by someone else."),
 }
 _BY_STATUS: dict[int, Row] = {

@@ -31,6 +31,7 @@ from qarnotfs.store.s3.access import Access
 from qarnotfs.store.s3.failures import (
     Subject,
     changed,
+    failure_of_answer,
     incomplete,
     no_such_key,
     spoilt,
@@ -133,6 +134,18 @@ class HotStore:
             journey.send(ask, partial(self._after_part, journey, digest.hex()))
 
         self._hashing(journey, len(body), send)
+        return journey.flight
+
+    def copy_object(self, source: str, target: str) -> Flight[str]:
+        journey = Journey[str](self._transport, self._subject(source))
+
+        def send() -> None:
+            headers = (("x-amz-copy-source", wire.object_path(self.bucket, source)),)
+            path = wire.object_path(self.bucket, target)
+            ask = Ask("PUT", path, journey.subject, headers, b"", "CopyObject")
+            journey.send(ask, partial(self._after_copy, journey))
+
+        journey.attempt(send)
         return journey.flight
 
     def _listing(self, query: dict[str, str]) -> Flight[ListPage]:
@@ -257,6 +270,16 @@ class HotStore:
             journey.land(etag)
         else:
             journey.fail(spoilt(journey.subject))
+
+    def _after_copy(self, journey: Journey[str], reply: Reply) -> None:
+        if reply.failure is not None:
+            self._note(reply)
+            journey.fail(reply.failure)
+        elif etag := wire.copied_etag(reply.body):
+            self._saw_bucket()
+            journey.land(etag)
+        else:  # AWS answers 200 before it copies, and may find out later that it cannot
+            journey.fail(failure_of_answer(500, wire.error_code(reply.body), journey.subject))
 
     def _after_listing(self, journey: Journey[ListPage], reply: Reply) -> None:
         if reply.failure is not None:

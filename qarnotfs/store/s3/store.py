@@ -33,6 +33,7 @@ from qarnotfs.store.base import (
 )
 from qarnotfs.store.s3 import wire
 from qarnotfs.store.s3.access import READ_TIMEOUT_SEC
+from qarnotfs.store.s3.buckets import delete_everything
 from qarnotfs.store.s3.failures import changed, failure_of_answer, translated
 from qarnotfs.store.s3.hot import HotStore
 
@@ -283,6 +284,12 @@ class S3Store(HotStore):
             where = {"CreateBucketConfiguration": {"LocationConstraint": region}}
         with self._boto() as client, suppress(client.exceptions.BucketAlreadyOwnedByYou):
             client.create_bucket(Bucket=self.bucket, **where)
+
+    def empty_bucket(self) -> None:
+        with self._boto() as client:
+            stayed = delete_everything(client, self.bucket)
+        for key, code in stayed.items():
+            raise failure_of_answer(0, code, self._subject(key))
 
     def delete_bucket(self) -> None:
         with self._boto() as client:

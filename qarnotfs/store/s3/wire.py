@@ -20,6 +20,7 @@ TEXT_MIN, TEXT_MAX = " ", "~"  # printable ASCII: what a header carries unharmed
 
 _WORD = re.compile(r"=\?utf-8\?([bq])\?([^?]*)\?=", re.IGNORECASE)
 _CODE = re.compile(rb"<Code>\s*(\w+)\s*</Code>")
+_ETAG = re.compile(rb"<ETag>\s*([^<\s]+)\s*</ETag>")
 _TOKEN = re.compile(rb"<NextContinuationToken>(.*?)</NextContinuationToken>", re.DOTALL)
 _REFERENCE = re.compile(r"&(?:#x([0-9a-fA-F]+)|#([0-9]+)|(amp|lt|gt|quot|apos));")
 _NAMED = {"amp": "&", "lt": "<", "gt": ">", "quot": '"', "apos": "'"}
@@ -144,6 +145,12 @@ def error_code(body: bytes | None) -> str:
     """The S3 code of an error's body, ``""`` when there is none."""
     found = _CODE.search(body or b"")
     return found[1].decode() if found else ""
+
+
+def copied_etag(body: bytes) -> str:
+    """The etag in the answer to CopyObject, ``""`` when there is none."""
+    found = _ETAG.search(body)
+    return plain_etag(_REFERENCE.sub(_referred, found[1].decode())) if found else ""
 
 
 def list_page(body: bytes) -> ListPage:

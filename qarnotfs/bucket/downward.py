@@ -1,0 +1,198 @@
+"""The bucket into a local directory: only what differs, and never outside of it.
+
+Used by `Bucket.sync_remote_to_local` and `get_all_files`. Names are keys without ``base``.
+A file appears whole or not at all; of a key that no file system can hold the report tells.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import cache, partial
+
+from qarnotfs.bucket import crowd, transfer
+from qarnotfs.bucket.local import Folder, Tree, printable, tree_of
+from qarnotfs.bucket.manner import Manner, each
+from qarnotfs.bucket.progress import Told
+from qarnotfs.bucket.report import SyncReport, Tally
+from qarnotfs.errors import QarnotfsError
+from qarnotfs.store.base import Fetched, ObjectInfo, Store
+from qarnotfs.syncplan import PART_BYTES, directories_of, question, unholdable
+
+LARGE_AT_ONCE = 4  # files that are fetched in parts
+HASHING_THREADS = 4  # MD5 runs without the GIL
+
+
+@dataclass(frozen=True)
+class _Wanted:
+    """What the directory is to hold: files, and every directory above or beside them."""
+
+    files: dict[str, ObjectInfo] = field(default_factory=dict)
+    directories: set[str] = field(default_factory=set)
+
+
+def sync(store: Store, local: str, base: str, manner: Manner) -> SyncReport:
+    """Make ``local`` hold what is under ``base`` (``""`` or ending in ``/``).
+
+    Raises `SyncFailed`, and `OSError` when ``local`` cannot be a directory.
+    """
+    tally = Tally()
+    wanted = _wanted(transfer.objects(store, base), base, tally)
+    if not manner.dry_run:
+        os.makedirs(local, exist_ok=True)
+    tree = tree_of(local) if os.path.lexists(local) else Tree()
+    _note_unseen(tree, tally, manner.delete)
+    missing = _missing(local, tree, wanted, tally)
+    doomed = sorted(tree.files.keys() - wanted.files.keys()) if manner.delete else []
+    total = sum(wanted.files[name].size for name in missing)
+    if manner.dry_run:
+        tally.downloaded += missing
+        tally.deleted += map(printable, doomed)
+        tally.moved.append(total)
+        return tally.report()
+    with Folder(local) as folder, manner.told(total) as told:
+        _Run(store, folder, wanted, tally, manner.say, told).run(missing, doomed)
+    return tally.report()
+
+
+def _wanted(objects: Iterable[ObjectInfo], base: str, tally: Tally) -> _Wanted:
+    wanted = _Wanted()
+    for info in objects:
+        name = info.key[len(base) :]
+        path = name.removesuffix("/")
+        if not name:
+            continue  # the marker of ``base`` itself
+        if reason := unholdable(path):
+            tally.skipped[name] = reason
+        elif path == name:
+            wanted.files[name] = info
+        elif info.size:
+            tally.skipped[name] = "a directory cannot hold bytes"
+        else:
+            wanted.directories.add(path)
+    wanted.directories.update(directories_of([*wanted.files, *wanted.directories]))
+    for name in wanted.files.keys() & wanted.directories:
+        tally.skipped[name] = "there is a directory of the same name"
+        del wanted.files[name]
+    return wanted
+
+
+def _note_unseen(tree: Tree, tally: Tally, is_deleting: bool) -> None:
+    """What cannot be read may be anything; a link is in nobody's way unless files are deleted."""
+    tally.failed.update((printable(name), reason) for name, reason in tree.failed.items())
+    if is_deleting:
+        tally.skipped.update((printable(name), reason) for name, reason in tree.skipped.items())
+
+
+def _missing(local: str, tree: Tree, wanted: _Wanted, tally: Tally) -> list[str]:
+    """The names of files that are not there, or hold something else."""
+
+    def look(name: str) -> None:
+        info = wanted.files[name]
+        asking = question(info.size, info.etag)
+        etag_of = cache(partial(transfer.etag_of, os.path.join(local, name)))
+        try:
+            if asking.answer(etag_of) == info.etag:
+                tally.unchanged.append(name)
+        except OSError as error:
+            tally.fail(name, error)
+
+    alike = [name for name, info in wanted.files.items() if tree.files.get(name) == info.size]
+    each(look, alike, HASHING_THREADS)
+    done = {*tally.unchanged, *tally.failed}
+    return [name for name in wanted.files if name not in done]
+
+
+class _Run:
+    def __init__(
+        self,
+        store: Store,
+        folder: Folder,
+        wanted: _Wanted,
+        tally: Tally,
+        say: Callable[[str], object],
+        told: Told,
+    ) -> None:
+        self._store = store
+        self._folder = folder
+        self._wanted = wanted
+        self._tally = tally
+        self._say = say
+        self._told = told
+
+    def run(self, missing: Sequence[str], doomed: Sequence[str]) -> None:
+        """Fetch what is missing; remove what is doomed, last unless it is in the way."""
+        above = self._wanted.directories
+        blocking = {
+            name
+            for name in doomed
+            if name in above or not self._wanted.files.keys().isdisjoint(directories_of([name]))
+        }
+        self._remove(sorted(blocking))
+        for name in sorted(self._wanted.directories):
+            self._make(name)
+        small = [name for name in missing if self._wanted.files[name].size <= PART_BYTES]
+        crowd.run(errand for name in small for errand in self._errand(name))
+        each(self._fetch_large, sorted(set(missing) - set(small)), LARGE_AT_ONCE)
+        self._remove(sorted(set(doomed) - blocking))
+
+    def _errand(self, name: str) -> Iterator[crowd.Errand[Fetched]]:
+        info = self._wanted.files[name]
+        self._say(f"Download: {info.key} -> {name}")
+        if not info.size:
+            self._write(name, b"")
+            return
+        yield crowd.Errand(
+            info.size,
+            partial(self._store.get, info.key, 0, info.size, etag=info.etag),
+            lambda fetched: self._write(name, fetched.data),
+            partial(self._tally.fail, name),
+        )
+
+    def _write(self, name: str, data: bytes) -> None:
+        try:
+            with self._folder.written(name) as file:
+                file.write(data)
+        except OSError as error:
+            self._tally.fail(name, error)
+            return
+        self._arrived(name, len(data))
+        self._told(len(data), len(data), name)
+
+    def _fetch_large(self, name: str) -> None:
+        info = self._wanted.files[name]
+        self._say(f"Download: {info.key} -> {name}")
+        try:
+            with self._folder.written(name) as file:
+                transfer.download(self._store, info, file, partial(self._tell, name))
+        except (OSError, QarnotfsError) as error:
+            self._tally.fail(name, error)
+        else:
+            self._arrived(name, info.size)
+
+    def _tell(self, name: str, read: int, total: int, _: str) -> None:
+        self._told(read, total, name)
+
+    def _arrived(self, name: str, size: int) -> None:
+        self._tally.downloaded.append(name)
+        self._tally.moved.append(size)
+
+    def _make(self, name: str) -> None:
+        try:
+            self._folder.make(name)
+        except OSError as error:
+            self._tally.fail(name, error)
+
+    def _remove(self, names: Sequence[str]) -> None:
+        """Remove files, and the directories that this leaves empty and nobody wants."""
+        for name in names:
+            self._say(f"Remove: {printable(name)}")
+            try:
+                self._folder.remove(name)
+            except OSError as error:
+                self._tally.fail(printable(name), error)
+            else:
+                self._tally.deleted.append(printable(name))
+        for name in sorted(directories_of(names) - self._wanted.directories, reverse=True):
+            self._folder.prune(name)

@@ -1,0 +1,306 @@
+"""Local files into the bucket: only what differs, with as few bytes as can be.
+
+Used by `Bucket.sync_files`, `sync_directory` and `add_directory`. `syncplan` decides; this
+reads, hashes and sends. Small files go a few dozen at a time through one thread, large ones
+a few at a time in parts. Nothing here follows a link or deletes outside of ``Sources.base``.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache, partial
+from stat import S_ISREG
+from typing import TypeVar
+
+from qarnotfs.bucket import crowd, transfer
+from qarnotfs.bucket.local import Tree, printable
+from qarnotfs.bucket.manner import Manner, each
+from qarnotfs.bucket.progress import Told
+from qarnotfs.bucket.report import SyncReport, Tally
+from qarnotfs.errors import QarnotfsError, Stale, StoreError
+from qarnotfs.store.base import DELETE_COUNT_MAX, PART_BYTES_MAX, Store
+from qarnotfs.syncplan import (
+    PART_BYTES,
+    Content,
+    Copy,
+    Plan,
+    Question,
+    directories_of,
+    plan,
+    question,
+    questions,
+    unstorable,
+)
+
+T = TypeVar("T")
+
+LARGE_AT_ONCE = 4  # files that are sent, or copied, in parts
+HASHING_THREADS = 4  # MD5 runs without the GIL
+BATCHES_AT_ONCE = 4
+
+
+@dataclass(frozen=True)
+class Sources:
+    """Local files under the keys they are to have: key -> path, and key -> size in bytes.
+
+    ``base`` is the part of the bucket they are compared with: ``""`` or ending in ``/``.
+    ``directories`` are the keys of local directories without the ``/`` of their markers.
+    ``tally`` names what could not be looked at; nothing of that name is deleted.
+    """
+
+    base: str = ""
+    paths: dict[str, str] = field(default_factory=dict)
+    sizes: dict[str, int] = field(default_factory=dict)
+    directories: set[str] = field(default_factory=set)
+    tally: Tally = field(default_factory=Tally)
+
+    @classmethod
+    def of_tree(cls, root: str, tree: Tree, base: str) -> Sources:
+        """A directory, whose names follow ``base`` in the bucket."""
+        sources = cls(base, directories={base + name for name in tree.directories})
+        for name, size in tree.files.items():
+            sources._add(base + name, os.path.join(root, name), size)
+        for found, told in (
+            (tree.skipped, sources.tally.skipped),
+            (tree.failed, sources.tally.failed),
+        ):
+            told.update((printable(base + name), reason) for name, reason in found.items())
+        return sources
+
+    @classmethod
+    def of_files(cls, files: Mapping[str, str], base: str) -> Sources:
+        """Files that were named one by one: key -> path. Links among them are followed."""
+        sources = cls(base)
+        for key, path in files.items():
+            try:
+                found = os.stat(path)
+            except OSError as error:
+                sources.tally.fail(key, error)
+                continue
+            if S_ISREG(found.st_mode):
+                sources._add(key, path, found.st_size)
+            else:
+                sources.tally.failed[key] = "It is not a file."
+        return sources
+
+    def _add(self, key: str, path: str, size: int) -> None:
+        if reason := unstorable(key):
+            self.tally.skipped[printable(key)] = reason
+        else:
+            self.paths[key], self.sizes[key] = path, size
+
+    def keeper(self) -> Callable[[str], bool]:
+        """Whether a key is not to be deleted: the marker of a directory that is there, or
+        what is, or may be, at the place of something that was not looked at."""
+        markers = self.directories | directories_of(self.sizes) | {self.base.rstrip("/")}
+        unknown = self.tally.skipped.keys() | self.tally.failed.keys()
+
+        def is_kept(key: str) -> bool:
+            if key.endswith("/") and key[:-1] in markers:
+                return True
+            return bool(unknown) and not unknown.isdisjoint({key, *directories_of([key])})
+
+        return is_kept
+
+
+def sync(store: Store, sources: Sources, manner: Manner) -> SyncReport:
+    """Make the bucket under ``sources.base`` hold these files. Raises `SyncFailed`."""
+    stored = dict(_listed(store, sources))
+    wanted = _contents(sources, stored)
+    steps = plan(wanted, stored, under=sources.base, delete=manner.delete, is_kept=sources.keeper())
+    return _carry_out(store, sources, wanted, steps, manner)
+
+
+def add(store: Store, sources: Sources, manner: Manner) -> SyncReport:
+    """Store all these files, whatever is in the bucket. Raises `SyncFailed`."""
+    wanted = {key: Content(size, None) for key, size in sources.sizes.items()}
+    return _carry_out(store, sources, wanted, plan(wanted, {}), manner)
+
+
+def _listed(store: Store, sources: Sources) -> Iterator[tuple[str, Content]]:
+    """What is to be made equal, and anything else that a copy may be made of."""
+    sizes = set(sources.sizes.values())
+    for info in transfer.objects(store, ""):
+        if info.key.startswith(sources.base) or info.size in sizes:
+            yield info.key, Content(info.size, info.etag)
+
+
+def _contents(sources: Sources, stored: Mapping[str, Content]) -> dict[str, Content]:
+    """The files with their etags, where these decide something."""
+    wanted = {key: Content(size, None) for key, size in sources.sizes.items()}
+
+    def look(asked: tuple[str, Question]) -> None:
+        key, asking = asked
+        try:
+            etag = asking.answer(cache(partial(transfer.etag_of, sources.paths[key])))
+        except OSError as error:
+            sources.tally.fail(key, error)
+        else:
+            wanted[key] = Content(asking.size, etag)
+
+    each(look, questions(sources.sizes, stored).items(), HASHING_THREADS)
+    return {key: content for key, content in wanted.items() if key not in sources.tally.failed}
+
+
+def _carry_out(
+    store: Store, sources: Sources, wanted: Mapping[str, Content], steps: Plan, manner: Manner
+) -> SyncReport:
+    tally = sources.tally
+    tally.unchanged += steps.unchanged
+    if manner.dry_run:
+        tally.uploaded += steps.uploads
+        tally.copied += [
+            copy.target for wave in (*steps.copies, steps.late_copies) for copy in wave
+        ]
+        tally.deleted += steps.deletes
+        tally.moved += [wanted[key].size for key in steps.uploads]
+        return tally.report()
+    with manner.told(sum(wanted[key].size for key in steps.uploads)) as told:
+        _Run(store, sources, wanted, manner.say, told).run(steps)
+    return tally.report()
+
+
+class _Run:
+    """Carries a plan out. What cannot be copied is uploaded: the local file has it all."""
+
+    def __init__(
+        self,
+        store: Store,
+        sources: Sources,
+        wanted: Mapping[str, Content],
+        say: Callable[[str], object],
+        told: Told,
+    ) -> None:
+        self._store = store
+        self._paths = sources.paths
+        self._tally = sources.tally
+        self._wanted = wanted
+        self._say = say
+        self._told = told
+
+    def run(self, steps: Plan) -> None:
+        not_copied = [copy.target for wave in steps.copies for copy in self._copy(wave)]
+        self._upload([*not_copied, *steps.uploads])
+        arrived = set(self._tally.uploaded)
+        late = [copy for copy in steps.late_copies if copy.source in arrived]
+        orphans = [copy.target for copy in steps.late_copies if copy.source not in arrived]
+        self._upload([*orphans, *(copy.target for copy in self._copy(late))])
+        batches = range(0, len(steps.deletes), DELETE_COUNT_MAX)
+        each(
+            self._delete,
+            [steps.deletes[start : start + DELETE_COUNT_MAX] for start in batches],
+            BATCHES_AT_ONCE,
+        )
+
+    # --- copies ------------------------------------------------------------------------------
+
+    def _copy(self, copies: Sequence[Copy]) -> list[Copy]:
+        """Copy on the server; return what did not become what was wanted."""
+        failed: list[Copy] = []
+
+        def fail(copy: Copy, _error: Exception) -> None:
+            failed.append(copy)
+
+        def check(copy: Copy, etag: str) -> None:
+            if self._is_wanted(copy.target, etag):
+                self._tally.copied.append(copy.target)
+            else:  # the source was replaced meanwhile
+                failed.append(copy)
+
+        def copy_large(copy: Copy) -> None:
+            try:
+                check(copy, transfer.calling(partial(self._store.copy, *copy)).etag)
+            except StoreError as error:
+                fail(copy, error)
+
+        for copy in copies:
+            self._say(f"Copy {copy.source} to {copy.target}")
+        small, large = _parted(copies, lambda copy: self._size(copy.target) <= PART_BYTES_MAX)
+        copy_object = self._store.copy_object
+        crowd.run(
+            crowd.Errand(0, partial(copy_object, *copy), partial(check, copy), partial(fail, copy))
+            for copy in small
+        )
+        each(copy_large, large, LARGE_AT_ONCE)
+        return failed
+
+    def _is_wanted(self, key: str, etag: str) -> bool:
+        """Whether an object with this etag has the file's content, however it was put together."""
+        if etag == self._wanted[key].etag:
+            return True
+        same = partial(transfer.etag_of, self._paths[key])
+        return question(self._size(key), etag).answer(cache(same)) == etag
+
+    def _size(self, key: str) -> int:
+        return self._wanted[key].size
+
+    # --- uploads -----------------------------------------------------------------------------
+
+    def _upload(self, keys: Sequence[str]) -> None:
+        small, large = _parted(keys, lambda key: self._size(key) < PART_BYTES)
+        crowd.run(errand for key in small for errand in self._errand(key))
+        each(self._upload_large, large, LARGE_AT_ONCE)
+
+    def _errand(self, key: str) -> Iterator[crowd.Errand[str]]:
+        self._say(f"Upload: {self._paths[key]} -> {key}")
+        try:
+            body = _read(self._paths[key])
+        except (OSError, Stale) as error:
+            self._tally.fail(key, error)
+            return
+        yield crowd.Errand(
+            len(body),
+            partial(self._store.put, key, body, transfer.attributes_of(key)),
+            lambda _: self._sent(key, len(body)),
+            partial(self._tally.fail, key),
+        )
+
+    def _sent(self, key: str, size: int) -> None:
+        self._tally.uploaded.append(key)
+        self._tally.moved.append(size)
+        self._told(size, size, key)
+
+    def _upload_large(self, key: str) -> None:
+        self._say(f"Upload: {self._paths[key]} -> {key}")
+        try:
+            with open(self._paths[key], "rb") as file:
+                sent = transfer.upload(self._store, file, key, self._told)
+        except (OSError, QarnotfsError) as error:
+            self._tally.fail(key, error)
+        else:
+            self._tally.uploaded.append(key)
+            self._tally.moved.append(sent)
+
+    # --- deletions ---------------------------------------------------------------------------
+
+    def _delete(self, keys: Sequence[str]) -> None:
+        for key in keys:
+            self._say(f"Remove: {key}")
+        try:
+            failed = transfer.calling(lambda: self._store.delete(keys))
+        except StoreError as error:
+            failed = dict.fromkeys(keys, error)
+        for key, failure in failed.items():
+            self._tally.fail(key, failure)
+        self._tally.deleted += [key for key in keys if key not in failed]
+
+
+def _read(path: str) -> bytes:
+    """A small file; `Stale` when it changes meanwhile."""
+    with open(path, "rb") as file:
+        state = transfer.state_of(file)
+        body = file.read(PART_BYTES)
+        transfer.require_unchanged(file, state)
+    if len(body) == PART_BYTES:
+        raise Stale("It has grown since it was looked at.")
+    return body
+
+
+def _parted(items: Iterable[T], is_small: Callable[[T], bool]) -> tuple[list[T], list[T]]:
+    small: list[T] = []
+    large: list[T] = []
+    for item in items:
+        (small if is_small(item) else large).append(item)
+    return small, large

@@ -1,0 +1,51 @@
+"""Sizes, counts and times as people read them, and the one line that says how an upload goes.
+
+Used by `cli`, and by `session` for the log, so that both show the same. Pure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+UNIT_BYTES = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40, "P": 1 << 50}
+MINUTE_SEC, HOUR_SEC = 60, 3600
+
+
+def bytes_text(count: float) -> str:
+    """``1536`` as ``1.5 KiB``."""
+    unit, size = next(
+        ((unit, size) for unit, size in reversed(UNIT_BYTES.items()) if count >= size), ("", 1)
+    )
+    return f"{count / size:.1f} {unit}iB" if unit else f"{count:.0f} B"
+
+
+def files_text(count: int) -> str:
+    """``1 file``, ``2 files``."""
+    return "1 file" if count == 1 else f"{count} files"
+
+
+def time_text(seconds: float) -> str:
+    """``8 s``, ``2 min 05 s``, ``3 h 20 min``."""
+    whole = round(seconds)
+    if whole < MINUTE_SEC:
+        return f"{whole} s"
+    if whole < HOUR_SEC:
+        return f"{whole // MINUTE_SEC} min {whole % MINUTE_SEC:02} s"
+    return f"{whole // HOUR_SEC} h {whole % HOUR_SEC // MINUTE_SEC:02} min"
+
+
+def pace_text(status: Mapping[str, Any]) -> str:
+    """How fast a mount uploads and for how long yet, from its status; empty: not known."""
+    if not status["upload_bytes_per_sec"]:
+        return ""
+    rate = f"{bytes_text(status['upload_bytes_per_sec'])}/s"
+    eta_sec = status["upload_eta_sec"]
+    return rate if eta_sec is None else f"{rate}, {time_text(eta_sec)} to go"
+
+
+def left_text(status: Mapping[str, Any]) -> str:
+    """``12 files left (1.2 GiB), 34.5 MiB/s, 35 s to go``, from a mount's status."""
+    left = f"{files_text(status['pending_files'])} left ({bytes_text(status['pending_bytes'])})"
+    pace = pace_text(status)
+    return f"{left}, {pace}" if pace else left

@@ -1,0 +1,117 @@
+"""The house: every room of one mount, put together in one function.
+
+Used by `life`, and by the tests that live in a house without a kernel. Nothing here waits.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import dataclass
+from hashlib import sha256
+
+from qarnotfs.bridge import Bridge
+from qarnotfs.bucket import Bucket
+from qarnotfs.cache.disk import Disk
+from qarnotfs.cache.entry import Checksum
+from qarnotfs.cache.reader import Reader
+from qarnotfs.core.attributes import Defaults
+from qarnotfs.core.content import Content
+from qarnotfs.core.filesystem import Filesystem
+from qarnotfs.core.finder import Finder
+from qarnotfs.core.lookup import Lookup
+from qarnotfs.core.namespace import Rooms
+from qarnotfs.core.renaming import Renamer
+from qarnotfs.core.xattrs import Xattrs
+from qarnotfs.index.index import Index
+from qarnotfs.operations import Operations
+from qarnotfs.session.options import MountOptions
+from qarnotfs.store.base import Capabilities
+from qarnotfs.store.s3.checksums import crc32c
+from qarnotfs.writeback.adoption import JournalLock, claim
+from qarnotfs.writeback.journal import Journal
+from qarnotfs.writeback.sending import Sender
+from qarnotfs.writeback.uploader import Uploader
+
+TTL_SEC_DEFAULT = 60
+NO_CAPABILITIES = Capabilities(put_if_absent=False, put_if_match="no")
+
+
+@dataclass(frozen=True)
+class House:
+    """Every room of one mount, connected."""
+
+    bucket: Bucket
+    options: MountOptions
+    index: Index
+    reader: Reader
+    disk: Disk
+    journal: Journal
+    lock: JournalLock
+    uploader: Uploader
+    filesystem: Filesystem
+    operations: Operations
+    capabilities: list[Capabilities]  # of one; the probe replaces it
+
+
+def build(bucket: Bucket, options: MountOptions) -> House:
+    """The whole object graph. Opens the journal and the cache; asks the bucket nothing."""
+    view, store = bucket.view, bucket.store
+    place = options.cache_dir / place_name(bucket)
+    ttls = (options.cache_ttl_sec, bucket.cache_ttl_sec, TTL_SEC_DEFAULT)
+    ttl_sec = next(given for given in ttls if given is not None)
+    capabilities = [NO_CAPABILITIES]
+    bridge = Bridge(timeout_sec=options.io_timeout_sec)
+    index = Index(
+        store, bridge, place / "beliefs.db", ttl_sec=ttl_sec, filter_prefix=view.filter_prefix
+    )
+    blocks, checksum = place / "blocks", Checksum("crc32c", crc32c)
+    disk = Disk(
+        blocks, options.cache_bytes_max, scope=place.name, ttl_sec=ttl_sec, checksum=checksum
+    )
+    reader = Reader(store, bridge, disk, io_timeout_sec=options.io_timeout_sec)
+    journal, lock = claim(place / "journals")
+    overwrite = options.on_conflict == "overwrite"
+    sender = Sender(
+        store, bridge, journal, reader.read, lambda: capabilities[0], overwrite=overwrite
+    )
+    uploader = Uploader(
+        store,
+        bridge,
+        journal,
+        index,
+        sender,
+        adopt=disk.adopt,
+        delay_sec=options.upload_delay_sec,
+        dirty_bytes_max=options.dirty_bytes_max,
+    )
+    waits = options.close == "wait"
+    content = Content(bridge, reader, journal, uploader, close_waits=waits, now_ns=time.time_ns)
+    finder = Finder(index, journal, view, asks_attributes=options.attrs == "full")
+    rooms = Rooms(
+        index=index,
+        journal=journal,
+        uploader=uploader,
+        content=content,
+        renamer=Renamer(store, bridge, index, journal, uploader, view),
+        lookup=Lookup(index, finder, content, _defaults(options), now_ns=time.time_ns),
+        view=view,
+        read_only=options.read_only,
+        now_ns=time.time_ns,
+    )
+    fs = Filesystem(rooms)
+    door = Operations(fs, Xattrs(fs, disk.bytes_cached))
+    return House(
+        bucket, options, index, reader, disk, journal, lock, uploader, fs, door, capabilities
+    )
+
+
+def _defaults(options: MountOptions) -> Defaults:
+    files, directories = 0o666 & ~options.umask, 0o777 & ~options.umask
+    return Defaults(options.uid, options.gid, files, directories)
+
+
+def place_name(bucket: Bucket) -> str:
+    """The directory under the cache directory of one bucket on one server."""
+    digest = sha256(json.dumps([bucket.endpoint, bucket.uuid]).encode()).hexdigest()
+    return f"{bucket.uuid}-{digest[:12]}"

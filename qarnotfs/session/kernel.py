@@ -1,0 +1,102 @@
+"""The mount as the kernel has it: made, looked at, taken away.
+
+Used by `life`. Whoever unmounts, the kernel then ends `serve`; what follows is not its business.
+"""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+from pathlib import Path
+
+import pyfuse3
+import trio
+
+from qarnotfs import control
+from qarnotfs.errors import InUse, UsageError
+from qarnotfs.session.house import House
+
+READ_AHEAD_KB = 1024  # the kernel asks for 1 MiB at a time instead of 128 KiB
+BUSY_SEC = 1.0
+REQUESTS_MAX = 99  # of the kernel at once; more wait in its queue
+
+
+class Kernel:
+    """The kernel's side of one mounted house."""
+
+    def __init__(self, house: House) -> None:
+        self._house, self._mountpoint = house, house.options.mountpoint
+        self._ended = False  # the kernel has said its last word
+        self._unmounted = False  # nothing is left for `close` to take away
+
+    def mount(self) -> None:
+        """Mount; raises `UsageError` when the kernel or fusermount3 refuses."""
+        options = self._house.options
+        wanted = {
+            f"fsname=qarnotfs:{self._house.bucket.uuid}",
+            "subtype=qarnotfs",
+            "default_permissions",
+            "nosuid",
+            "nodev",
+        }
+        wanted |= {"allow_other"} if options.allow_other else set()
+        wanted |= {"ro"} if options.read_only else set()
+        try:
+            pyfuse3.init(self._house.operations, os.fspath(self._mountpoint), wanted)
+        except RuntimeError as error:
+            raise UsageError(
+                f"{self._mountpoint} cannot be mounted: the kernel or fusermount3 refused. "
+                "Is /dev/fuse there, and the directory yours? "
+                "--allow-other also needs 'user_allow_other' in /etc/fuse.conf."
+            ) from error
+
+    async def serve(self) -> None:
+        """Answer the kernel until it is unmounted, by anybody, and nobody uses it any more."""
+        await pyfuse3.main(max_tasks=REQUESTS_MAX)
+        self._ended = True
+
+    def close(self) -> None:
+        """Take the mount away if it is still there."""
+        pyfuse3.close(unmount=not self._unmounted)
+
+    async def look(self) -> None:
+        """Return once the mount has answered the kernel."""
+        found = await trio.to_thread.run_sync(os.stat, self._mountpoint, abandon_on_cancel=True)
+        _read_more_at_once(found)
+
+    async def unmount(self, *, lazily: bool) -> None:
+        """Take the mount away; `InUse` when a program uses it and ``lazily`` is false."""
+        if self._is_gone():
+            return
+        give_up_sec = trio.current_time() + BUSY_SEC  # one that just ended may still be leaving
+        while reason := await self._fusermount(lazily=lazily):
+            if self._is_gone() or control.mount_entry(self._mountpoint) is None:
+                break  # somebody else has taken it away
+            if trio.current_time() > give_up_sec:
+                raise InUse(
+                    f"{self._mountpoint} cannot be unmounted ({reason}): close "
+                    "the programs that use it, or use --force."
+                )
+            await trio.sleep(BUSY_SEC / 10)
+        self._unmounted = True
+
+    def _is_gone(self) -> bool:
+        """Then what is mounted there is not ours."""
+        return self._unmounted or self._ended
+
+    async def _fusermount(self, *, lazily: bool) -> str:
+        """Unmount; why it did not work, or the empty string."""
+        command = ["fusermount3", "-u", *(["-z"] if lazily else []), os.fspath(self._mountpoint)]
+        done = await trio.run_process(
+            command, capture_stdout=True, capture_stderr=True, check=False
+        )
+        if not done.returncode:
+            return ""
+        return done.stderr.decode(errors="replace").strip().rpartition(": ")[2] or "unknown reason"
+
+
+def _read_more_at_once(found: os.stat_result) -> None:
+    """Only root may; else the kernel asks for 128 KiB at a time, which is only slower."""
+    device = f"{os.major(found.st_dev)}:{os.minor(found.st_dev)}"
+    with suppress(OSError):
+        Path(f"/sys/class/bdi/{device}/read_ahead_kb").write_text(str(READ_AHEAD_KB))

@@ -1,0 +1,31 @@
+"""What can be chosen about a mount, with every default decided.
+
+Made by `cli`, used by `session`; changed by nobody.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class MountOptions:
+    """How a bucket is mounted. Sizes in bytes, times in seconds."""
+
+    mountpoint: Path
+    cache_dir: Path
+    cache_bytes_max: int
+    dirty_bytes_max: int
+    cache_ttl_sec: int | None  # None: what the bucket says, else 60
+    read_only: bool
+    allow_other: bool
+    uid: int
+    gid: int
+    umask: int
+    close: Literal["later", "wait"]
+    upload_delay_sec: float
+    io_timeout_sec: float
+    attrs: Literal["full", "listing"]
+    on_conflict: Literal["keep-both", "overwrite"]

@@ -1,0 +1,57 @@
+"""What a mount says of itself: the figures of ``qarnotfs status``. It changes nothing.
+
+Used by `life`. One flat dictionary of JSON values; ``qarnotfs status --json`` prints it as it is.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import asdict
+from typing import Any
+
+from qarnotfs.session.house import House
+from qarnotfs.session.pace import Pace
+from qarnotfs.writeback.debts import State
+
+
+def report(house: House, state: str, started_sec: float, pace: Pace) -> dict[str, Any]:
+    """The status of a mount. Sizes in bytes, times in seconds since 1970."""
+    totals, cache = house.uploader.totals, house.reader.stats()
+    return {
+        "mountpoint": os.fspath(house.options.mountpoint),
+        "bucket": house.bucket.uuid,
+        "endpoint": house.bucket.endpoint,
+        "view": house.bucket.to_json(),
+        "pid": os.getpid(),
+        "state": state,
+        "started_sec": started_sec,
+        "pending_files": house.journal.count,
+        "pending_bytes": house.journal.bytes_owed,
+        "upload_bytes_per_sec": pace.bytes_per_sec(),
+        "upload_eta_sec": pace.eta_sec(house.journal.bytes_owed),
+        "uploaded_files": totals.files,
+        "uploaded_bytes": totals.bytes,
+        "deleted_files": totals.deletions,
+        "conflicts": list(house.uploader.conflicts),
+        "cache_dir": os.fspath(house.options.cache_dir),
+        "cache_bytes": cache.bytes_used,
+        "cache": asdict(cache),
+        "capabilities": asdict(house.capabilities[0]),
+        "findings": list(house.journal.findings),
+        "errors": errors(house),
+    }
+
+
+def errors(house: House) -> list[dict[str, Any]]:
+    """Debts that failed, or did the last time, each with where its bytes are."""
+    return [
+        {
+            "path": house.bucket.view.visible(debt.key) or debt.key,
+            "key": debt.key,
+            "message": debt.error,
+            "failed": debt.state is State.FAILED,
+            "staged_file": os.fspath(debt.staged.path) if debt.staged else None,
+        }
+        for debt in house.journal.all()
+        if debt.error
+    ]

@@ -1,0 +1,80 @@
+"""How many bytes may be on their way to the bucket at once, over the whole mount.
+
+Used by `sending` and `multipart`, which wait for their share in order, and by `streaming`,
+which takes what nobody waits for. Also the event that tells of each step forward.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import trio
+
+
+class Budget:
+    """Bytes in flight. One taker always goes, also when it wants more than there is."""
+
+    def __init__(self, bytes_max: int) -> None:
+        self._bytes_max = bytes_max
+        self._taken_bytes = 0
+        self._waiting: deque[tuple[int, trio.Event]] = deque()
+
+    @asynccontextmanager
+    async def taken(self, size: int) -> AsyncIterator[None]:
+        """Hold ``size`` bytes for the length of a block; waits for its turn."""
+        await self.take(size)
+        try:
+            yield
+        finally:
+            self.give(size)
+
+    async def take(self, size: int) -> None:
+        """Wait for ``size`` bytes, to be given back with `give`."""
+        if self.try_take(size):
+            return
+        turn = size, trio.Event()
+        self._waiting.append(turn)
+        try:
+            await turn[1].wait()
+        except BaseException:
+            if turn in self._waiting:
+                self._waiting.remove(turn)
+            else:
+                self.give(size)
+            raise
+
+    def try_take(self, size: int) -> bool:
+        """Take ``size`` bytes at once, or nothing where others wait or it is too much."""
+        if self._waiting or not self._fits(size):
+            return False
+        self._taken_bytes += size
+        return True
+
+    def give(self, size: int) -> None:
+        """Give back what was taken; those who wait go in their order."""
+        self._taken_bytes -= size
+        while self._waiting and self._fits(self._waiting[0][0]):
+            next_size, turn = self._waiting.popleft()
+            self._taken_bytes += next_size
+            turn.set()
+
+    def _fits(self, size: int) -> bool:
+        return not self._taken_bytes or self._taken_bytes + size <= self._bytes_max
+
+
+class Progress:
+    """An event that happens again and again: whoever waits looks again after each."""
+
+    def __init__(self) -> None:
+        self._event = trio.Event()
+
+    async def wait(self) -> None:
+        """Return when it happens the next time."""
+        await self._event.wait()
+
+    def tell(self) -> None:
+        """It happens."""
+        self._event.set()
+        self._event = trio.Event()

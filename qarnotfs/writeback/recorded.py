@@ -1,0 +1,170 @@
+"""The debts on disk: rows, staged files, and what a new life makes of them.
+
+Used as the base of `journal`, which says what can be owed. Here it is written, replayed
+and forgotten: rows first, staged files afterwards. What cannot be read is quarantined.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from qarnotfs.errors import Corrupt, FileError
+from qarnotfs.writeback.debts import Debt, Record, pack, unpack
+from qarnotfs.writeback.owed import Owed
+from qarnotfs.writeback.plan import PART_BYTES
+from qarnotfs.writeback.quarantine import Quarantine
+from qarnotfs.writeback.records import Records
+from qarnotfs.writeback.staging import Staging
+from qarnotfs.writeback.uploads import Upload, Uploads
+
+
+class Recorded(Owed):
+    """What is owed, and the same on disk. Every method is one synchronous stretch."""
+
+    def __init__(self, directory: Path) -> None:
+        """Open or create the journal in ``directory``; its lock must be held by the caller."""
+        super().__init__()
+        self.directory = directory
+        self.staging = Staging(directory / "staged")
+        self.quarantine = directory / "quarantine"
+        self._aside = Quarantine(self.quarantine)
+        self._records = Records(directory / "journal.db")
+        self.uploads = Uploads(self._records)
+        self._replay()
+        self._next_id = max(self._debts, default=0) + 1
+
+    @property
+    def findings(self) -> list[str]:
+        """What was set aside, a sentence each."""
+        return self._aside.findings
+
+    def is_next(self, debt: Debt) -> bool:
+        """Whether nothing must be paid, or aborted, before this debt."""
+        return super().is_next(debt) and not self.uploads.has_stray(debt.key)
+
+    def write(self, debt: Debt) -> None:
+        """Record a debt as it stands."""
+        self._write(debt)
+
+    def close(self) -> None:
+        """Close the database. Nothing may be changed afterwards."""
+        self._records.close()
+
+    # --- multipart uploads --------------------------------------------------------------------
+
+    def take_upload(self, debt: Debt, upload: Upload) -> None:
+        """The debt's file is sent by this multipart upload."""
+        assert debt.staged is not None
+        self.uploads.keep(upload)
+        debt.upload, debt.staged.watcher = upload, upload.changed
+        self.recount(debt)
+
+    def stray_upload(self, debt: Debt) -> None:
+        """The debt needs its upload no more, if it has one: it is to be aborted."""
+        if debt.upload is not None:
+            self.uploads.stray(debt.upload)
+            debt.upload = None
+            self.recount(debt)
+
+    # --- writing and forgetting ---------------------------------------------------------------
+
+    def _write_or_undo(self, debt: Debt) -> None:
+        try:
+            self._write(debt)
+        except FileError:
+            self._undo(debt)
+            raise
+
+    def _undo(self, debt: Debt) -> None:
+        """A debt that could not be recorded was never incurred."""
+        self._take_out(debt)
+        for pending in debt.replaced:
+            self._remember(pending)
+            self._wait_for(pending, instead_of=debt.id)
+        if debt.staged:
+            debt.staged.unpin()
+
+    def _forget(self, debt: Debt, *, ended: Sequence[str] = ()) -> None:
+        """The debt goes, from the disk first, and with it what it took the place of."""
+        gone = _with_replaced(debt)
+        self._records.change([], [one.id for one in gone if one.recorded], ended=ended)
+        self.stray_upload(debt)
+        self._take_out(debt)
+        self._release(gone)
+
+    def _release(self, gone: list[Debt]) -> None:
+        """The staged files of debts that are no longer on disk may go."""
+        for debt in gone:
+            if debt.staged:
+                debt.staged.unpin()
+
+    def _write(self, debt: Debt) -> None:
+        """Record a debt and, in the same transaction, the end of those it took the place of."""
+        gone = _with_replaced(debt)[1:]
+        waiting = self.all() if debt.id in self._awaited else iter(())
+        rows = [(one.id, pack(one)) for one in waiting if one.recorded and one.after == debt.id]
+        removed = [one.id for one in gone if one.recorded]
+        self._records.change([(debt.id, pack(debt)), *rows], removed)
+        debt.recorded = True
+        self.recount(debt)
+        debt.replaced = []
+        for one in gone:
+            if one.id in self._debts:
+                self._take_out(one)
+        self._release(gone)
+
+    # --- replaying --------------------------------------------------------------------------
+
+    def _replay(self) -> None:
+        for debt_id, text in self._records.rows():
+            try:
+                self._revive(debt_id, unpack(text))
+            except (Corrupt, OSError) as error:
+                self._aside.set_record_aside(debt_id, text, str(error))
+                self._records.change([], [debt_id])
+        known = {debt.staged.path.name for debt in self._debts.values() if debt.staged}
+        for path in self.staging.directory.iterdir():
+            if path.name not in known:
+                self._aside.set_file_aside(path)
+
+    def _revive(self, debt_id: int, record: Record) -> None:
+        debt = Debt(debt_id, record.kind, record.key, record.attributes, recorded=True)
+        debt.expected, debt.after, debt.seal = record.expected, record.after, record.seal
+        debt.begun = True  # perhaps sent in its former life
+        self._awaited.add(debt.after)
+        if record.staged_name and record.seal:
+            debt.staged = self.staging.recover(record.staged_name, record.base, record.seal)
+            if record.was_open:  # written on after the last close: the newest bytes count
+                debt.seal = debt.staged.seal()
+        self._remember(debt)
+        self._revive_upload(debt, record)
+
+    def _revive_upload(self, debt: Debt, record: Record) -> None:
+        if debt.staged is None:
+            return
+        upload = self.uploads.find(debt.key, debt.staged.path.name)
+        if upload is not None:
+            self.take_upload(debt, upload)
+        if record.upload:
+            key, upload_id = record.upload
+            self.uploads.stray(Upload(upload_id, key, debt.staged.path.name, PART_BYTES))
+
+    def report(self, sentence: str) -> None:
+        """Something a person should know of."""
+        self._aside.report(sentence)
+
+    def take_over(self, record: Record) -> Debt:
+        """A debt of another journal becomes one of ours; its staged file is here already."""
+        self._revive(self._next_id, record)
+        debt = self._debts[self._next_id]
+        self._next_id += 1
+        return debt
+
+
+def _with_replaced(debt: Debt) -> list[Debt]:
+    """A debt and, behind it, all that it took the place of and that is still on disk."""
+    found = [debt]
+    for replaced in debt.replaced:
+        found += _with_replaced(replaced)
+    return found

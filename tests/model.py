@@ -1,0 +1,324 @@
+"""The reference model: a mounted directory behaves as a local one, and so does its bucket.
+
+Random steps are done in both directories and every answer is compared: bytes, sizes, errno,
+and the whole tree after each step. What differs after a kill -9 is known here too: what was
+closed is there exactly; what was not may be any mixture of what it has been since.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tests.steps import FLAGS, READ_BYTES, Step, on_file, on_path
+from tests.support import eventually
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+Tree = dict[str, bytes | None]  # path -> bytes, ``None`` for a directory
+
+
+@dataclass
+class Slot:
+    """The same file opened in both directories. ``stale``: it was replaced in the bucket."""
+
+    local: int
+    mounted: int
+    flags: int
+    stale: bool = False
+
+    @property
+    def writes(self) -> bool:
+        return self.flags & os.O_ACCMODE != os.O_RDONLY
+
+
+@dataclass
+class Unclosed:
+    """What a file has been since it was last closed. ``born``: it never was."""
+
+    versions: list[bytes]
+    born: bool = False
+
+
+@dataclass
+class Twins:
+    """A local directory and a mounted one, which is below ``prefix`` in the bucket.
+
+    ``again(kill)`` ends the mount and mounts it anew at the same place.
+    """
+
+    local: Path
+    mounted: Path
+    s3: S3Client
+    bucket: str
+    prefix: str
+    again: Callable[[bool], None]
+    slots: dict[int, Slot] = field(default_factory=dict)
+    unclosed: dict[int, Unclosed] = field(default_factory=dict)  # by the local inode
+    seen: dict[int, bytes] = field(default_factory=dict)  # the last look, by the local inode
+
+    def live(self, life: list[Step]) -> None:
+        """Every step, then everything closed and compared with the bucket itself."""
+        for step in life:
+            self.do(step)
+        self.close_all()
+        self.compare()
+        eventually(lambda: self.in_bucket() == self.expected(), within_sec=60)
+        for key, body in self.expected().items():
+            assert self.fetch(key) == body, key
+
+    def do(self, step: Step) -> None:
+        """One step in both directories; their answers and trees must be equal."""
+        match step.what:
+            case "kill" | "remount":
+                self.restart(kill=step.what == "kill")
+            case "put" | "delete":
+                self.change_remotely(step)
+            case "open" if step.slot in self.slots:
+                self.do(Step("close", slot=step.slot))
+                self.open(step)
+            case "open":
+                self.open(step)
+            case "pwrite" | "pread" | "ftruncate" | "fsync" | "close":
+                self.use(step)
+            case _:
+                self.both(step)
+        self.compare()
+
+    # --- steps ------------------------------------------------------------------------------
+
+    def both(self, step: Step) -> None:
+        displaced = self.inode(step.other) if step.what == "rename" else None
+        kept = self.seen.get(displaced, b"") if displaced else None
+        here = answer(lambda: on_path(self.local, step))
+        there = answer(lambda: on_path(self.mounted, step))
+        assert here == there, f"{step}: {here} locally, {there} mounted"
+        inode = self.inode(step.other if step.what == "rename" else step.path)
+        if step.what == "rename" and kept is not None and inode in self.unclosed:
+            self.unclosed[inode].versions.append(kept)  # neither may be there, as everywhere
+        elif step.what == "write" and inode is not None:
+            self.unclosed.pop(inode, None)
+        elif step.what == "truncate" and inode is not None and self.writers(inode):
+            self.change(inode)
+
+    def open(self, step: Step) -> None:
+        flags = FLAGS[step.other]
+        born = self.inode(step.path) is None
+        here = answer(lambda: os.open(self.local / step.path, flags, 0o644))
+        there = answer(lambda: os.open(self.mounted / step.path, flags, 0o644))
+        assert type(here) is type(there), f"{step}: {here} locally, {there} mounted"
+        if isinstance(here, int) and isinstance(there, int):
+            self.slots[step.slot] = Slot(here, there, flags)
+            inode = os.fstat(here).st_ino
+            if born:
+                self.unclosed[inode] = Unclosed([b""], born=True)
+            elif flags & os.O_TRUNC:
+                self.change(inode)
+        else:
+            assert here == there, f"{step}: {here} locally, {there} mounted"
+
+    def use(self, step: Step) -> None:
+        slot = self.slots.get(step.slot)
+        if slot is None:
+            return
+        inode = os.fstat(slot.local).st_ino
+        here = answer(lambda: on_file(slot.local, step))
+        there = answer(lambda: on_file(slot.mounted, step))
+        if slot.stale and there == error(errno.ESTALE):
+            there = here
+        assert here == there, f"{step}: {here} locally, {there} mounted"
+        if step.what == "close":
+            del self.slots[step.slot]
+        if step.what == "fsync" or (step.what == "close" and slot.writes):
+            self.unclosed.pop(inode, None)
+        elif step.what in ("pwrite", "ftruncate") and slot.writes:
+            self.change(inode)
+
+    def change(self, inode: int) -> None:
+        """The file was changed and not closed yet."""
+        self.unclosed.setdefault(inode, Unclosed([self.seen.get(inode, b"")]))
+
+    def close_all(self) -> None:
+        for number in list(self.slots):
+            self.do(Step("close", slot=number))
+
+    def change_remotely(self, step: Step) -> None:
+        """Somebody else's PUT or DELETE of a file nobody here is writing."""
+        path = self.local / step.path
+        inode = self.inode(step.path)
+        if not path.parent.is_dir() or path.is_dir() or (inode and self.writers(inode)):
+            return
+        eventually(lambda: self.in_bucket() == self.expected())
+        key = self.prefix + step.path
+        for slot in self.slots.values():
+            slot.stale |= os.fstat(slot.local).st_ino == inode
+        if step.what == "put":
+            self.s3.put_object(Bucket=self.bucket, Key=key, Body=step.data)
+            path.unlink(missing_ok=True)  # who has it open keeps it
+            path.write_bytes(step.data)
+        elif inode is not None:
+            self.s3.delete_object(Bucket=self.bucket, Key=key)
+            path.unlink()
+
+    def restart(self, *, kill: bool) -> None:
+        """The mount ends, and with it every open file."""
+        if not kill:
+            self.close_all()
+        self.again_without_files(kill)
+        actual = tree(self.mounted, {})
+        for path, body in tree(self.local, {}).items():
+            doubt = self.unclosed.get(self.inode(path) or 0)
+            if doubt is None or body is None:
+                continue
+            found = actual.get(path)
+            if found is None:
+                assert doubt.born, f"{path} had been closed, and is gone"
+                (self.local / path).unlink()
+            else:
+                versions = [*doubt.versions, body]
+                assert is_mixture(found, versions), f"{path} is what it never was"
+                (self.local / path).write_bytes(found)
+        self.unclosed.clear()
+
+    def again_without_files(self, kill: bool) -> None:
+        inodes = {number: os.fstat(slot.local).st_ino for number, slot in self.slots.items()}
+        assert kill or not inodes
+        self.again(kill)
+        for slot in self.slots.values():
+            os.close(slot.local)
+            answer(lambda slot=slot: os.close(slot.mounted))  # type: ignore[misc] # mypy cannot infer a lambda with a default
+        self.slots.clear()
+
+    # --- comparing ----------------------------------------------------------------------------
+
+    def compare(self) -> None:
+        """Names, types, sizes and bytes. Files that are open are read as they are open.
+
+        Opening a file that is being written and closing it again would put it on record.
+        """
+        held = {os.fstat(s.local).st_ino: s for s in self.slots.values() if readable(s)}
+        open_here = {
+            path: held[inode] for path in walk(self.local) if (inode := self.inode(path)) in held
+        }
+        expected = tree(self.local, {path: slot.local for path, slot in open_here.items()})
+        actual = tree(self.mounted, {path: slot.mounted for path, slot in open_here.items()})
+        assert shown(actual) == shown(expected)
+        assert actual == expected
+        self.seen = {}
+        for path, body in expected.items():
+            if body is not None and (inode := self.inode(path)) is not None:
+                self.seen[inode] = body
+                doubt = self.unclosed.get(inode)
+                if doubt is not None and doubt.versions[-1] != body:
+                    doubt.versions.append(body)
+
+    def inode(self, path: str) -> int | None:
+        try:
+            return (self.local / path).lstat().st_ino
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+
+    def writers(self, inode: int) -> bool:
+        return any(s.writes and os.fstat(s.local).st_ino == inode for s in self.slots.values())
+
+    def expected(self) -> dict[str, bytes]:
+        """The objects there should be, but for those that are being written."""
+        return {
+            self.prefix + path: body
+            for path, body in tree(self.local, {}).items()
+            if body is not None and self.inode(path) not in self.unclosed
+        }
+
+    def in_bucket(self) -> dict[str, bytes]:
+        """What is there: fetched only where the etag does not say that it is right already."""
+        expected, found = self.expected(), {}
+        pages = self.s3.get_paginator("list_objects_v2").paginate(
+            Bucket=self.bucket, Prefix=self.prefix
+        )
+        unclosed = {self.prefix + p for p in walk(self.local) if self.inode(p) in self.unclosed}
+        for entry in (entry for page in pages for entry in page.get("Contents", [])):
+            key, body = entry["Key"], expected.get(entry["Key"])
+            if key.endswith("/") or key in unclosed:
+                continue
+            same = body is not None and entry["ETag"].strip('"') == md5(body)
+            found[key] = body if same and body is not None else self.fetch(key)
+        return found
+
+    def fetch(self, key: str) -> bytes:
+        try:
+            return self.s3.get_object(Bucket=self.bucket, Key=key)["Body"].read()
+        except self.s3.exceptions.NoSuchKey:
+            return b"deleted since it was listed"
+
+
+def answer(call: Callable[[], object]) -> object:
+    """What a call returns, or its errno by name."""
+    try:
+        return call()
+    except OSError as failure:
+        return error(failure.errno or 0)
+
+
+def error(number: int) -> str:
+    same = errno.EEXIST if number == errno.ENOTEMPTY else number  # POSIX allows both
+    return errno.errorcode[same]
+
+
+def readable(slot: Slot) -> bool:
+    return slot.flags & os.O_ACCMODE != os.O_WRONLY and not slot.stale
+
+
+def walk(top: Path, below: str = "") -> list[str]:
+    """Every path, parents first."""
+    found = []
+    with os.scandir(top / below) as entries:
+        for entry in sorted(entries, key=lambda entry: entry.name):
+            path = below + entry.name
+            found.append(path)
+            if entry.is_dir(follow_symlinks=False):
+                found += walk(top, path + "/")
+    return found
+
+
+def tree(top: Path, held: dict[str, int]) -> Tree:
+    """Everything below ``top``; files in ``held`` are read through that descriptor."""
+    found: Tree = {}
+    for path in walk(top):
+        entry = (top / path).lstat()
+        if os.path.isdir(top / path):
+            found[path] = None
+            continue
+        body = os.pread(held[path], READ_BYTES, 0) if path in held else (top / path).read_bytes()
+        assert entry.st_size == len(body), f"{path} has {len(body)} bytes, stat says {entry}"
+        found[path] = body
+    return found
+
+
+def shown(found: Tree) -> dict[str, object]:
+    """Short, so that a failure can be read."""
+    return {
+        path: None if body is None else (len(body), body[:16], md5(body))
+        for path, body in found.items()
+    }
+
+
+def is_mixture(found: bytes, versions: list[bytes]) -> bool:
+    """Whether each byte is one of those a version had there, or that of a hole."""
+    if found in versions:
+        return True
+    if not min(map(len, versions)) <= len(found) <= max(map(len, versions)):
+        return False
+    return all(
+        byte == 0 or any(at < len(version) and version[at] == byte for version in versions)
+        for at, byte in enumerate(found)
+    )
+
+
+def md5(body: bytes) -> str:
+    return hashlib.md5(body, usedforsecurity=False).hexdigest()

@@ -1,0 +1,154 @@
+"""The first step of a life fails, then the second, and so on to its last: once each.
+
+The program is told, or its bytes arrive; when it tries again it succeeds. The mount lives,
+and everything that was accepted before arrives. A traceback in the log is a defect.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import sqlite3
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+import trio
+
+from qarnotfs import bridge
+from qarnotfs.errors import QarnotfsError, Refused, Unavailable
+from qarnotfs.store.memory import MemoryStore
+from qarnotfs.writeback import plan
+from tests.s5_core.acts import DRAIN, ENDING, LIVES, STORED, Act, Files, large, patch, rename, write
+from tests.s5_core.house import World, entered
+from tests.s5_core.lives import LIFE_SEC_MAX, a_bucket, files_of, next_life, stored
+from tests.s5_core.steps import Step, Steps
+
+TRIES_MAX = 3
+
+
+@pytest.fixture(autouse=True)
+def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is tried again is tried at once."""
+    monkeypatch.setattr(plan, "BACKOFF_SEC_MAX", 0.01)
+    monkeypatch.setattr(bridge, "REPEAT_SEC", 0.01)
+
+
+def full(step: Step) -> None:
+    """The disk is full; the network drops a request, or its answer."""
+    if step.where == "file":
+        raise OSError(errno.ENOSPC, "No space left on device")
+    if step.where == "sql":
+        raise sqlite3.OperationalError("database or disk is full")
+    raise Unavailable("The connection was reset.")
+
+
+def broken(step: Step) -> None:
+    """The disk cannot be written; the server refuses a request."""
+    if step.where == "file":
+        raise OSError(errno.EIO, "Input/output error")
+    if step.where == "sql":
+        raise sqlite3.OperationalError("disk I/O error")
+    if step.where == "request":
+        raise Refused("No.")
+    raise Unavailable("The connection was reset.")
+
+
+TROUBLES = {"full": full, "broken": broken}
+
+
+async def attempt(world: World, act: Act, after: Files) -> str | None:
+    """Play an act until it succeeds; what is wrong if it does not."""
+    heard = ""
+    for _ in range(TRIES_MAX):
+        try:
+            await act.play(world)
+        except (QarnotfsError, OSError) as error:
+            heard = f"{type(error).__name__}: {error}"
+            if files_of(await world.tree()) == after:
+                return None  # it was carried out, though the program was told otherwise
+            continue
+        return None
+    return f"never succeeds: {heard}"
+
+
+async def life(
+    world: World, store: MemoryStore, acts: Sequence[Act], files: Files, steps: Steps
+) -> list[str]:
+    """Every act on a world where one step fails; what is wrong in the end."""
+    wrong = []
+    with steps.watching(store):
+        for number, act in enumerate(acts, 1):
+            act.means(files)
+            if complaint := await attempt(world, act, dict(files)):
+                wrong.append(f"act {number} {complaint}")
+        await world.drain()
+    shown = files_of(await world.tree())
+    if shown != files:
+        wrong.append(f"the mount shows {_brief(shown)}")
+    return wrong
+
+
+def fail_everywhere(
+    trouble: str, tmp_path: Path, acts: Sequence[Act], caplog: pytest.LogCaptureFixture
+) -> int:
+    """Live as often as there are steps, each time with another one failing; how many."""
+    number, wrong = 0, []
+    while True:
+        number += 1
+        caplog.clear()
+        store, directory = a_bucket(STORED), tmp_path / str(number)
+        steps, files = Steps(number, TROUBLES[trouble]), dict(STORED)
+
+        async def play(
+            store: MemoryStore = store,
+            directory: Path = directory,
+            steps: Steps = steps,
+            files: Files = files,
+        ) -> list[str]:
+            with trio.fail_after(LIFE_SEC_MAX):
+                async with entered(store, directory) as world:
+                    return await life(world, store, acts, files, steps)
+
+        found = trio.run(play)
+        if steps.met is None:
+            break
+        sequel = next_life(store, directory)
+        found += [f"not paid: {debt}" for debt in sequel.owed]
+        found += [f"defect: {record.getMessage()}" for record in _defects(caplog)]
+        if stored(store) != files:
+            found.append(f"the bucket has {_brief(stored(store))}, not {_brief(files)}")
+        wrong += [f"step {number}, {steps.met}: {complaint}" for complaint in found]
+    assert not wrong, "\n".join(["", *wrong])
+    return number
+
+
+def _defects(caplog: pytest.LogCaptureFixture) -> list[logging.LogRecord]:
+    return [record for record in caplog.records if record.exc_info]
+
+
+def _brief(files: Files) -> dict[str, bytes]:
+    return {path: data[:20] for path, data in files.items()}
+
+
+@pytest.mark.parametrize("trouble", TROUBLES)
+@pytest.mark.parametrize("name", LIVES)
+def test_failing_at_every_step(
+    name: str, trouble: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    acts = [act for act in LIVES[name] if act is not ENDING]
+    assert fail_everywhere(trouble, tmp_path, acts, caplog) > 40, "the steps are not seen"
+
+
+@pytest.mark.parametrize("trouble", TROUBLES)
+def test_failing_at_every_step_of_a_multipart_upload(
+    trouble: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    acts = [
+        write("large", large(1)),
+        DRAIN,
+        patch("large", 9 << 20, b"PATCHED"),
+        DRAIN,
+        rename("large", "moved"),
+    ]
+    assert fail_everywhere(trouble, tmp_path, acts, caplog) > 40

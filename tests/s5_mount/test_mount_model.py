@@ -1,0 +1,111 @@
+"""A mount against a local directory: random lives, compared step by step; see `tests/model.py`.
+
+Each example has a directory of its own on a mount that lives as long as the file. A failure
+shrinks and prints the line that repeats it.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+
+from tests.conftest import make_client, remove_bucket
+from tests.model import Twins
+from tests.rgw import Gateway
+from tests.s5_mount.conftest import alive
+from tests.s5_mount.mounting import Cli, Mount
+from tests.steps import Step, any_large, any_local, any_remote, deaths
+
+if TYPE_CHECKING:
+    pass
+
+pytestmark = pytest.mark.timeout(600)  # shrinking takes its time
+MakeTwins = Callable[..., Twins]
+
+ASKING = ("--cache-ttl", "0", "--upload-delay", "0")
+BELIEVING = ("--cache-ttl", "3600", "--upload-delay", "0.05")
+SLOW = ("--cache-ttl", "3600", "--upload-delay", "0.5")
+
+
+def real(examples: int) -> settings:
+    """For a test that takes real time; failures say how to repeat them."""
+    return settings(
+        max_examples=examples,
+        deadline=None,
+        print_blob=True,
+        suppress_health_check=list(HealthCheck),
+        phases=[Phase.explicit, Phase.reuse, Phase.generate, Phase.shrink],
+    )
+
+
+@pytest.fixture(scope="module")
+def twins(
+    gateway: Gateway, cli: Cli, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[MakeTwins]:
+    """Make twins on the mount with these options, which is made when it is first wanted."""
+    s3 = make_client(gateway)
+    made: dict[tuple[str, ...], Mount] = {}
+
+    def mount(options: tuple[str, ...]) -> Mount:
+        place = tmp_path_factory.mktemp("model")
+        one = made[options] = Mount(cli, f"model-{id(place):x}", place / "mnt", place / "cache")
+        s3.create_bucket(Bucket=one.bucket)
+        alive.append(one)
+        one.start(options, {})
+        return one
+
+    def make(*options: str) -> Twins:
+        one = made.get(options) or mount(options)
+        name = uuid.uuid4().hex[:8]
+        local = one.cache_dir.parent / name
+        local.mkdir()
+        (one.path / name).mkdir()
+        return Twins(
+            local, one.path / name, s3, one.bucket, name + "/", lambda kill: again(one, kill)
+        )
+
+    def again(one: Mount, kill: bool) -> None:
+        one.kill9() if kill else one.unmount()
+        [options] = [options for options, other in made.items() if other is one]
+        one.start(options, {})
+
+    try:
+        yield make
+    finally:
+        for one in made.values():
+            alive.remove(one)
+            one.remove()
+            remove_bucket(s3, one.bucket)
+        s3.close()
+
+
+@real(50)
+@given(life=st.lists(any_local, max_size=40))
+def test_lives_of_a_mount_that_believes(twins: MakeTwins, life: list[Step]) -> None:
+    twins(*BELIEVING).live(life)
+
+
+@real(50)
+@given(life=st.lists(any_remote, max_size=40))
+def test_lives_with_others_in_the_bucket(twins: MakeTwins, life: list[Step]) -> None:
+    twins(*ASKING).live(life)
+
+
+@real(12)
+@given(life=st.lists(any_large, max_size=15))
+def test_lives_of_large_files(twins: MakeTwins, life: list[Step]) -> None:
+    twins(*BELIEVING).live(life)
+
+
+@real(20)
+@given(
+    life=st.lists(st.one_of(*[any_local] * 10, deaths), max_size=40),
+    options=st.sampled_from([BELIEVING, SLOW]),
+)
+def test_lives_with_deaths(twins: MakeTwins, life: list[Step], options: tuple[str, ...]) -> None:
+    twins(*options).live(life)

@@ -2,12 +2,12 @@
 
 PYTHON := .venv/bin/python
 RUFF := $(PYTHON) -m ruff
-SOURCES := qarnotfs tests
+SOURCES := qarnotfs tests bench docs
 # Two gateways at a time are what a small machine carries; a file stays on one worker.
 PYTEST := $(PYTHON) -m pytest -q -n 2 --dist loadfile
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-stop test check format lint types clean
+.PHONY: help setup demo demo-stop test check format docs bench-sync lint types clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -34,6 +34,12 @@ check: setup ## everything that must be right before a commit
 format: setup ## rewrite the sources in the one format
 	@$(RUFF) check --fix-only --quiet $(SOURCES)
 	@$(RUFF) format $(SOURCES)
+
+docs: setup ## write docs/API.md from the docstrings
+	@$(PYTHON) docs/api.py
+
+bench-sync: setup ## measure sync_directory against the SDK's; about ten minutes
+	@$(PYTHON) -m bench.sync_directory
 
 clean: demo-stop ## remove everything that was made here
 	@rm -rf .venv .hypothesis .mypy_cache .pytest_cache .ruff_cache build dist *.egg-info

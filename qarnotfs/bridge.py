@@ -9,6 +9,7 @@ both can be cancelled at once. The bridge keeps no state but its thread limit.
 from __future__ import annotations
 
 import random
+import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from functools import partial
@@ -17,7 +18,7 @@ from typing import ParamSpec, TypeVar
 import trio
 
 from qarnotfs.errors import Unavailable
-from qarnotfs.store.base import Flight
+from qarnotfs.store.base import Flight, give_up_sec
 
 T = TypeVar("T")
 P = ParamSpec("P")
@@ -43,12 +44,20 @@ class Bridge:
         raise _too_late(limit_sec)
 
     async def call(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """The result of a blocking call. When given up, its thread ends on its own later."""
+        """The result of a blocking call.
+
+        When given up, its thread ends on its own later, but begins no further request: one
+        that is on its way is the last that can be carried out.
+        """
+        end_sec = time.monotonic() + self.timeout_sec
+
+        def bounded() -> T:
+            give_up_sec.set(end_sec)  # in the thread's own context
+            return function(*args, **kwargs)
+
         with trio.move_on_after(self.timeout_sec):
             return await trio.to_thread.run_sync(
-                partial(function, *args, **kwargs),
-                abandon_on_cancel=True,
-                limiter=self._limiter,
+                bounded, abandon_on_cancel=True, limiter=self._limiter
             )
         raise _too_late(self.timeout_sec)
 

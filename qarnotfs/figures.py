@@ -10,6 +10,7 @@ from typing import Any
 
 UNIT_BYTES = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40, "P": 1 << 50}
 MINUTE_SEC, HOUR_SEC = 60, 3600
+BAR_CELLS = 20
 
 
 def bytes_text(count: float) -> str:
@@ -49,3 +50,9 @@ def left_text(status: Mapping[str, Any]) -> str:
     left = f"{files_text(status['pending_files'])} left ({bytes_text(status['pending_bytes'])})"
     pace = pace_text(status)
     return f"{left}, {pace}" if pace else left
+
+
+def bar_text(done: int, whole: int) -> str:
+    """``[########............]``, for those who cannot see a moving one."""
+    filled = BAR_CELLS * done // whole if whole else BAR_CELLS
+    return f"[{'#' * filled}{'.' * (BAR_CELLS - filled)}]"

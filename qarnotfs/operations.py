@@ -234,13 +234,15 @@ class Operations(pyfuse3.Operations):
 
     @answers
     async def readdir(self, fh: int, start_id: int, token: pyfuse3.ReaddirToken) -> None:
-        parent, entries = await self._fs.entries(fh, again=start_id == 0)
+        if start_id == 0:
+            self._fs.rewinddir(fh)
+        start = max(0, start_id - len(DOTS))
+        parent, nodes = await self._fs.entries(fh, start)
         for next_id, name in enumerate(DOTS[start_id:], start_id + 1):
             # The kernel knows what they are, and does not look them up by this.
             if not pyfuse3.readdir_reply(token, name, self._attributes(parent), next_id):
                 return
-        start = max(0, start_id - len(DOTS))
-        for next_id, node in enumerate(entries[start:], len(DOTS) + start + 1):
+        for next_id, node in enumerate(nodes, len(DOTS) + start + 1):
             inode = self._fs.lookup.known(parent, node)
             attributes = self._attributes(inode) if inode else _unknown()
             if not pyfuse3.readdir_reply(token, node.name, attributes, next_id):

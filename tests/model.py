@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import stat
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -289,15 +290,33 @@ def walk(top: Path, below: str = "") -> list[str]:
 def tree(top: Path, held: dict[str, int]) -> Tree:
     """Everything below ``top``; files in ``held`` are read through that descriptor."""
     found: Tree = {}
-    for path in walk(top):
-        entry = (top / path).lstat()
-        if os.path.isdir(top / path):
-            found[path] = None
-            continue
-        body = os.pread(held[path], READ_BYTES, 0) if path in held else (top / path).read_bytes()
-        assert entry.st_size == len(body), f"{path} has {len(body)} bytes, stat says {entry}"
-        found[path] = body
+    descriptor = os.open(top, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        _look(descriptor, "", held, found)
+    finally:
+        os.close(descriptor)
     return found
+
+
+def _look(directory: int, below: str, held: dict[str, int], found: Tree) -> None:
+    """By descriptors: a path would have each of its names looked up again, in the bucket."""
+    with os.scandir(directory) as entries:
+        kinds = {entry.name: entry.is_dir(follow_symlinks=False) for entry in entries}
+    for name, is_directory in sorted(kinds.items()):
+        path = below + name
+        descriptor = held.get(path) or os.open(name, os.O_RDONLY, dir_fd=directory)
+        try:
+            assert stat.S_ISDIR(os.fstat(descriptor).st_mode) == is_directory, path
+            if is_directory:
+                found[path] = None
+                _look(descriptor, path + "/", held, found)
+            else:
+                found[path] = body = os.pread(descriptor, READ_BYTES, 0)
+                size = os.stat(name, dir_fd=directory).st_size
+                assert size == len(body), f"{path} has {len(body)} bytes, stat says {size}"
+        finally:
+            if path not in held:
+                os.close(descriptor)
 
 
 def shown(found: Tree) -> dict[str, object]:

@@ -98,12 +98,20 @@ def local_steps(size: st.SearchStrategy[int]) -> list[st.SearchStrategy[Step]]:
     ]
 
 
+def lives(step: st.SearchStrategy[Step], longest: int) -> st.SearchStrategy[list[Step]]:
+    """Lists of any length up to ``longest``, each as likely; ``st.lists`` favours the short."""
+    lengths = st.integers(0, longest)
+    return lengths.flatmap(lambda length: st.lists(step, min_size=length, max_size=length))
+
+
 any_local = st.one_of(local_steps(sizes))
 any_large = st.one_of(local_steps(large))
 any_remote = st.one_of(
     *local_steps(sizes), *[steps("put", data=patterns(sizes)), steps("delete")] * 2
 )
-deaths = st.sampled_from([Step("kill"), Step("kill"), Step("remount")])
+any_or_death = st.one_of(
+    *local_steps(sizes) * 2, st.sampled_from([Step("kill"), Step("kill"), Step("remount")])
+)
 
 
 def on_path(top: Path, step: Step) -> object:

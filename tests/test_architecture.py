@@ -49,6 +49,9 @@ FENCES: dict[str, set[str]] = {
         "cache.reader",
         "writeback.uploader",
         "writeback.sending",
+        "writeback.multipart",
+        "writeback.streaming",
+        "writeback.budget",
         "core.content",
         "core.renaming",
         "operations",
@@ -60,6 +63,7 @@ FENCES: dict[str, set[str]] = {
 # Decisions without I/O, clock or event loop: everything they need is an argument.
 PURE = {
     "figures",
+    "writeback.tally",
     "session.pace",
     "views",
     "syncplan",
@@ -86,7 +90,7 @@ IMPURE_CALLS = {"open", "print", "input", "datetime.now", "datetime.today", "dat
 ROOTS = {PACKAGE, f"{PACKAGE}.cli", f"{PACKAGE}.__main__"}
 NOT_REACHED = {"store.memory": "the model of the store, which the tests hold against the real one"}
 
-LINES_MAX = {PACKAGE: 350, "tests": 400}
+LINES_MAX = {PACKAGE: 350, "tests": 400, "bench": 350, "docs": 350}
 FUNCTION_LINES_MAX = 60
 
 # Waiting for a condition has a deadline and is written once; see tests/support.py.
@@ -130,7 +134,7 @@ def modules(top: str) -> dict[str, Module]:
 
 
 def everything() -> list[Module]:
-    return [*modules(PACKAGE).values(), *modules("tests").values()]
+    return [module for top in LINES_MAX for module in modules(top).values()]
 
 
 def imports(module: Module) -> Iterator[tuple[int, str]]:

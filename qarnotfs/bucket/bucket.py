@@ -50,10 +50,10 @@ class Bucket(Storage):
         cacheTTLSec: int | None = None,  # the SDK's spelling
     ) -> None:
         super().__init__(connection, name)
-        self._filtering = Filtering.from_json(_json_of(filtering)).sanitized()
+        self._filtering = Filtering.from_json(_json_of(filtering)).cleaned(self._sanitized)
         self._transformation = ResourcesTransformation.from_json(
             _json_of(resources_transformation)
-        ).sanitized()
+        ).cleaned(self._sanitized)
         self._cache_ttl_sec = cacheTTLSec
         self._spec = BucketSpec.from_json(self.to_json())
         if create:

@@ -13,9 +13,10 @@ from functools import cache, partial
 
 from qarnotfs.bucket import crowd, transfer
 from qarnotfs.bucket.local import Folder, Tree, printable, tree_of
-from qarnotfs.bucket.manner import Manner, each
+from qarnotfs.bucket.manner import Manner
 from qarnotfs.bucket.progress import Told
 from qarnotfs.bucket.report import SyncReport, Tally
+from qarnotfs.bucket.workers import each
 from qarnotfs.errors import QarnotfsError
 from qarnotfs.store.base import Fetched, ObjectInfo, Store
 from qarnotfs.syncplan import PART_BYTES, directories_of, question, unholdable
@@ -38,7 +39,8 @@ def sync(store: Store, local: str, base: str, manner: Manner) -> SyncReport:
     Raises `SyncFailed`, and `OSError` when ``local`` cannot be a directory.
     """
     tally = Tally()
-    wanted = _wanted(transfer.objects(store, base), base, tally)
+    named = ((info.key[len(base) :], info) for info in transfer.objects(store, base))
+    wanted = _wanted(named, tally)
     if not manner.dry_run:
         os.makedirs(local, exist_ok=True)
     tree = tree_of(local) if os.path.lexists(local) else Tree()
@@ -56,10 +58,28 @@ def sync(store: Store, local: str, base: str, manner: Manner) -> SyncReport:
     return tally.report()
 
 
-def _wanted(objects: Iterable[ObjectInfo], base: str, tally: Tally) -> _Wanted:
+def get(
+    store: Store,
+    local: str,
+    objects: Iterable[tuple[str, ObjectInfo]],
+    manner: Manner,
+    tally: Tally,
+) -> SyncReport:
+    """Fetch these objects, whatever is in ``local``, under the names that are given.
+
+    Adds to ``tally`` and raises as `sync` does.
+    """
+    wanted = _wanted(objects, tally)
+    os.makedirs(local, exist_ok=True)
+    total = sum(info.size for info in wanted.files.values())
+    with Folder(local) as folder, manner.told(total) as told:
+        _Run(store, folder, wanted, tally, manner.say, told).run(list(wanted.files), ())
+    return tally.report()
+
+
+def _wanted(objects: Iterable[tuple[str, ObjectInfo]], tally: Tally) -> _Wanted:
     wanted = _Wanted()
-    for info in objects:
-        name = info.key[len(base) :]
+    for name, info in objects:
         path = name.removesuffix("/")
         if not name:
             continue  # the marker of ``base`` itself
@@ -130,7 +150,7 @@ class _Run:
             if name in above or not self._wanted.files.keys().isdisjoint(directories_of([name]))
         }
         self._remove(sorted(blocking))
-        for name in sorted(self._wanted.directories):
+        for name in sorted(above - directories_of(self._wanted.files)):
             self._make(name)
         small = [name for name in missing if self._wanted.files[name].size <= PART_BYTES]
         crowd.run(errand for name in small for errand in self._errand(name))

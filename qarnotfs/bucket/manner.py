@@ -1,19 +1,15 @@
-"""How a synchronisation is to be done, and running one step for many at once.
+"""How a synchronisation is to be done.
 
 Used by `upward` and `downward`; made by `Bucket`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import TypeVar
 
 from qarnotfs.bucket.progress import Progress, Told, shown
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -28,13 +24,3 @@ class Manner:
     def told(self, total_bytes: int) -> AbstractContextManager[Told]:
         """Whom to tell about the bytes that have moved."""
         return shown(self.progress, total_bytes)
-
-
-def each(step: Callable[[T], object], items: Iterable[T], threads: int) -> None:
-    """Do ``step`` for each item in a few threads. What one raises ends it: no other begins."""
-    pool = ThreadPoolExecutor(threads, "qarnotfs-bucket")
-    try:
-        for _ in pool.map(step, items):
-            pass
-    finally:
-        pool.shutdown(cancel_futures=True)

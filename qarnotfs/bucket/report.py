@@ -10,8 +10,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from qarnotfs.errors import QarnotfsError
+from qarnotfs.errors import CredentialsExpired, CredentialsRejected, NoSuchBucket, QarnotfsError
 
+HOPELESS = (NoSuchBucket, CredentialsRejected, CredentialsExpired)
 NAMED_MAX = 3  # failures that the sentence names
 
 
@@ -65,6 +66,9 @@ class Tally:
         self.moved: list[int] = []  # bytes of each transfer: appending needs no lock
 
     def fail(self, name: str, error: BaseException) -> None:
+        """Note why a file failed; an error that all others will meet, too, is raised instead."""
+        if isinstance(error, HOPELESS):
+            raise error
         self.failed[name] = reason_of(error)
 
     def report(self) -> SyncReport:

@@ -6,9 +6,10 @@ is `views`' business.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Self
 
-from qarnotfs.views import FILTER_KIND, STRIP_KIND, sanitized
+from qarnotfs.views import FILTER_KIND, STRIP_KIND
 
 
 class _Prefix:
@@ -68,11 +69,11 @@ class _Rules:
     def to_json(self) -> dict[str, dict[str, str]]:
         return {kind: rule.to_json() for kind, rule in self._by_kind.items()}
 
-    def sanitized(self) -> Self:
-        """A copy whose prefixes could be the beginning of a key."""
+    def cleaned(self, clean: Callable[[str], str]) -> Self:
+        """A copy whose prefixes are what ``clean`` makes of them."""
         rules = type(self)()
         for rule in self._by_kind.values():
-            rules.append(type(rule)(sanitized(rule.prefix)))
+            rules.append(type(rule)(clean(rule.prefix)))
         return rules
 
 

@@ -130,8 +130,7 @@ class Storage:
 
     def delete_file(self, remote: str) -> None:
         """Delete one object; one that is not there is no failure."""
-        failed = transfer.calling(lambda: self.store.delete([self._sanitized(remote)]))
-        for error in failed.values():
+        for error in transfer.delete(self.store, [self._sanitized(remote)]).values():
             raise error
 
     # --- as a mapping -----------------------------------------------------------------

@@ -8,16 +8,20 @@ from __future__ import annotations
 import hashlib
 import os
 import random
-import time
+import sys
+import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from functools import partial
 from itertools import chain
 from mimetypes import guess_type
+from stat import S_ISREG
 from typing import IO, TypeVar
 
+from qarnotfs.bucket import workers
 from qarnotfs.bucket.progress import Told
-from qarnotfs.errors import Stale, Unavailable
+from qarnotfs.errors import Stale, StoreError, Unavailable
 from qarnotfs.store.base import Attributes, Flight, ObjectInfo, Store
 from qarnotfs.syncplan import PART_BYTES, part_bytes
 from qarnotfs.writeback.plan import backoff_sec
@@ -28,6 +32,7 @@ AHEAD_BYTES = 32 << 20  # parts of one file on their way; never less than one pa
 CALL_SEC = 60.0  # for one request, and what its bytes and its neighbours' take
 BYTES_PER_SEC_MIN = 256 << 10  # slower than this a transfer is given up and tried again
 TRIES = 5
+ABORT_SEC_MAX = 3.0
 HASH_BYTES = 1 << 20
 
 
@@ -50,19 +55,44 @@ def upload(store: Store, file: IO[bytes], key: str, told: Told) -> int:
         return len(first)
     upload_id = calling(lambda: store.create_upload(key, attributes_of(key)))
     try:
-        parts = enumerate(_parts(first, file, part), start=1)
-        sends = (partial(store.upload_part, key, upload_id, number, data) for number, data in parts)
-        sent, etags = 0, []
-        for etag in in_order(sends, part):
+        etags, sent = [], 0
+        for etag, count in _send_parts(store, key, upload_id, _parts(first, file, part), part):
             etags.append(etag)
-            sent = min(sent + part, size or sent + part)
+            sent += count
             told(sent, size or sent, key)
         require_unchanged(file, state)
         calling(lambda: store.complete_upload(key, upload_id, etags))
     except BaseException:
-        store.abort_upload(key, upload_id)
+        _forget(store, key, upload_id)
         raise
     return sent
+
+
+def _send_parts(
+    store: Store, key: str, upload_id: str, parts: Iterator[bytes], size: int
+) -> Iterator[tuple[str, int]]:
+    """Etag and size in bytes of each part, once it has arrived."""
+    sizes: list[int] = []
+
+    def sends() -> Iterator[Callable[[], Flight[str]]]:
+        for number, data in enumerate(parts, start=1):
+            sizes.append(len(data))
+            yield partial(store.upload_part, key, upload_id, number, data)
+
+    for number, etag in enumerate(in_order(sends(), size)):
+        yield etag, sizes[number]
+
+
+def _forget(store: Store, key: str, upload_id: str) -> None:
+    """Abort an upload; a server that hangs is waited for no longer than a moment."""
+
+    def abort() -> None:
+        with suppress(StoreError):  # the parts stay; what made us give up says more
+            store.abort_upload(key, upload_id)
+
+    aborting = threading.Thread(target=abort, name="qarnotfs-bucket-abort", daemon=True)
+    aborting.start()
+    aborting.join(ABORT_SEC_MAX)
 
 
 def attributes_of(key: str) -> Attributes:
@@ -76,7 +106,7 @@ def state_of(file: IO[bytes]) -> tuple[int, int] | None:
         stat = os.fstat(file.fileno())
     except OSError:  # io.UnsupportedOperation, too
         return None
-    return stat.st_size, stat.st_mtime_ns
+    return (stat.st_size, stat.st_mtime_ns) if S_ISREG(stat.st_mode) else None
 
 
 def require_unchanged(file: IO[bytes], state: tuple[int, int] | None) -> None:
@@ -89,20 +119,21 @@ def etag_of(path: str | os.PathLike[str], grid: int) -> str:
     """The etag of a local file sent in parts of ``grid`` bytes; 0: all at once."""
     with open(path, "rb") as file:
         if not grid:
-            return hashlib.file_digest(file, _md5).hexdigest()
-        digests = []
-        while (digest := _part_digest(file, grid)) is not None:
-            digests.append(digest)
+            return _digest(file, sys.maxsize)[0].hex()
+        digests: list[bytes] = []
+        while (digest := _digest(file, grid))[1]:
+            digests.append(digest[0])
     return f"{_md5(b''.join(digests)).hexdigest()}-{len(digests)}"
 
 
-def _part_digest(file: IO[bytes], grid: int) -> bytes | None:
-    """The MD5 of the next ``grid`` bytes; ``None`` at the end."""
-    digest, left = _md5(), grid
+def _digest(file: IO[bytes], count: int) -> tuple[bytes, int]:
+    """The MD5 of the next ``count`` bytes, and how many there were."""
+    digest, left = _md5(), count
     while left and (piece := file.read(min(left, HASH_BYTES))):
+        workers.go_on()
         digest.update(piece)
         left -= len(piece)
-    return digest.digest() if left < grid else None
+    return digest.digest(), count - left
 
 
 def _md5(data: bytes = b"") -> hashlib._Hash:
@@ -140,7 +171,8 @@ def _read(file: IO[bytes], count: int) -> bytes:
 
 def download(store: Store, info: ObjectInfo, file: IO[bytes], told: Told) -> None:
     """Write this version of an object; `PreconditionFailed` when there is another by now."""
-    told(0, info.size, info.key)
+    if not info.size:
+        told(0, 0, info.key)
     read = 0
     for data in pieces(store, info):
         file.write(data)
@@ -186,29 +218,54 @@ def _landed(send: Callable[[], Flight[T]], flight: Flight[T], bytes_in_flight: i
     """The result of ``flight``, or of another that ``send`` starts."""
     limit_sec = CALL_SEC + bytes_in_flight / BYTES_PER_SEC_MIN
     flights = chain([flight], (send() for _ in range(TRIES - 1)))
-    return calling(lambda: _result(next(flights), limit_sec))
+    try:
+        return calling(lambda: _result(next(flights), limit_sec))
+    finally:
+        flight.abort()  # we may have been stopped before we looked; what landed does not mind
 
 
 def _result(flight: Flight[T], limit_sec: float) -> T:
     try:
-        return flight.result(timeout=limit_sec)
+        with workers.stop().watching(flight):
+            return flight.result(timeout=limit_sec)
     except TimeoutError:
         raise Unavailable(f"The object store did not answer within {limit_sec:g} s.") from None
     finally:
-        flight.abort()  # as also after Ctrl-C; what has landed does not mind
+        flight.abort()  # as also after Ctrl-C
 
 
 def calling(call: Callable[[], T]) -> T:
     """The result of a call that blocks, repeated a few times when that may help."""
     for attempt in range(TRIES - 1):
+        workers.go_on()
         try:
             return call()
         except Unavailable:
-            time.sleep(backoff_sec(attempt, random.random()))
+            workers.pause(backoff_sec(attempt, random.random()))
     return call()
 
 
-# --- listings ------------------------------------------------------------------------------
+# --- listings and deletions ------------------------------------------------------------------
+
+
+def delete(store: Store, keys: Sequence[str]) -> dict[str, Exception]:
+    """Delete at most 1000 keys; what failed, and did so again where that might have helped."""
+    failed: dict[str, Exception] = {}
+    left = keys
+
+    def attempt() -> None:
+        nonlocal left
+        errors = store.delete(left)
+        left = [key for key, error in errors.items() if isinstance(error, Unavailable)]
+        failed.update((key, error) for key, error in errors.items() if key not in left)
+        if left:
+            raise errors[left[0]]
+
+    try:
+        calling(attempt)
+    except StoreError as error:
+        failed.update(dict.fromkeys(left, error))
+    return failed
 
 
 def objects(store: Store, prefix: str) -> Iterator[ObjectInfo]:

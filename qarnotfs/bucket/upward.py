@@ -16,9 +16,10 @@ from typing import TypeVar
 
 from qarnotfs.bucket import crowd, transfer
 from qarnotfs.bucket.local import Tree, printable
-from qarnotfs.bucket.manner import Manner, each
+from qarnotfs.bucket.manner import Manner
 from qarnotfs.bucket.progress import Told
 from qarnotfs.bucket.report import SyncReport, Tally
+from qarnotfs.bucket.workers import each
 from qarnotfs.errors import QarnotfsError, Stale, StoreError
 from qarnotfs.store.base import DELETE_COUNT_MAX, PART_BYTES_MAX, Store
 from qarnotfs.syncplan import (
@@ -87,7 +88,7 @@ class Sources:
 
     def _add(self, key: str, path: str, size: int) -> None:
         if reason := unstorable(key):
-            self.tally.skipped[printable(key)] = reason
+            self.tally.failed[printable(key)] = reason
         else:
             self.paths[key], self.sizes[key] = path, size
 
@@ -129,7 +130,7 @@ def _listed(store: Store, sources: Sources) -> Iterator[tuple[str, Content]]:
 
 def _contents(sources: Sources, stored: Mapping[str, Content]) -> dict[str, Content]:
     """The files with their etags, where these decide something."""
-    wanted = {key: Content(size, None) for key, size in sources.sizes.items()}
+    wanted = {key: Content(size, None) for key, size in sorted(sources.sizes.items())}
 
     def look(asked: tuple[str, Question]) -> None:
         key, asking = asked
@@ -278,12 +279,9 @@ class _Run:
     def _delete(self, keys: Sequence[str]) -> None:
         for key in keys:
             self._say(f"Remove: {key}")
-        try:
-            failed = transfer.calling(lambda: self._store.delete(keys))
-        except StoreError as error:
-            failed = dict.fromkeys(keys, error)
-        for key, failure in failed.items():
-            self._tally.fail(key, failure)
+        failed = transfer.delete(self._store, keys)
+        for key, error in failed.items():
+            self._tally.fail(key, error)
         self._tally.deleted += [key for key in keys if key not in failed]
 
 

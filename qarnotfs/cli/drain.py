@@ -55,7 +55,7 @@ class Drain:
         After ``timeout_sec`` the mount process ends, with what is not uploaded in its journal.
         """
         try:
-            self._talk.ask("umount", force=force, timeout_sec=timeout_sec)
+            self._talk.ask("umount", force=force, within_sec=timeout_sec)
         except NoDaemon:
             if self._talk.final is None:
                 raise
@@ -63,7 +63,7 @@ class Drain:
     def hurry(self) -> None:
         """End it now, also from a signal handler that interrupts `watch`."""
         with contextlib.suppress(QarnotfsError):
-            control.request(self._socket, "umount", force=True, timeout_sec=0.0)
+            control.request(self._socket, "umount", force=True, within_sec=0.0)
 
     def watch(self) -> dict[str, Any]:
         """Wait for the end of the process and return its last status.

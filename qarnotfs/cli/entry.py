@@ -10,19 +10,39 @@ import click
 
 from qarnotfs import __version__
 from qarnotfs.cli.buckets import mb, rb
+from qarnotfs.cli.check import check
 from qarnotfs.cli.cp import cp
+from qarnotfs.cli.get import cat, get
 from qarnotfs.cli.ls import ls
 from qarnotfs.cli.mount import mount
+from qarnotfs.cli.put import put
 from qarnotfs.cli.rm import rm
 from qarnotfs.cli.run import run
 from qarnotfs.cli.status import status
+from qarnotfs.cli.sync import sync
 from qarnotfs.cli.umount import flush, umount
 from qarnotfs.errors import QarnotfsError
 
 INTERRUPTED = 128 + 2  # what a shell reports for a command ended by SIGINT
 
 
+KINDS = {
+    "Mounts": (mount, umount, flush, status, check, run),
+    "Buckets, without mounting them": (ls, get, put, sync, cp, rm, mb, rb, cat),
+}
+
+
+class _Commands(click.Group):
+    """A group whose ``--help`` tells the kinds of commands apart."""
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        for kind, members in KINDS.items():
+            with formatter.section(kind):
+                formatter.write_dl([(c.name or "", c.get_short_help_str(65)) for c in members])
+
+
 @click.group(
+    cls=_Commands,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog="""\b
 Examples:
@@ -30,6 +50,8 @@ Examples:
   qarnotfs status                      what is mounted, what waits for upload
   qarnotfs umount /mnt/data            upload what is left and unmount
   qarnotfs run data:/data -- make      mount, run a command, upload, unmount
+  qarnotfs ls -l data:results          what is in a bucket
+  qarnotfs sync results data:results   upload what differs
 
 \b
 Account: QARNOT_CLIENT_TOKEN or a qarnot.conf (--conf) for Qarnot, or the usual
@@ -40,8 +62,9 @@ def commands() -> None:
     """Mount a Qarnot bucket, or any S3-compatible one, as a directory."""
 
 
-for command in (mount, umount, flush, status, run, ls, cp, rm, mb, rb):
-    commands.add_command(command)
+for members in KINDS.values():
+    for command in members:
+        commands.add_command(command)
 
 
 def main(args: Sequence[str] | None = None) -> None:
@@ -64,9 +87,11 @@ def _exit_code(args: Sequence[str] | None) -> int:
     except Exception as error:
         if "QARNOTFS_TRACEBACK" in os.environ:
             raise
-        click.echo(
-            f"qarnotfs: unexpected {type(error).__name__}: {error}"
-            " (QARNOTFS_TRACEBACK=1 shows where)",
-            err=True,
-        )
+        click.echo(f"qarnotfs: {_sentence(error)}", err=True)
         return 1
+
+
+def _sentence(error: Exception) -> str:
+    if isinstance(error, OSError) and error.filename is not None:
+        return f"{error.filename}: {error.strerror}."
+    return f"unexpected {type(error).__name__}: {error} (QARNOTFS_TRACEBACK=1 shows where)"

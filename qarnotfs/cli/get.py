@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import posixpath
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -181,7 +182,7 @@ def _pour(bucket: Bucket, target: Target) -> None:
     info = find(bucket, target.key)
     if info is None:
         raise MissingFile(f"There is no file '{target}'.")
-    out = click.get_binary_stream("stdout")
+    out = sys.stdout.buffer
     for piece in transfer.pieces(bucket.store, info):
         out.write(piece)
     out.flush()

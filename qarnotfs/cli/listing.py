@@ -44,11 +44,14 @@ def entries(bucket: Bucket, folder: str, *, recursive: bool) -> Iterator[Entry]:
 
 def pages(store: Store, prefix: str, delimiter: str = "") -> Iterator[ListPage]:
     """Every page of a listing."""
-    page = store.list_page(prefix, delimiter=delimiter)
-    yield page
-    while page.next is not None:
-        page = store.list_page(prefix, delimiter=delimiter, after=page.next)
+    after = None
+    while True:
+        ask = partial(store.list_page, prefix, delimiter=delimiter, after=after)
+        page = transfer.calling(ask)
         yield page
+        after = page.next
+        if after is None:
+            return
 
 
 def find(bucket: Bucket, name: str) -> ObjectInfo | None:

@@ -36,6 +36,7 @@ class Settings(Account, Shown):
     cache_ttl: int | None
     attrs: Literal["full", "listing"]
     close: Literal["later", "wait"]
+    fsync_timeout: float
     upload_delay: float
     dirty_size: int | None
     on_conflict: Literal["keep-both", "overwrite"]
@@ -135,6 +136,15 @@ _OPTIONS = [
         default="later",
         show_default=True,
         help="When close() returns: once the bytes are safe on this disk, or in the bucket.",
+    ),
+    _writing(
+        "--fsync-timeout",
+        type=duration,
+        metavar="TIME",
+        default="5m",
+        show_default=True,
+        help="fsync(), and close() with --close wait, fail when the bucket takes nothing for"
+        " this long; the file is uploaded later all the same. 0: they wait for ever.",
     ),
     _writing(
         "--upload-delay",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -56,9 +57,10 @@ def put(
         def run() -> SyncReport:
             if recursive:
                 return _put_tree(bucket, sources[0], target.folder, progress)
+            files = _keys(sources, target)
             if len(sources) == 1 and not os.path.isfile(sources[0]):
-                return _put_stream(bucket, sources[0], target.key, progress)
-            return _put_files(bucket, _keys(sources, target), progress)
+                return _put_stream(bucket, *files.popitem(), progress)
+            return _put_files(bucket, files, progress)
 
         return finish(run, as_json=as_json, quiet=quiet)
 
@@ -98,12 +100,17 @@ def _put_tree(bucket: Bucket, root: str, folder: str, progress: bool) -> SyncRep
 def _put_files(bucket: Bucket, files: dict[str, str], progress: bool) -> SyncReport:
     from qarnotfs.bucket import upward
     from qarnotfs.bucket.manner import Manner
+    from qarnotfs.bucket.report import SyncFailed
 
     sources = upward.Sources.of_files(files, "")
-    return upward.add(bucket.store, sources, Manner(progress=progress))
+    try:
+        return upward.add(bucket.store, sources, Manner(progress=progress))
+    except SyncFailed as error:  # a person knows the files by the names they have here
+        failed = {files[key]: why for key, why in error.report.failed.items()}
+        raise SyncFailed(replace(error.report, failed=failed)) from None
 
 
-def _put_stream(bucket: Bucket, source: str, key: str, progress: bool) -> SyncReport:
+def _put_stream(bucket: Bucket, key: str, source: str, progress: bool) -> SyncReport:
     """What has no size before it has ended: stdin, a named pipe, ``<(COMMAND)``."""
     from qarnotfs.bucket import transfer
     from qarnotfs.bucket.progress import shown
@@ -118,7 +125,7 @@ def _put_stream(bucket: Bucket, source: str, key: str, progress: bool) -> SyncRe
         ):
             tally.moved.append(transfer.upload(bucket.store, file, key, told))
     except (OSError, QarnotfsError) as error:
-        tally.fail(key, error)
+        tally.fail(source, error)
     else:
         tally.uploaded.append(key)
     return tally.report()

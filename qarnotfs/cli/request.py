@@ -71,6 +71,7 @@ class MountRequest:
             gid=said.gid,
             umask=said.umask,
             close=said.close,
+            fsync_timeout_sec=said.fsync_timeout,
             upload_delay_sec=said.upload_delay,
             io_timeout_sec=said.io_timeout,
             attrs=said.attrs,

@@ -14,7 +14,7 @@ from qarnotfs import control
 from qarnotfs.cli.mountpoint import is_dead
 from qarnotfs.control import MountState
 from qarnotfs.errors import UsageError
-from qarnotfs.figures import bytes_text
+from qarnotfs.figures import bar_text, bytes_text, left_text
 
 # The states of a mount whose process does not answer; what it says itself is in `session`.
 DEAD, UNREACHABLE = "dead", "unreachable"
@@ -35,7 +35,8 @@ Examples:
 
 \b
 With --json, a list with one object for each mount: at least mountpoint, bucket, state
-(serving, draining, dead, unreachable), pid, pending_files, pending_bytes, cache_bytes, errors."""
+(serving, draining, dead, unreachable), pid, pending_files, pending_bytes, transfers (on their
+way now), upload_bytes_per_sec, upload_eta_sec, cache_bytes, errors (with staged_file)."""
 )
 @click.argument("directory", metavar="[DIR]", required=False, type=click.Path(path_type=Path))
 @click.option(
@@ -103,13 +104,26 @@ def _print_table(found: list[dict[str, Any]]) -> None:
 
 def _lines(mount: dict[str, Any]) -> Iterator[str]:
     """What a person should know of a mount beyond its row."""
+    if mount.get("pending_files"):
+        yield f"{mount['mountpoint']}: {left_text(mount)}"
+    for one in mount.get("transfers", []):
+        bar = bar_text(one["bytes_sent"], one["bytes"])
+        yield f"{bar} {bytes_text(one['bytes_sent'])} of {bytes_text(one['bytes'])} {one['path']}"
     for error in mount["errors"]:
         place = "/".join(part for part in (mount["mountpoint"], error["path"]) if part)
-        yield f"{place}: {error['message']}"
+        yield f"{place}: {error['message']}{_where(error)}"
     for key in mount.get("conflicts", []):
         yield f"{mount['mountpoint']}: someone else changed the file too; ours is stored as {key}"
     for finding in mount.get("findings", []):
         yield f"{mount['mountpoint']}: {finding}"
+
+
+def _where(error: dict[str, Any]) -> str:
+    """Where the bytes are that did not get into the bucket."""
+    if not error["staged_file"]:
+        return ""
+    kept = "It is" if error["staged_whole"] else "What was changed of it is"
+    return f" {kept} kept in {error['staged_file']}."
 
 
 def _cells(mount: dict[str, Any]) -> tuple[str, ...]:

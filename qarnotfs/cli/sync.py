@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from qarnotfs.cli.account import Account, server_options
-from qarnotfs.cli.outcome import json_option, quiet_option
+from qarnotfs.cli.outcome import bar_wanted, finish, json_option, quiet_option
 from qarnotfs.cli.sections import SectionedCommand, deed
 from qarnotfs.cli.target import is_remote, local, place
+
+if TYPE_CHECKING:
+    from qarnotfs.bucket.report import SyncReport
 
 
 @click.command(
@@ -43,6 +46,10 @@ def sync(
     **server: Any,
 ) -> int:
     """Make DST like SRC: one is BUCKET:PREFIX, the other a local directory."""
+    from qarnotfs.bucket import downward, upward
+    from qarnotfs.bucket.local import tree_of
+    from qarnotfs.bucket.manner import Manner
+
     upload = is_remote(target)
     if upload == is_remote(source):
         raise click.UsageError(
@@ -53,5 +60,13 @@ def sync(
     here = local(source if upload else target)
     with Account(**server).buckets() as opened:
         store = opened(there.spec).store
-        manner = Manner(delete=delete, dry_run=dry_run, progress=bar_wanted(quiet))
-        ...
+        manner = Manner(delete, dry_run, progress=bar_wanted(quiet))
+
+        def run() -> SyncReport:
+            if upload:
+                return upward.sync(
+                    store, upward.Sources.of_tree(here, tree_of(here), there.folder), manner
+                )
+            return downward.sync(store, here, there.folder, manner)
+
+        return finish(run, as_json=as_json, quiet=quiet, dry_run=dry_run, skipping_fails=not upload)

@@ -48,6 +48,11 @@ class Connection:
     ``endpoint`` is the object store's URL, ``identity`` the access key, shortened for people.
     """
 
+    # Of the SDK's connection: whether `Bucket` takes doubled and leading slashes off the keys
+    # it is given, and says so in the log.
+    _sanitize_bucket_paths = True
+    _show_bucket_warnings = True
+
     def __init__(self, access: Access) -> None:
         self._access = access
         self.endpoint = access.endpoint

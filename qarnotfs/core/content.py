@@ -107,18 +107,43 @@ class Content:
         """Write all of ``data``, or raise. Waits while too much is owed to the bucket."""
         await self._uploader.room()
         staged = await self._writable(inode)
-        staged.write(offset, data)
+        try:
+            staged.write(offset, data)
+        finally:
+            self._written(inode, offset + len(data))
         self._touched(inode)
+
+    def _written(self, inode: Inode, end: int) -> None:
+        if inode.debt is not None:
+            self._uploader.written(inode.debt, end)
 
     async def truncate(self, inode: Inode, size: int) -> None:
         """Cut or extend the file; without a writer, the change is recorded at once."""
         if size == inode.size and inode.staged is not None and inode.staged.sealed:
             return
+        if not size:
+            await self._gate_open(inode)
+            self._begin_anew(inode)
         staged = await self._writable(inode)
+        if inode.debt is not None:
+            self._journal.truncating(inode.debt, size)
         staged.truncate(size)
+        self._written(inode, size)
         self._touched(inode)
         if not inode.writers:
             await self.release(inode)
+
+    def _begin_anew(self, inode: Inode) -> None:
+        """What was closed is kept, on disk, until what takes its place is closed too."""
+        self.take_over(inode)
+        debt = inode.debt
+        if inode.staged is None or debt is None or not debt.recorded:
+            return
+        inode.staged.close()
+        inode.staged = self._journal.staging.create(None)
+        self._owe(inode, inode.staged)
+        if debt.urgent:  # somebody waits for it: whoever does waits for the new one
+            self._uploader.progressed()
 
     async def create(self, inode: Inode) -> None:
         """A new, empty file: it is owed from now on, and seen, though nothing is recorded yet."""

@@ -178,15 +178,19 @@ class Filesystem:
     # --- open directories ---------------------------------------------------------------------
 
     def opendir(self, inode: Inode) -> int:
-        return self._handles.add(DirectoryHandle(inode))
+        return self._handles.add(DirectoryHandle(inode, self._finder.browse(inode.key)))
 
-    async def entries(self, number: int, *, again: bool) -> tuple[Inode, list[Node]]:
-        """The directory and its entries in the order of their names; ``again``: as of now."""
+    def rewinddir(self, number: int) -> None:
+        """The directory is read from its start: as it is now."""
         handle = self._handles.directory(number)
-        if handle.entries is None or again:
-            found = await self._finder.children(handle.inode.key)
-            handle.entries = [found[name] for name in sorted(found)]
-        return handle.inode, handle.entries
+        handle.rewind(self._finder.browse(handle.inode.key))
+
+    async def entries(self, number: int, start: int) -> tuple[Inode, list[Node]]:
+        """The directory, and entries from number ``start`` on: some of them, or none at its end."""
+        handle = self._handles.directory(number)
+        while (nodes := handle.at(start)) is None:
+            handle.add(await handle.browse.page())
+        return handle.inode, nodes
 
     def releasedir(self, number: int) -> None:
         self._handles.remove(number)

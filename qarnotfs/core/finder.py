@@ -6,13 +6,15 @@ the bucket.
 
 from __future__ import annotations
 
-from bisect import bisect_right
+from itertools import islice
 
-from qarnotfs.core import names, tree
-from qarnotfs.core.tree import Listed, Node
+from qarnotfs.core import names
+from qarnotfs.core.browse import Browse
+from qarnotfs.core.tree import Node
 from qarnotfs.errors import InvalidName
-from qarnotfs.index.beliefs import Listing
+from qarnotfs.index.book import parent_of
 from qarnotfs.index.index import Index
+from qarnotfs.index.listing import Listing
 from qarnotfs.store.base import Attributes, ObjectInfo
 from qarnotfs.views import View
 from qarnotfs.writeback.debts import Debt, Kind
@@ -29,9 +31,9 @@ class Finder:
     ) -> None:
         self._index, self._journal, self._view = index, journal, view
         self.asks_attributes = asks_attributes
-        # The last directory whose attributes were wanted: its keys, and how far they are foreseen.
         self._survivors: dict[str, str] = {}  # of the directory that was emptied last
-        self._ahead: tuple[Listing | None, list[str], int] = (None, [], 0)
+        # The listing whose attributes were wanted last, and how far they are foreseen.
+        self._ahead = (0, "")
 
     async def find(self, directory: str, name: bytes) -> Node | None:
         """What is under ``name`` in a visible directory; ``None``: nothing is."""
@@ -92,10 +94,15 @@ class Finder:
 
     async def children(self, directory: str) -> dict[bytes, Node]:
         """Everything in a visible directory, by file name."""
-        listed: dict[str, Listed] = {}
-        for scope in self._view.scopes(directory):
-            listed[scope.prefix] = await self._index.listing(scope.prefix)
-        return tree.children(self._view, directory, listed, self._journal.overlay)
+        browse = self.browse(directory)
+        found: dict[bytes, Node] = {}
+        while nodes := await browse.page():
+            found |= {node.name: node for node in nodes}
+        return found
+
+    def browse(self, directory: str) -> Browse:
+        """A visible directory, to be read page by page."""
+        return Browse(self._index, self._view, directory, self._journal.overlay)
 
     async def info(self, node: Node) -> ObjectInfo:
         """The version of a file with its metadata, or `NoSuchKey`; siblings' are fetched ahead."""
@@ -108,20 +115,14 @@ class Finder:
         belief = self._index.believed(key)
         if belief and belief.info and belief.info.metadata is not None:
             return
-        listing = self._index.fresh_listing(key[: key.rfind("/") + 1])
-        if listing is None or key not in listing.objects:
+        listing = self._index.fresh_listing(parent_of(key))
+        if listing is None or key not in listing:
             return
-        if self._ahead[0] is not listing:
-            self._ahead = (listing, sorted(listing.objects), 0)
-        _, keys, done = self._ahead
-        at = bisect_right(keys, key)
-        start = done if at <= done <= at + AHEAD else at
-        self._ahead = (listing, keys, at + AHEAD)
-        self._index.foresee(
-            sibling
-            for sibling in keys[start : at + AHEAD]
-            if (known := listing.objects.get(sibling)) and known.metadata is None
-        )
+        if self._ahead[0] != listing.number or not self._ahead[1] >= key:
+            self._ahead = (listing.number, key)
+        siblings = [name for name, info in islice(listing.after(key), AHEAD) if info is not None]
+        self._index.foresee(name for name in siblings if name > self._ahead[1])
+        self._ahead = (listing.number, siblings[-1] if siblings else key)
 
     async def marker(self, directory: str) -> tuple[str, Attributes, int] | None:
         """(key, attributes, size) of the object that stands for a visible directory, if any."""
@@ -141,24 +142,24 @@ class Finder:
     async def has_children(self, directory: str) -> bool:
         """Whether anything is in a visible directory; quick also while it is being emptied."""
         for scope in self._view.scopes(directory):
-            listing = await self._index.listing(scope.prefix)
-            if self._has_children(scope.prefix, listing):
+            listing = await self._index.begun(scope.prefix)
+            while not (found := self._has_children(scope.prefix, listing)) and not listing.complete:
+                await self._index.grow(listing)
+            if found:
                 return True
         return False
 
     def _has_children(self, prefix: str, listing: Listing) -> bool:
         overlay = self._journal.overlay
-        survivor = self._survivors.get(prefix)
-        if survivor in listing.objects and overlay.get(survivor or "") is not False:
+        survivor = self._survivors.get(prefix, "")
+        if survivor in listing and overlay.get(survivor) is not False:
             return True
         # Programs delete in the order they list: the last ones live longest.
-        for key in reversed(listing.objects):
-            if overlay.get(key) is not False and key != prefix:
-                self._survivors = {prefix: key}
+        for name, _ in listing.backwards():
+            if overlay.get(name) is not False and name != prefix:
+                self._survivors = {prefix: name}
                 return True
-        if any(present for child, present in overlay.children(prefix).items() if child):
-            return True
-        return any(overlay.get(below) is not False for below in listing.prefixes)
+        return any(present for child, present in overlay.children(prefix).items() if child)
 
     def stored_prefix(self, directory: str) -> str:
         """What is listed to learn a visible directory; of several prefixes, the one that wins."""

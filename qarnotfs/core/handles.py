@@ -1,17 +1,25 @@
 """Open files and directories: what a program holds between open and close. Pure.
 
 Used by `filesystem`. A file handle's reads see one version (its inode's); a directory
-handle's entries were put together once, when it was read from the start.
+handle's entries keep their numbers until it is read from the start again.
 """
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from qarnotfs.cache.blocks import PatternCell
 from qarnotfs.core.inodes import Inode
 from qarnotfs.core.tree import Node
 from qarnotfs.errors import BadHandle
+
+if TYPE_CHECKING:
+    from qarnotfs.core.browse import Browse
+
+NAME_END = b"\0"  # what no name has in it
+LAST = b"\xff"  # behind every name: they are UTF-8
 
 
 @dataclass(eq=False, slots=True)
@@ -25,10 +33,41 @@ class FileHandle:
 
 @dataclass(eq=False, slots=True)
 class DirectoryHandle:
-    """One open directory; ``entries`` in the order of their names once it was read."""
+    """One open directory; its entries are numbered from 0 in the order they were read.
+
+    Of a page that was read before the last one only the names are kept: a program may go
+    back (``seekdir``), and finds what it found then.
+    """
 
     inode: Inode
-    entries: list[Node] | None = None
+    browse: Browse
+    start: int = 0  # the number of the first node of ``page``
+    page: list[Node] = field(default_factory=list)
+    ended: bool = False
+    _earlier: list[tuple[int, bytes]] = field(default_factory=list)
+
+    def rewind(self, browse: Browse) -> None:
+        """From the start again, and as of now."""
+        self.browse = browse
+        self.start, self.page, self.ended, self._earlier = 0, [], False, []
+
+    def add(self, page: list[Node]) -> None:
+        """The next page; an empty one is the end."""
+        if self.page:
+            self._earlier.append((self.start, NAME_END.join(node.name for node in self.page)))
+        self.start += len(self.page)
+        self.page, self.ended = page, not page
+
+    def at(self, number: int) -> list[Node] | None:
+        """Nodes from ``number`` on, at least one but at the end; ``None``: not read so far yet."""
+        if number >= self.start:
+            found = self.page[number - self.start :]
+            return found if found or self.ended else None
+        start, names = self._earlier[bisect_right(self._earlier, (number, LAST)) - 1]
+        return [
+            Node(name, is_directory=False, key="")
+            for name in names.split(NAME_END)[number - start :]
+        ]
 
 
 class Handles:

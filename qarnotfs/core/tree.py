@@ -6,12 +6,14 @@ is this sentence: ``children(overlay(listings, debts), view, directory)``.
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
 from qarnotfs.core import names
 from qarnotfs.errors import NameTooLong
+from qarnotfs.index.listing import Entry
 from qarnotfs.store.base import ObjectInfo
 from qarnotfs.views import View
 
@@ -29,15 +31,6 @@ class Node:
     info: ObjectInfo | None = None
 
 
-class Listed(Protocol):
-    """A listing of one stored prefix, as `index` believes it."""
-
-    @property
-    def objects(self) -> Mapping[str, ObjectInfo]: ...
-    @property
-    def prefixes(self) -> Iterable[str]: ...
-
-
 class Debts(Protocol):
     """What debts add and take away, as `writeback.overlay` keeps it."""
 
@@ -46,65 +39,93 @@ class Debts(Protocol):
 
 
 def children(
-    view: View, directory: str, listed: Mapping[str, Listed], debts: Debts
+    view: View, directory: str, listed: Mapping[str, Iterable[Entry]], debts: Debts
 ) -> dict[bytes, Node]:
     """The entries of a visible directory (``""`` or ``a/b/``) by file name.
 
     ``listed`` has a listing for each of ``view.scopes(directory)``, by its prefix.
     """
-    files: dict[str, Node] = {}
-    directories: set[str] = set()
-    for scope, listing in listed.items():
-        objects, prefixes = _with_debts(scope, listing, debts)
-        for key, info in objects.items():
-            _place(view, key, info, directory, files, directories)
-        for prefix in prefixes:
-            _place(view, prefix, None, directory, {}, directories)
-    return dict(_named(directory, files, directories))
+    merge = Merge(view, directory, listed, debts)
+    for scope, entries in listed.items():
+        merge.add(scope, entries)
+    return {node.name: node for node in merge.taken()}
 
 
-def _with_debts(
-    scope: str, listing: Listed, debts: Debts
-) -> tuple[dict[str, ObjectInfo | None], set[str]]:
-    """A listing as it will be once every debt is paid."""
-    objects: dict[str, ObjectInfo | None] = dict(listing.objects)
-    prefixes = set(listing.prefixes)
+class Merge:
+    """A visible directory put together page by page, of listings of its scopes and of debts.
+
+    ``add`` pages of each scope in order, and with one scope ``take`` what is certain; with
+    several, or at the end, `taken` is everything that is left. Debts count as they were at
+    the beginning: what is created or removed later may be seen or not, as POSIX has it.
+    """
+
+    def __init__(self, view: View, directory: str, scopes: Iterable[str], debts: Debts) -> None:
+        self._view, self._directory = view, directory
+        self._debts = {scope: sorted(_debts_in(scope, debts)) for scope in scopes}
+        # What is known and not taken yet. Invariant: files that a directory of the same
+        # name may still follow, and whatever was added since the last `take`.
+        self._files: dict[str, Node] = {}
+        self._directories: dict[str, None] = {}
+        self._last_directory: str | None = None  # the one taken last: its keys may go on
+
+    def add(self, scope: str, entries: Iterable[Entry], end: str | None = None) -> None:
+        """One page of a scope's listing: up to the name ``end``, or to its end."""
+        page = dict(entries)
+        debts = self._debts[scope]
+        count = len(debts) if end is None else bisect_right(debts, end, key=lambda debt: debt[0])
+        for path, present in debts[:count]:
+            if present:
+                page.setdefault(path, None)
+            else:
+                page.pop(path, None)
+        del debts[:count]
+        for key, info in page.items():
+            self._place(key, info)
+
+    def take(self, end: str) -> list[Node]:
+        """What is certain when the only scope was added up to the name ``end``."""
+        visible = self._view.visible(end) or ""
+        reached = visible[len(self._directory) :] if visible.startswith(self._directory) else ""
+        held = {s: node for s, node in self._files.items() if f"{s}/" > reached}
+        self._files = {s: node for s, node in self._files.items() if s not in held}
+        nodes = self.taken()
+        self._files = held
+        return nodes
+
+    def taken(self) -> list[Node]:
+        """Everything that is known and was not taken yet, in the order of names."""
+        found = dict(_named(self._directory, self._files, self._directories))
+        if self._last_directory is not None:
+            found = {n: node for n, node in found.items() if node.key != self._last_directory}
+        if self._directories:
+            self._last_directory = f"{self._directory}{max(self._directories)}/"
+        self._files, self._directories = {}, {}
+        return [found[name] for name in sorted(found)]
+
+    def _place(self, key: str, info: ObjectInfo | None) -> None:
+        """File a stored key, or common prefix, under its first visible segment."""
+        visible = self._view.visible(key)
+        if visible is None or not visible.startswith(self._directory):
+            return
+        first, slash, _ = visible[len(self._directory) :].partition("/")
+        if slash:
+            self._directories[first] = None
+        elif first or (info is not None and info.size):  # an empty ``dir/`` is the directory itself
+            rival = self._files.get(first)
+            if rival is None or _precedes(self._view, visible, key, rival.key):
+                self._files[first] = Node(b"", is_directory=False, key=key, info=info)
+
+
+def _debts_in(scope: str, debts: Debts) -> Iterator[tuple[str, bool]]:
+    """Names directly in a scope, as they will be once every debt is paid."""
     parent = scope[: scope.rfind("/") + 1]  # the scope itself, but where it is a filter
     for child, present in debts.children(parent).items():
         path = parent + child
         if not path.startswith(scope) and not scope.startswith(path):
             continue
-        if child.endswith("/"):
-            if present:
-                prefixes.add(path)
-            elif debts.get(path) is False:  # its marker is to be deleted: it was removed
-                prefixes.discard(path)
-        elif present:
-            objects.setdefault(path, None)
-        else:
-            objects.pop(path, None)
-    return objects, prefixes
-
-
-def _place(
-    view: View,
-    key: str,
-    info: ObjectInfo | None,
-    directory: str,
-    files: dict[str, Node],
-    directories: set[str],
-) -> None:
-    """File a stored key, or common prefix, under its first visible segment in the directory."""
-    visible = view.visible(key)
-    if visible is None or not visible.startswith(directory):
-        return
-    first, slash, _ = visible[len(directory) :].partition("/")
-    if slash:
-        directories.add(first)
-    elif first or (info is not None and info.size):  # an empty ``dir/`` is the directory itself
-        rival = files.get(first)
-        if rival is None or _precedes(view, visible, key, rival.key):
-            files[first] = Node(b"", is_directory=False, key=key, info=info)
+        # A directory goes when its marker is to be deleted: it was removed.
+        if present or not child.endswith("/") or debts.get(path) is False:
+            yield path, present
 
 
 def _precedes(view: View, visible: str, key: str, other: str) -> bool:
@@ -114,7 +135,7 @@ def _precedes(view: View, visible: str, key: str, other: str) -> bool:
 
 
 def _named(
-    directory: str, files: Mapping[str, Node], directories: set[str]
+    directory: str, files: Mapping[str, Node], directories: Mapping[str, None]
 ) -> Iterator[tuple[bytes, Node]]:
     for segment in directories:
         node = Node(b"", is_directory=True, key=f"{directory}{segment}/")

@@ -16,21 +16,24 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from qarnotfs.index.listing import Listing
 from qarnotfs.store.base import Attributes, ObjectInfo
 
 log = logging.getLogger(__name__)
 
-FORMAT = 1
+FORMAT = 2
 BUSY_MS = 200  # another process writes: rather forget a belief than hold up the mount
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS objects (key TEXT PRIMARY KEY, validated REAL NOT NULL,
     size INTEGER, etag TEXT, modified INTEGER) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS attributes (key TEXT, etag TEXT, modified INTEGER,
     metadata TEXT NOT NULL, content_type TEXT, PRIMARY KEY (key, etag, modified)) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS listings (prefix TEXT PRIMARY KEY,
-    validated REAL NOT NULL) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS entries (prefix TEXT, name TEXT, size INTEGER, etag TEXT,
-    modified INTEGER, PRIMARY KEY (prefix, name)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS listings (prefix TEXT PRIMARY KEY, validated REAL NOT NULL,
+    number INTEGER NOT NULL, page_count INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS pages (number INTEGER, first TEXT, data BLOB NOT NULL,
+    PRIMARY KEY (number, first));
+CREATE TABLE IF NOT EXISTS patches (number INTEGER, name TEXT, present INTEGER NOT NULL,
+    size INTEGER, etag TEXT, modified INTEGER, PRIMARY KEY (number, name)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS facts (name TEXT PRIMARY KEY, value TEXT, validated REAL) WITHOUT ROWID;
 """
 
@@ -41,19 +44,6 @@ class Belief:
 
     info: ObjectInfo | None
     validated_sec: float
-
-
-@dataclass(slots=True)
-class Listing:
-    """A directory: its objects by key and its common prefixes (full, ending in ``/``).
-
-    ``prefix`` is what was listed with delimiter ``/``. Changed in place by `index` alone.
-    """
-
-    prefix: str
-    validated_sec: float
-    objects: dict[str, ObjectInfo]
-    prefixes: set[str]
 
 
 class Beliefs:
@@ -80,6 +70,8 @@ class Beliefs:
             raise sqlite3.DatabaseError(f"format {found}, not {FORMAT}")
         db.executescript(SCHEMA)
         db.execute(f"PRAGMA user_version = {FORMAT}")
+        for table in ("pages", "patches"):  # of listings that were never finished
+            db.execute(f"DELETE FROM {table} WHERE number NOT IN (SELECT number FROM listings)")
         return db
 
     # --- single objects -----------------------------------------------------------------------
@@ -117,48 +109,71 @@ class Beliefs:
     # --- listings -----------------------------------------------------------------------------
 
     def listing(self, prefix: str) -> Listing | None:
-        row = self._row("SELECT validated FROM listings WHERE prefix = ?", prefix)
+        """A complete listing with what we changed since; ``None``: there is none."""
+        row = self._row(
+            "SELECT validated, number, page_count FROM listings WHERE prefix = ?", prefix
+        )
         if row is None:
             return None
-        listing = Listing(prefix, row[0], {}, set())
-        for name, size, etag, modified in self._rows(
-            "SELECT name, size, etag, modified FROM entries WHERE prefix = ?", prefix
+        listing = Listing(prefix, row[0], number=row[1])
+        try:
+            for first, data in self._rows(
+                "SELECT first, data FROM pages WHERE number = ? ORDER BY first", row[1]
+            ):
+                listing.extend_packed(first, data)
+        except ValueError as error:
+            log.warning("a listing is damaged and is made anew: %s", error)
+            return None
+        if listing.page_count != row[2]:  # another mount is replacing it just now
+            return None
+        for name, present, size, etag, modified in self._rows(
+            "SELECT name, present, size, etag, modified FROM patches WHERE number = ?", row[1]
         ):
-            if etag is None:
-                listing.prefixes.add(name)
+            if present:
+                listing.put(name, ObjectInfo(name, size, etag, modified) if etag else None)
             else:
-                listing.objects[name] = ObjectInfo(name, size, etag, modified)
+                listing.drop(name)
         return listing
 
+    def save_page(self, listing: Listing, number: int) -> None:
+        """One page of a listing that still grows: nobody believes it before `save_listing`."""
+        self._write(
+            "INSERT OR REPLACE INTO pages VALUES (?, ?, ?)",
+            [(listing.number, *listing.packed(number))],
+        )
+
     def save_listing(self, listing: Listing) -> None:
-        """Replace what is known of a directory, as one transaction."""
+        """A listing whose pages are all saved takes the place of what was known before."""
         with suppress(sqlite3.Error):
             self._db.execute("BEGIN IMMEDIATE")
             try:
-                self._db.execute("DELETE FROM entries WHERE prefix = ?", (listing.prefix,))
+                old = self._row("SELECT number FROM listings WHERE prefix = ?", listing.prefix)
+                if old:
+                    self._db.execute("DELETE FROM pages WHERE number = ?", old)
+                    self._db.execute("DELETE FROM patches WHERE number = ?", old)
                 self._db.execute(
-                    "INSERT OR REPLACE INTO listings VALUES (?, ?)",
-                    (listing.prefix, listing.validated_sec),
-                )
-                self._db.executemany(
-                    "INSERT OR REPLACE INTO entries VALUES (?, ?, ?, ?, ?)",
-                    [_entry(listing.prefix, info.key, info) for info in listing.objects.values()]
-                    + [_entry(listing.prefix, name, None) for name in listing.prefixes],
+                    "INSERT OR REPLACE INTO listings VALUES (?, ?, ?, ?)",
+                    (listing.prefix, listing.validated_sec, listing.number, listing.page_count),
                 )
                 self._db.execute("COMMIT")
             except BaseException:
                 self._db.execute("ROLLBACK")
                 raise
 
-    def save_entry(self, prefix: str, name: str, info: ObjectInfo | None, *, present: bool) -> None:
-        """One name appeared in, or went from, a directory; ``info`` is ``None`` for a prefix."""
-        if present:
-            self._write(
-                "INSERT OR REPLACE INTO entries VALUES (?, ?, ?, ?, ?)",
-                [_entry(prefix, name, info)],
-            )
-        else:
-            self._write("DELETE FROM entries WHERE prefix = ? AND name = ?", [(prefix, name)])
+    def save_patch(
+        self, listing: Listing, name: str, info: ObjectInfo | None, *, present: bool
+    ) -> None:
+        """One name appeared in, or went from, a directory; ``info`` is ``None`` for a prefix.
+
+        It is laid over this listing, and over the one that another mount made meanwhile.
+        """
+        version = (info.size, info.etag, info.modified_sec) if info else (None, None, None)
+        row = self._row("SELECT number FROM listings WHERE prefix = ?", listing.prefix)
+        numbers = {listing.number, row[0] if row else listing.number}
+        self._write(
+            "INSERT OR REPLACE INTO patches VALUES (?, ?, ?, ?, ?, ?)",
+            [(number, name, present, *version) for number in numbers],
+        )
 
     # --- facts about the server ---------------------------------------------------------------
 
@@ -191,11 +206,3 @@ class Beliefs:
             self._db.executemany(statement, rows)
         except sqlite3.Error as error:
             log.debug("beliefs not written: %s", error)
-
-
-def _entry(
-    prefix: str, name: str, info: ObjectInfo | None
-) -> tuple[str, str, int | None, str | None, int | None]:
-    if info is None:
-        return prefix, name, None, None, None
-    return prefix, name, info.size, info.etag, info.modified_sec

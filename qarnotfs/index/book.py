@@ -6,19 +6,24 @@ never asks anybody. Our own changes are written into it by whoever made them.
 
 from __future__ import annotations
 
+import secrets
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import TypeVar
 
 from cachetools import LRUCache
 
-from qarnotfs.index.beliefs import Belief, Beliefs, Listing
+from qarnotfs.index.beliefs import Belief, Beliefs
 from qarnotfs.index.changes import Changes
+from qarnotfs.index.listing import Listing
 from qarnotfs.store.base import ObjectInfo
 
+T = TypeVar("T", Belief, Listing)
+
 OBJECTS_MAX = 100_000  # beliefs about single keys in memory; more are in the database
-LISTED_MAX = 500_000  # names of all listings in memory together
+LISTED_MAX = 300_000  # names of all listings in memory together; a packed one is a tenth
 
 
 class Book:
@@ -37,7 +42,7 @@ class Book:
         self._disk = Beliefs(database)
         self._objects: LRUCache[str, Belief] = LRUCache(OBJECTS_MAX)
         self._listings: LRUCache[str, Listing] = LRUCache(
-            LISTED_MAX, getsizeof=lambda listing: 1 + len(listing.objects) + len(listing.prefixes)
+            LISTED_MAX, getsizeof=lambda listing: listing.weight
         )
         self._changes = Changes()
 
@@ -46,13 +51,14 @@ class Book:
     def believed(self, key: str) -> Belief | None:
         """The freshest belief about a key that needs no asking, with metadata where known."""
         best = self._fresh(self._object(key))
-        listing = self.fresh_listing(parent_of(key))
-        if listing and (best is None or listing.validated_sec > best.validated_sec):
-            known = best.info if best else None
-            info = listing.objects.get(key)
+        listing = self._fresh(self._loaded(parent_of(key)))
+        if not listing or not listing.covers(key):
+            return best
+        if best is None or listing.validated_sec > best.validated_sec:
+            info = listing.get(key)
             if info and info.metadata is None:
-                info = self._with_attributes(info, known)
-                listing.objects[key] = info
+                info = self._with_attributes(info, best.info if best else None)
+                listing.enrich(info)
             best = Belief(info, listing.validated_sec)
         return best
 
@@ -67,9 +73,9 @@ class Book:
         return max(0.0, listing.validated_sec + self.ttl_sec - self._now()) if listing else 0.0
 
     def fresh_listing(self, prefix: str) -> Listing | None:
-        """The listing of a directory, if it needs no asking. Not to be changed."""
-        listing = self._loaded(prefix)
-        return listing if listing and self._is_fresh(listing.validated_sec) else None
+        """The whole listing of a directory, if it needs no asking. Not to be changed."""
+        listing = self._fresh(self._loaded(prefix))
+        return listing if listing and listing.complete else None
 
     # --- being told ---------------------------------------------------------------------------
 
@@ -89,15 +95,24 @@ class Book:
         if key.endswith("/"):
             above = self._loaded(parent_of(key[:-1]))
             below = self._loaded(key)
-            if above and not (below and (below.objects or below.prefixes)):
-                above.prefixes.discard(key)
-                self._disk.save_entry(above.prefix, key, None, present=False)
+            if above and not (below and len(below)):
+                above.drop(key)
+                self._disk.save_patch(above, key, None, present=False)
 
     def remember_empty(self, prefix: str) -> None:
         """A directory that is certain to be new: nothing is in it."""
-        listing = Listing(self._narrowed(prefix), self._now(), {}, set())
+        listing = self._new_listing(prefix)
         self._keep(listing)
         self._disk.save_listing(listing)
+
+    def learn_attributes(self, info: ObjectInfo) -> None:
+        """Metadata of a version that was seen on the way; whether it is current we do not say."""
+        belief = self.believed(info.key)
+        if belief is None or belief.info is None or not _same_attributes(belief.info, info):
+            return
+        if belief.info.metadata is None:
+            self._objects[info.key] = Belief(info, belief.validated_sec)
+            self._disk.save_attributes(info)
 
     def close(self) -> None:
         self._disk.close()
@@ -119,19 +134,29 @@ class Book:
         listing = self._loaded(prefix)
         if listing is None or not key.startswith(listing.prefix):
             return False
-        name, is_prefix = _child(listing.prefix, key)
-        known = name in listing.objects or name in listing.prefixes
+        name, is_prefix = child_of(listing.prefix, key)
+        known = name in listing
+        if listing.covers(name):  # else the next page will tell of it
+            self._lay(listing, name, info, is_prefix=is_prefix)
+        return known
+
+    def _lay(
+        self, listing: Listing, name: str, info: ObjectInfo | None, *, is_prefix: bool
+    ) -> None:
+        known = name in listing
         if is_prefix:
             if info is not None and not known:
-                listing.prefixes.add(name)
-                self._disk.save_entry(listing.prefix, name, None, present=True)
+                listing.put(name, None)
+                self._disk.save_patch(listing, name, None, present=True)
         elif info is not None:
-            listing.objects[key] = info
-            self._disk.save_entry(listing.prefix, key, info, present=True)
+            listing.put(name, info)
+            self._disk.save_patch(listing, name, info, present=True)
         elif known:
-            del listing.objects[key]
-            self._disk.save_entry(listing.prefix, key, None, present=False)
-        return known
+            listing.drop(name)
+            self._disk.save_patch(listing, name, None, present=False)
+
+    def _new_listing(self, prefix: str) -> Listing:
+        return Listing(self._narrowed(prefix), self._now(), number=secrets.randbits(62))
 
     def _loaded(self, prefix: str) -> Listing | None:
         prefix = self._narrowed(prefix)
@@ -151,8 +176,8 @@ class Book:
     def _is_fresh(self, validated_sec: float) -> bool:
         return 0 <= self._now() - validated_sec < self.ttl_sec
 
-    def _fresh(self, belief: Belief | None) -> Belief | None:
-        return belief if belief and self._is_fresh(belief.validated_sec) else None
+    def _fresh(self, known: T | None) -> T | None:
+        return known if known is not None and self._is_fresh(known.validated_sec) else None
 
     def _object(self, key: str) -> Belief | None:
         belief = self._objects.get(key)
@@ -191,7 +216,7 @@ def _ancestors(key: str) -> Iterator[str]:
     yield ""
 
 
-def _child(prefix: str, key: str) -> tuple[str, bool]:
+def child_of(prefix: str, key: str) -> tuple[str, bool]:
     """What a listing of ``prefix`` shows of ``key``: itself, or the common prefix it is in."""
     at = key.find("/", len(prefix))
     return (key, False) if at < 0 else (key[: at + 1], True)

@@ -21,8 +21,8 @@ import trio
 
 from qarnotfs.bridge import Bridge
 from qarnotfs.errors import NoSuchKey, Refused, StoreError
-from qarnotfs.index.beliefs import Listing
-from qarnotfs.index.book import Book, parent_of
+from qarnotfs.index.book import Book, child_of, parent_of
+from qarnotfs.index.listing import Listing, entries_of
 from qarnotfs.store.base import Capabilities, ListPage, ObjectInfo, Store
 
 T = TypeVar("T")
@@ -47,7 +47,6 @@ class Index(Book):
     ) -> None:
         super().__init__(database, ttl_sec=ttl_sec, filter_prefix=filter_prefix, now=now)
         self._store, self._bridge = store, bridge
-        self._large: set[str] = set()  # directories of more than one page: not listed to look up
         self._flights: dict[object, _Flight] = {}
         self._foresee_in, self._foresee_out = trio.open_memory_channel[str](FORESEEN_MAX)
 
@@ -73,11 +72,22 @@ class Index(Book):
 
     async def listing(self, prefix: str) -> Listing:
         """Everything directly in a directory, asked for when the belief is too old."""
-        listing = self.fresh_listing(prefix)
-        if listing is None:
-            listing = await self._once(("list", prefix), lambda: self._list(prefix))
-        assert listing is not None  # without a limit of pages a listing ends
+        listing = await self.begun(prefix)
+        while not listing.complete:
+            await self.grow(listing)
         return listing
+
+    async def begun(self, prefix: str) -> Listing:
+        """The listing of a directory, of which there is a first page; `grow` adds the next."""
+        listing = self._fresh(self._loaded(prefix))
+        if listing is None:
+            listing = await self._once(("list", prefix), lambda: self._begin(prefix))
+        return listing
+
+    async def grow(self, listing: Listing) -> None:
+        """Add one page to a listing that is not complete."""
+        flight = ("grow", listing.number, listing.next)
+        await self._once(flight, lambda: self._next_page(listing))
 
     async def entry(self, key: str) -> tuple[ObjectInfo | None, bool]:
         """Whether there is an object ``key``, and whether there are keys below ``key/``.
@@ -87,7 +97,7 @@ class Index(Book):
         """
         listing = await self._listing_for(key)
         if listing:
-            return listing.objects.get(key), _has_below(listing, key + "/")
+            return listing.get(key), _has_below(listing, key + "/")
         return await self._look(key)
 
     async def find(self, key: str) -> ObjectInfo | None:
@@ -98,12 +108,11 @@ class Index(Book):
         return None
 
     async def _listing_for(self, key: str) -> Listing | None:
-        """The listing that tells of ``key``, if there is one or one page makes one."""
-        prefix = parent_of(key)
-        listing = self.fresh_listing(prefix)
-        if listing is None and self.ttl_sec and self._narrowed(prefix) not in self._large:
-            listing = await self._once(("small", prefix), lambda: self._list(prefix, pages_max=1))
-        return listing
+        """The listing that tells of ``key`` and ``key/``, if there is one or one page makes one."""
+        if not self.ttl_sec:
+            return None
+        listing = await self.begun(parent_of(key))
+        return listing if listing.covers(key + "/") else None
 
     async def _look(self, key: str) -> tuple[ObjectInfo | None, bool]:
         """Ask for one name: HEAD for the object and LIST for what is below, at once."""
@@ -187,35 +196,35 @@ class Index(Book):
             self._believe(key, None)
         return info
 
-    async def _list(self, prefix: str, pages_max: int | None = None) -> Listing | None:
-        """LIST a directory to its end; ``None`` where it has more than ``pages_max`` pages."""
-        narrowed = self._narrowed(prefix)
-        listing = Listing(narrowed, self._now(), {}, set())
-        since = self._changes.enter()
-        try:
-            complete = await self._list_pages(listing, pages_max)
-        finally:
-            ours = self._changes.leave(since)
-        if not complete:
-            self._large.add(narrowed)
-            return None
-        self._keep(listing)
-        self._disk.save_listing(listing)
-        for key, info in ours.items():
-            self._patch(narrowed, key, info)
+    async def _begin(self, prefix: str) -> Listing:
+        listing = self._new_listing(prefix)
+        listing.next = ""
+        await self._next_page(listing)
+        if self.ttl_sec:
+            self._keep(listing)
         return listing
 
-    async def _list_pages(self, listing: Listing, pages_max: int | None) -> bool:
-        after: str | None = None
-        pages = 0
-        while pages != pages_max:
-            page = await self._list_page(listing.prefix, after)
-            listing.objects.update((info.key, info) for info in page.objects)
-            listing.prefixes.update(page.prefixes)
-            after, pages = page.next, pages + 1
-            if after is None:
-                return True
-        return False
+    async def _next_page(self, listing: Listing) -> None:
+        """LIST one more page; our own changes are newer than the answer."""
+        since = self._changes.enter()
+        try:
+            page = await self._list_page(listing.prefix, listing.next or None)
+        finally:
+            ours = self._changes.leave(since)
+        begin, page_number = listing.end, listing.page_count
+        listing.extend(entry for entry in entries_of(page) if entry[0] > begin)
+        listing.next = page.next
+        if self.ttl_sec:
+            for number in range(page_number, listing.page_count):
+                self._disk.save_page(listing, number)
+        for key, info in ours.items():
+            if key.startswith(listing.prefix):
+                name, is_prefix = child_of(listing.prefix, key)
+                if listing.covers(name) and (name > begin or not begin):
+                    self._lay(listing, name, info, is_prefix=is_prefix)
+        if listing.complete and self.ttl_sec:
+            self._keep(listing)  # it weighs more than when it was begun
+            self._disk.save_listing(listing)
 
     async def _list_page(self, prefix: str, after: str | None) -> ListPage:
         return await self._bridge.patiently(
@@ -260,5 +269,4 @@ class _Flight:
 
 def _has_below(listing: Listing, prefix: str) -> bool:
     """Whether a listing shows something in ``prefix``; it may be of a filter further down."""
-    deeper = listing.prefix.startswith(prefix) and bool(listing.objects or listing.prefixes)
-    return deeper or prefix in listing.prefixes
+    return (listing.prefix.startswith(prefix) and len(listing) > 0) or prefix in listing

@@ -6,6 +6,7 @@ Used by `life`, and by the tests that live in a house without a kernel. Nothing 
 from __future__ import annotations
 
 import json
+import math
 import time
 from dataclasses import dataclass
 from hashlib import sha256
@@ -84,6 +85,7 @@ def build(bucket: Bucket, options: MountOptions) -> House:
         adopt=disk.adopt,
         delay_sec=options.upload_delay_sec,
         dirty_bytes_max=options.dirty_bytes_max,
+        patience_sec=options.fsync_timeout_sec or math.inf,
     )
     waits = options.close == "wait"
     content = Content(bridge, reader, journal, uploader, close_waits=waits, now_ns=time.time_ns)

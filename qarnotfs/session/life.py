@@ -106,8 +106,9 @@ class Session:
 
     async def _keep_pace(self) -> None:
         while True:
-            arrived, pending = self._house.uploader.totals.bytes, self._house.journal.bytes_owed
-            self._pace.note(trio.current_time(), arrived, pending)
+            uploader, pending = self._house.uploader, self._house.journal.bytes_owed
+            sent = sum(transfer.bytes_sent for transfer in uploader.transfers())
+            self._pace.note(trio.current_time(), uploader.totals.bytes + sent, pending)
             await trio.sleep(PACE_SEC)
 
     # --- the end ------------------------------------------------------------------------------
@@ -165,12 +166,12 @@ class Session:
         return {"status": self._status, "flush": self._flush, "umount": self._umount}
 
     async def _umount(self, args: dict[str, object]) -> dict[str, object]:
-        """``force``: also when it is in use. ``timeout_sec``: for programs and uploads together."""
+        """``force``: also when it is in use. ``within_sec``: for programs and uploads together."""
         async with self._unmounting:
             await self._kernel.unmount(lazily=bool(args.get("force")))
-            timeout_sec = cast(float | None, args.get("timeout_sec"))
-            if timeout_sec is not None:
-                self._end_by(trio.current_time() + timeout_sec)
+            within_sec = cast(float | None, args.get("within_sec"))
+            if within_sec is not None:
+                self._end_by(trio.current_time() + within_sec)
             return {}
 
     async def _flush(self, args: dict[str, object]) -> dict[str, object]:

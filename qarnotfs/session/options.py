@@ -25,6 +25,7 @@ class MountOptions:
     gid: int
     umask: int
     close: Literal["later", "wait"]
+    fsync_timeout_sec: float  # 0: wait for ever
     upload_delay_sec: float
     io_timeout_sec: float
     attrs: Literal["full", "listing"]

@@ -29,6 +29,7 @@ def report(house: House, state: str, started_sec: float, pace: Pace) -> dict[str
         "pending_bytes": house.journal.bytes_owed,
         "upload_bytes_per_sec": pace.bytes_per_sec(),
         "upload_eta_sec": pace.eta_sec(house.journal.bytes_owed),
+        "transfers": _transfers(house),
         "uploaded_files": totals.files,
         "uploaded_bytes": totals.bytes,
         "deleted_files": totals.deletions,
@@ -38,19 +39,38 @@ def report(house: House, state: str, started_sec: float, pace: Pace) -> dict[str
         "cache": asdict(cache),
         "capabilities": asdict(house.capabilities[0]),
         "findings": list(house.journal.findings),
-        "errors": errors(house),
+        "errors": _errors(house),
     }
 
 
-def errors(house: House) -> list[dict[str, Any]]:
+def _transfers(house: House) -> list[dict[str, Any]]:
+    """Files on their way to the bucket now."""
+    return [
+        {
+            "path": _path(house, transfer.key),
+            "key": transfer.key,
+            "bytes": transfer.bytes_total,
+            "bytes_sent": transfer.bytes_sent,
+        }
+        for transfer in house.uploader.transfers()
+    ]
+
+
+def _path(house: House, key: str) -> str:
+    """Where a key is seen below the mountpoint; the key itself if it is not."""
+    return house.bucket.view.visible(key) or key
+
+
+def _errors(house: House) -> list[dict[str, Any]]:
     """Debts that failed, or did the last time, each with where its bytes are."""
     return [
         {
-            "path": house.bucket.view.visible(debt.key) or debt.key,
+            "path": _path(house, debt.key),
             "key": debt.key,
             "message": debt.error,
             "failed": debt.state is State.FAILED,
             "staged_file": os.fspath(debt.staged.path) if debt.staged else None,
+            "staged_whole": debt.staged.whole if debt.staged else None,
         }
         for debt in house.journal.all()
         if debt.error

@@ -27,6 +27,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
+from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
 from typing import Generic, Literal, Protocol, TypeVar
 
@@ -39,6 +40,10 @@ PART_BYTES_MAX = 5 << 30  # S3: a part, a single PUT, a single server-side copy
 PART_COUNT_MAX = 10_000  # S3
 DELETE_COUNT_MAX = 1000  # S3: keys of one batch delete
 KEY_BYTES_MAX = 1024  # S3: UTF-8 bytes of a key
+# When (`time.monotonic`) who called a blocking method stops waiting for it: later than that
+# no request may be begun, for it would be carried out behind the caller's back.
+give_up_sec: ContextVar[float] = ContextVar("give_up_sec", default=float("inf"))
+
 _METADATA_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9a-z-]+")  # RFC 9110 token
 
 
@@ -261,6 +266,7 @@ class Store(Protocol):
         """Join parts 1..N, whose etags are given. The object appears whole or not at all.
 
         `NoSuchKey`: there is no such upload, perhaps because it was completed before.
+        `Corrupt`: its parts are others than these; RGW refuses one too many, too.
         """
 
     def abort_upload(self, key: str, upload_id: str) -> None:

@@ -6,11 +6,14 @@ which takes what nobody waits for. Also the event that tells of each step forwar
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import trio
+
+from qarnotfs.errors import NotUploaded
 
 
 class Budget:
@@ -68,7 +71,12 @@ class Progress:
     """An event that happens again and again: whoever waits looks again after each."""
 
     def __init__(self) -> None:
+        self.taken_sec = -math.inf  # when the bucket last took something
         self._event = trio.Event()
+
+    def took(self) -> None:
+        """The bucket has taken a part, or a whole debt; `tell` follows."""
+        self.taken_sec = trio.current_time()
 
     async def wait(self) -> None:
         """Return when it happens the next time."""
@@ -78,3 +86,27 @@ class Progress:
         """It happens."""
         self._event.set()
         self._event = trio.Event()
+
+
+class Patience:
+    """For how long a program that waits for the bucket is left waiting while nothing is taken.
+
+    A large file, or a long queue before it, may take as long as it needs; an outage may not.
+    """
+
+    def __init__(self, progress: Progress, limit_sec: float) -> None:
+        self._progress, self._limit_sec = progress, limit_sec
+        self._began_sec = trio.current_time()
+
+    async def wait(self) -> None:
+        """`Progress.wait`, or `NotUploaded` when the bucket took nothing for too long."""
+        with trio.move_on_at(self._end_sec()):
+            await self._progress.wait()
+        if trio.current_time() >= self._end_sec():
+            raise NotUploaded(
+                f"The bucket has taken nothing for {self._limit_sec:g} s. The file is kept, and"
+                " uploaded when the bucket answers again."
+            )
+
+    def _end_sec(self) -> float:
+        return max(self._began_sec, self._progress.taken_sec) + self._limit_sec

@@ -55,6 +55,9 @@ class Debt:
     after: int = 0  # the id of a debt that must be paid first; 0: none
     state: State = State.QUEUED
     error: str | None = None
+    # Etags that may have been stored under the key by tries of ours without an answer: whoever
+    # finds one of them there has met nobody else.
+    perhaps: tuple[str, ...] = ()
     recorded: bool = False
     counted_bytes: int = 0  # its share of `Journal.bytes_dirty`
     upload: Upload | None = None  # its multipart upload, kept in a book of its own
@@ -103,6 +106,8 @@ def pack(debt: Debt) -> str:
             "open": debt.state is State.OPEN,
             "expected": asdict(debt.expected),
             "after": debt.after,
+            "error": debt.error if debt.state is State.FAILED else None,
+            "perhaps": debt.perhaps,
         },
         sort_keys=True,
     )
@@ -122,6 +127,8 @@ class Record:
     was_open: bool
     expected: Condition
     after: int
+    error: str | None  # of one that failed
+    perhaps: tuple[str, ...]
     upload: tuple[str, str] | None  # (key, id): only in the first journals
 
 
@@ -152,6 +159,8 @@ def _record(raw: dict[str, Any]) -> Record:
         was_open=raw["open"],
         expected=Condition(**raw["expected"]),
         after=raw["after"],
+        error=raw.get("error"),
+        perhaps=tuple(raw.get("perhaps", ())),
         upload=(raw["upload"][0], raw["upload"][1]) if raw.get("upload") else None,
     )
 

@@ -13,11 +13,15 @@ bytes did not reach the disk is found out by its checksum and kept, not uploaded
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 from qarnotfs.errors import FileError
 from qarnotfs.store.base import UNCONDITIONAL, Attributes, Condition, ObjectInfo
 from qarnotfs.writeback.debts import Debt, Kind, State
 from qarnotfs.writeback.recorded import Recorded
 from qarnotfs.writeback.staging import Seal, Staged
+
+PERHAPS_MAX = 8  # tries of different bytes without an answer that are remembered
 
 
 class Journal(Recorded):
@@ -158,6 +162,11 @@ class Journal(Recorded):
         if debt.staged:
             debt.staged.sends += 1
 
+    def perhaps_stored(self, debt: Debt, etag: str) -> None:
+        """A request that stores this under the debt's key is about to be sent."""
+        if etag not in debt.perhaps:
+            debt.perhaps = (*debt.perhaps, etag)[-PERHAPS_MAX:]
+
     def postpone(self, debt: Debt, not_before_sec: float, reason: str) -> None:
         """It did not work this time."""
         self._ended(debt)
@@ -174,19 +183,19 @@ class Journal(Recorded):
         debt.state, debt.error = State.FAILED, reason
         younger = self.latest(debt.key)
         if younger is None or younger is debt:
+            self._rewrite(debt)
             return
         younger.expected, younger.begun = debt.expected, True
+        younger.perhaps = debt.perhaps
         younger.replaced.append(debt)
         self._take_out(debt)
-        if younger.recorded:
-            self._write(younger)
+        self._rewrite(younger)
 
     def paid(self, debt: Debt, info: ObjectInfo | None) -> None:
         """The bucket has it. A younger debt of the key now builds upon that version."""
+        self._forget(debt, completed=debt.upload)
         self._ended(debt)
         debt.paid = True
-        completed, debt.upload = debt.upload, None
-        self._forget(debt, ended=[completed.id] if completed else [])
         if info is not None and debt.staged and debt.staged.base:
             self._rebase(debt.staged.base, info)
         younger = self.latest(debt.key)
@@ -194,8 +203,7 @@ class Journal(Recorded):
             return
         if debt.kind is not Kind.META or info is None:  # the bytes may be somebody else's by now
             younger.expected = Condition(etag=info.etag) if info else Condition(absent=True)
-        if younger.recorded:
-            self._write(younger)
+        self._rewrite(younger)
 
     def _rebase(self, base: ObjectInfo, info: ObjectInfo) -> None:
         """What was sent replaced ``base``, and is what its copies build upon: the same bytes."""
@@ -204,8 +212,13 @@ class Journal(Recorded):
             if below and below.key == base.key and below.same_version(base):
                 assert other.staged is not None
                 other.staged.base = info
-                if other.recorded:
-                    self._write(other)
+                self._rewrite(other)
+
+    def _rewrite(self, debt: Debt) -> None:
+        """Record what is known better now, if it can be: what is on disk is older, but safe."""
+        if debt.recorded:
+            with suppress(FileError):
+                self._write(debt)
 
     # --- inside -----------------------------------------------------------------------------
 
@@ -221,6 +234,7 @@ class Journal(Recorded):
             if pending.kind is not Kind.META:
                 debt.expected = pending.expected
             debt.begun, debt.after = pending.begun, pending.after
+            debt.perhaps = pending.perhaps
             debt.replaced = [pending]
             self.stray_upload(pending)
             self._take_out(pending)

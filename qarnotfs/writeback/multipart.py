@@ -8,13 +8,13 @@ arrived is noted as it arrives; what changed under way is dropped.
 from __future__ import annotations
 
 import hashlib
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 
 import trio
 
 from qarnotfs.bridge import Bridge
-from qarnotfs.errors import Corrupt, FileError, NotUploaded, Stale
+from qarnotfs.errors import Corrupt, FileError, NotUploaded, PreconditionFailed, Stale, StoreError
 from qarnotfs.store.base import ObjectInfo, Store
 from qarnotfs.writeback.budget import Budget, Progress
 from qarnotfs.writeback.debts import Debt
@@ -25,6 +25,7 @@ from qarnotfs.writeback.uploads import Upload
 
 BYTES_IN_FLIGHT_MAX = 128 << 20  # 16 parts of 8 MiB, or one that is larger
 COPIES_MAX = 8  # on the server at once: half of the bridge's threads
+ABORT_SEC = 5.0  # to clean up behind a full disk
 BYTES_PER_SEC_MIN = 256 << 10  # slower than this a transfer is given up and tried again
 
 
@@ -67,11 +68,12 @@ class Multipart:
 
     async def _begin(self, debt: Debt, staged: Staged, key: str) -> Upload | None:
         upload_id = await self._bridge.call(self._store.create_upload, key, debt.attributes)
-        upload = Upload(upload_id, key, staged.path.name, part_bytes(staged.size))
+        base_etag = staged.base.etag if staged.base else None
+        upload = Upload(upload_id, key, staged.path.name, part_bytes(staged.size), base_etag)
         try:
             self._journal.uploads.begin(upload)
         except FileError:  # of what is not on record nobody would ever abort the parts
-            with trio.CancelScope(shield=True):
+            with trio.move_on_after(ABORT_SEC, shield=True), suppress(StoreError):
                 await self._bridge.call(self._store.abort_upload, key, upload_id)
             raise
         if not self._journal.has(debt.id) or debt.staged is not staged:
@@ -123,8 +125,12 @@ class Multipart:
         return [upload.etags[number] for number in range(1, len(plan) + 1)]
 
     async def send(self, debt: Debt, upload: Upload, number: int, part: Part) -> None:
-        """Send one part, of which nobody else does, within bytes the caller holds."""
+        """Send one part, unless somebody else does, within bytes the caller holds."""
         assert debt.staged is not None
+        while (other := self._flights.get((upload.id, number))) is not None:
+            await other.landed.wait()
+        if number in upload.etags:
+            return
         flight = self._flights[upload.id, number] = _Flight()
         upload.take_off(number)
         try:
@@ -145,26 +151,34 @@ class Multipart:
         assert debt.staged is not None
         written = debt.staged.extents.within(part.start, part.end)
         upload.arrived(number, etag, sum(high - low for low, high in written))
-        if not part.copied:
-            self._journal.uploads.note_part(upload, number)
+        self._journal.uploads.note_part(upload, number, copied=part.copied)
         self._journal.recount(debt)
+        self.progress.took()
 
     async def _carry(self, staged: Staged, upload: Upload, number: int, part: Part) -> str:
-        size = part.end - part.start
-        if part.copied and staged.base:
-            async with self._copies:
-                return await self._bridge.call(
-                    self._store.copy_part,
-                    *(upload.key, upload.id, number, staged.base, part.start, size),
-                )
-        body = await self.content(staged, part.start, size)
         claim = upload.claims.get(number)
-        if claim is not None and await self._bridge.work(md5, body) == claim:
-            return claim
+        if part.copied and staged.base:
+            if claim and claim.copied and upload.base_etag == staged.base.etag:
+                return claim.etag
+            return await self._copy(staged.base, upload, number, part)
+        size = part.end - part.start
+        body = await self.content(staged, part.start, size)
+        if claim and await self._bridge.work(md5, body) == claim.etag:
+            return claim.etag
         return await self._bridge.wait(
             self._store.upload_part(upload.key, upload.id, number, body),
             timeout_sec=self.limit_sec(size),
         )
+
+    async def _copy(self, base: ObjectInfo, upload: Upload, number: int, part: Part) -> str:
+        span = part.start, part.end - part.start
+        try:
+            async with self._copies:
+                return await self._bridge.call(
+                    self._store.copy_part, upload.key, upload.id, number, base, *span
+                )
+        except PreconditionFailed as error:
+            raise replaced_elsewhere(base) from error
 
     # --- bytes --------------------------------------------------------------------------------
 

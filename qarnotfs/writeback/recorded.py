@@ -6,7 +6,6 @@ and forgotten: rows first, staged files afterwards. What cannot be read is quara
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
 from qarnotfs.errors import Corrupt, FileError
@@ -85,11 +84,14 @@ class Recorded(Owed):
         if debt.staged:
             debt.staged.unpin()
 
-    def _forget(self, debt: Debt, *, ended: Sequence[str] = ()) -> None:
+    def _forget(self, debt: Debt, *, completed: Upload | None = None) -> None:
         """The debt goes, from the disk first, and with it what it took the place of."""
         gone = _with_replaced(debt)
-        self._records.change([], [one.id for one in gone if one.recorded], ended=ended)
-        self.stray_upload(debt)
+        rows = [one.id for one in gone if one.recorded]
+        self._records.change([], rows, ended=[completed.id] if completed else [])
+        if debt.upload is not completed:
+            self.stray_upload(debt)
+        debt.upload = None
         self._take_out(debt)
         self._release(gone)
 
@@ -131,7 +133,7 @@ class Recorded(Owed):
     def _revive(self, debt_id: int, record: Record) -> None:
         debt = Debt(debt_id, record.kind, record.key, record.attributes, recorded=True)
         debt.expected, debt.after, debt.seal = record.expected, record.after, record.seal
-        debt.begun = True  # perhaps sent in its former life
+        debt.begun, debt.perhaps = True, record.perhaps  # perhaps sent in its former life
         self._awaited.add(debt.after)
         if record.staged_name and record.seal:
             debt.staged = self.staging.recover(record.staged_name, record.base, record.seal)
@@ -148,7 +150,7 @@ class Recorded(Owed):
             self.take_upload(debt, upload)
         if record.upload:
             key, upload_id = record.upload
-            self.uploads.stray(Upload(upload_id, key, debt.staged.path.name, PART_BYTES))
+            self.uploads.stray(Upload(upload_id, key, debt.staged.path.name, PART_BYTES, None))
 
     def report(self, sentence: str) -> None:
         """Something a person should know of."""

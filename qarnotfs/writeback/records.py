@@ -8,24 +8,43 @@ and their parts. Never deletes a row but when told to.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import NamedTuple
 
 from qarnotfs.errors import FileError, NoSpace
 
 SCHEMA = (
     "CREATE TABLE IF NOT EXISTS debts (id INTEGER PRIMARY KEY, record TEXT NOT NULL)",
     "CREATE TABLE IF NOT EXISTS uploads (id TEXT PRIMARY KEY, key TEXT NOT NULL,"
-    " staged TEXT NOT NULL, part_bytes INTEGER NOT NULL)",
+    " staged TEXT NOT NULL, part_bytes INTEGER NOT NULL, base_etag TEXT)",
     "CREATE TABLE IF NOT EXISTS parts (upload TEXT, number INTEGER, etag TEXT NOT NULL,"
-    " PRIMARY KEY (upload, number)) WITHOUT ROWID",
+    " copied INTEGER NOT NULL, PRIMARY KEY (upload, number)) WITHOUT ROWID",
 )
 WRITE = "INSERT OR REPLACE INTO debts VALUES (?, ?)"
 REMOVE = "DELETE FROM debts WHERE id = ?"
-WRITE_UPLOAD = "INSERT OR REPLACE INTO uploads VALUES (?, ?, ?, ?)"
-WRITE_PART = "INSERT OR REPLACE INTO parts VALUES (?, ?, ?)"
+WRITE_UPLOAD = "INSERT OR REPLACE INTO uploads VALUES (?, ?, ?, ?, ?)"
+WRITE_PART = "INSERT OR REPLACE INTO parts VALUES (?, ?, ?, ?)"
 END_UPLOAD = ("DELETE FROM uploads WHERE id = ?", "DELETE FROM parts WHERE upload = ?")
+
+
+class UploadRow(NamedTuple):
+    """A multipart upload under way: of which staged file, over which version, to which key."""
+
+    id: str
+    key: str
+    staged_name: str
+    part_bytes: int
+    base_etag: str | None
+
+
+class PartRow(NamedTuple):
+    """A part that arrived; ``copied`` on the server, from the base."""
+
+    number: int
+    etag: str
+    copied: bool
 
 
 class Records:
@@ -51,14 +70,14 @@ class Records:
         """Every row, in the order of their numbers."""
         return self._db.execute("SELECT id, record FROM debts ORDER BY id").fetchall()
 
-    def uploads(self) -> list[tuple[str, str, str, int]]:
-        """(id, key, name of the staged file, bytes of a part) of every upload."""
-        return self._db.execute("SELECT id, key, staged, part_bytes FROM uploads").fetchall()
+    def uploads(self) -> list[UploadRow]:
+        """Every upload that was not ended."""
+        return [UploadRow(*row) for row in self._db.execute("SELECT * FROM uploads")]
 
-    def parts(self, upload_id: str) -> list[tuple[int, str]]:
-        """(number, etag) of the parts of an upload that arrived."""
-        query = "SELECT number, etag FROM parts WHERE upload = ?"
-        return self._db.execute(query, (upload_id,)).fetchall()
+    def parts(self, upload_id: str) -> list[PartRow]:
+        """The parts of an upload that arrived."""
+        query = "SELECT number, etag, copied FROM parts WHERE upload = ?"
+        return [PartRow(n, etag, bool(c)) for n, etag, c in self._db.execute(query, (upload_id,))]
 
     def change(
         self,
@@ -67,7 +86,10 @@ class Records:
         *,
         ended: Sequence[str] = (),
     ) -> None:
-        """Write and remove rows, and uploads that ended, all or none; `NoSpace`, `FileError`: none."""
+        """Write and remove rows, also of uploads that ended, all or none.
+
+        None when it raises `NoSpace` or `FileError`.
+        """
         if not written and not removed and not ended:
             return
         with self._transaction() as db:
@@ -76,18 +98,16 @@ class Records:
             for statement in END_UPLOAD:
                 db.executemany(statement, [(upload_id,) for upload_id in ended])
 
-    def write_upload(
-        self, upload_id: str, key: str, staged_name: str, part_bytes: int, parts: Mapping[int, str]
-    ) -> None:
+    def write_upload(self, upload: UploadRow, parts: Sequence[PartRow]) -> None:
         """An upload, with the parts it has already."""
         with self._transaction() as db:
-            db.execute(WRITE_UPLOAD, (upload_id, key, staged_name, part_bytes))
-            db.executemany(WRITE_PART, [(upload_id, n, etag) for n, etag in parts.items()])
+            db.execute(WRITE_UPLOAD, upload)
+            db.executemany(WRITE_PART, [(upload.id, *part) for part in parts])
 
-    def write_part(self, upload_id: str, number: int, etag: str) -> None:
+    def write_part(self, upload_id: str, part: PartRow) -> None:
         """A part that arrived."""
         with self._transaction() as db:
-            db.execute(WRITE_PART, (upload_id, number, etag))
+            db.execute(WRITE_PART, (upload_id, *part))
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:

@@ -69,6 +69,9 @@ class Sender:
             return Sent(await self._send_to(debt, debt.key, expected))
         except PreconditionFailed:
             theirs = await self._current(debt.key)
+            if theirs is not None and theirs.etag in debt.perhaps:  # older bytes of ours
+                ours = Condition(etag=theirs.etag)
+                return Sent(await self._send_to(debt, debt.key, ours))
         if theirs is None:  # deleted elsewhere while we changed it: ours is all there is
             return Sent(await self._send_to(debt, debt.key, Condition(absent=True)))
         if debt.staged is None:  # a directory that somebody else made too
@@ -93,6 +96,8 @@ class Sender:
         async with self.multipart.budget.taken(size):
             body = await self.multipart.content(staged, 0, size) if staged and size else b""
             await self._check_by_head(key, expected, body)
+            if key == debt.key:
+                self._journal.perhaps_stored(debt, md5(body))
             try:
                 etag = await self._bridge.wait(
                     self._store.put(key, body, attributes, expected),
@@ -162,6 +167,8 @@ class Sender:
             self._journal.stray_upload(debt)
             return there
         lost = False
+        if key == debt.key:
+            self._journal.perhaps_stored(debt, whole)
         try:
             await self._bridge.call(self._store.complete_upload, key, upload.id, etags)
         except NoSuchKey:  # completed by a try whose answer was lost, or really gone
@@ -177,16 +184,11 @@ class Sender:
         self, staged: Staged, plan: list[Part], key: str, expected: Condition
     ) -> None:
         """A conflict that can be seen now is not worth sending the parts for."""
-        await self._check_base(staged)
-        if expected == UNCONDITIONAL:
-            return
         current = await self._current(key)
-        perhaps_ours = (
-            current is not None
-            and current.size == staged.size
-            and current.etag.endswith(f"-{len(plan)}")
-        )
-        if not perhaps_ours and not _holds(expected, current):
+        if current and current.size == staged.size and current.etag.endswith(f"-{len(plan)}"):
+            return  # perhaps ours, of a try whose answer was lost
+        await self._check_base(staged)
+        if not _holds(expected, current):
             raise PreconditionFailed(f"{key!r} was changed by somebody else.")
 
     async def _check_base(self, staged: Staged) -> None:
@@ -208,7 +210,7 @@ class Sender:
         if current and current.etag == whole and current.size == staged.size:
             return current
         await self._check_base(staged)
-        if expected != UNCONDITIONAL and not _holds(expected, current):
+        if not _holds(expected, current):
             raise PreconditionFailed(f"{key!r} was changed by somebody else.")
         return None
 

@@ -15,7 +15,6 @@ from __future__ import annotations
 import logging
 import random
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import trio
@@ -23,6 +22,7 @@ import trio
 from qarnotfs.bridge import Bridge
 from qarnotfs.errors import (
     Corrupt,
+    FileError,
     NoSpace,
     NoSuchKey,
     NotUploaded,
@@ -32,10 +32,13 @@ from qarnotfs.errors import (
 )
 from qarnotfs.index.index import Index
 from qarnotfs.store.base import DELETE_COUNT_MAX, ObjectInfo, Store
+from qarnotfs.writeback.budget import Patience
 from qarnotfs.writeback.debts import Debt, Kind, State
 from qarnotfs.writeback.journal import Journal
 from qarnotfs.writeback.plan import backoff_sec
 from qarnotfs.writeback.sending import Sender
+from qarnotfs.writeback.streaming import Streamer
+from qarnotfs.writeback.tally import Totals, Transfer
 
 log = logging.getLogger(__name__)
 
@@ -47,16 +50,6 @@ CORRUPT_MAX = 5  # tries of bytes that arrive damaged, before it is no accident
 
 Adopt = Callable[[ObjectInfo, Path], None]
 """``adopt(version, file)``: a complete local file holds this version; blocks, off the loop."""
-
-
-@dataclass(slots=True)
-class Totals:
-    """What was paid since the mount began, for `status`."""
-
-    files: int = 0
-    bytes: int = 0
-    deletions: int = 0
-    conflicts: int = 0
 
 
 class Uploader:
@@ -73,6 +66,7 @@ class Uploader:
         adopt: Adopt,
         delay_sec: float,
         dirty_bytes_max: int,
+        patience_sec: float,
     ) -> None:
         self.totals = Totals()
         self.conflicts: list[str] = []
@@ -80,14 +74,16 @@ class Uploader:
         self._journal, self._index, self._sender = journal, index, sender
         self._adopt = adopt
         self._delay_sec, self._dirty_bytes_max = delay_sec, dirty_bytes_max
+        self._patience_sec = patience_sec
         self._deleting = False  # one batch at a time: a directory's marker goes after its files
         self._all_urgent = False  # while somebody waits for room or for the end
+        self.streamer = Streamer(journal, sender.multipart, paid_on=self._hurry)
         self._hurried = False
         self._slots = trio.CapacityLimiter(UPLOADS_MAX)
         # Set by whoever changes the journal; replaced by `run` when it looks again.
         self._wake = trio.Event()
-        # Set (and replaced) whenever a debt was paid or failed: `settle`, `room`, `drain` look.
-        self._progress = trio.Event()
+        # Whenever a part arrived, or a debt was paid or failed: `settle`, `room`, `drain` look.
+        self._progress = sender.multipart.progress
 
     # --- for the core -------------------------------------------------------------------------
 
@@ -99,20 +95,35 @@ class Uploader:
         """The journal has changed."""
         self._wake.set()
 
-    async def settle(self, debt: Debt) -> None:
-        """Pay this debt now and return when the bucket has it; `NotUploaded` when it refuses.
+    def written(self, debt: Debt, end: int) -> None:
+        """A program wrote up to ``end`` of a file, or cut it there."""
+        self._journal.recount(debt)
+        self.streamer.written(debt, end)
 
+    def transfers(self) -> list[Transfer]:
+        """What is on its way to the bucket now."""
+        return [
+            Transfer(debt.key, debt.dirty_bytes, debt.dirty_bytes - debt.unsent_bytes)
+            for debt in self._journal.all()
+            if debt.kind is Kind.PUT and (debt.state is State.PAYING or debt.upload)
+        ]
+
+    async def settle(self, debt: Debt) -> None:
+        """Pay this debt now and return when the bucket has it.
+
+        `NotUploaded` when it refuses, or takes nothing at all for longer than is patient.
         Returns too, with ``debt.paid`` false, when it became another debt or a file that is
         being written: the caller looks again.
         """
         debt.urgent = True
         self._hurry()
+        patience = Patience(self._progress, self._patience_sec)
         while self._journal.has(debt.id) and debt.state is not State.OPEN:
             if debt.state is State.FAILED:
                 raise NotUploaded(debt.error or "The bucket refused the file.")
             if debt.kind is Kind.DELETE and self._journal.is_stuck(debt):
                 raise NotUploaded("What takes its place could not be uploaded.")
-            await self._progress.wait()
+            await patience.wait()
 
     async def settle_below(self, prefix: str) -> None:
         """Pay what is recorded for the names directly in a stored directory."""
@@ -121,23 +132,31 @@ class Uploader:
                 await self.settle(debt)
 
     async def room(self) -> None:
-        """Return when so little is owed that a program may write on (back-pressure).
+        """Return when so little is dirty that a program may write on (back-pressure).
 
-        What cannot be paid now, because it is open or was refused, is not waited for.
+        Debts are paid and open files are sent as far as they are complete. What can neither
+        be paid nor sent is not waited for: the disk has the last word.
         """
-        while self._journal.bytes_owed > self._dirty_bytes_max:
-            if not self._can_pay():
-                self._all_urgent = False
+        if self._journal.bytes_dirty <= self._dirty_bytes_max:
+            return
+        while self._journal.bytes_dirty > self._dirty_bytes_max:
+            if not self.streamer.press() and not self._can_pay():
+                self._relax()
                 if self._journal.bytes_failed > self._dirty_bytes_max:
                     raise NoSpace("The bucket refuses what is owed to it: no more is accepted.")
                 return
             self._all_urgent = True
             self._hurry()
             await self._progress.wait()
+        self._relax()
+
+    def _relax(self) -> None:
+        self._all_urgent = False
+        self.streamer.relax()
 
     async def drain(self) -> bool:
         """Pay everything now; whether nothing is left (failed debts stay)."""
-        while self._can_pay():
+        while self._can_pay() or self.streamer.is_aborting():
             self._all_urgent = True
             self._hurry()
             await self._progress.wait()
@@ -146,7 +165,8 @@ class Uploader:
 
     def progressed(self) -> None:
         """Debts were paid, failed or taken away: who waits for one looks again."""
-        self._progressed()
+        self._progress.tell()
+        self._hurry()
 
     async def step(self) -> None:
         """Return when the next payment has ended, whichever it is."""
@@ -164,6 +184,7 @@ class Uploader:
     async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Pay debts as they fall due, until cancelled."""
         async with trio.open_nursery() as nursery:
+            nursery.start_soon(self.streamer.run)
             task_status.started()
             while True:
                 self._wake, self._hurried = trio.Event(), False
@@ -217,7 +238,7 @@ class Uploader:
                 await pay(debts)
             finally:
                 self._slots.release_on_behalf_of(slot)
-                self._progressed()
+                self.progressed()
 
         nursery.start_soon(pay_in_slot)
 
@@ -225,11 +246,6 @@ class Uploader:
         urgent = debt.urgent or self._all_urgent
         ready = debt.state is State.QUEUED or (debt.state is State.HELD and urgent)
         return ready and self._journal.is_next(debt)
-
-    def _progressed(self) -> None:
-        self._progress.set()
-        self._progress = trio.Event()
-        self._hurry()
 
     # --- paying -------------------------------------------------------------------------------
 
@@ -247,6 +263,10 @@ class Uploader:
                 self._postpone(debt, error)
             else:
                 self._fail(debt, error)
+        except NotUploaded as error:
+            self._fail(debt, error)
+        except FileError as error:  # the journal's disk is full, or failing
+            self._postpone(debt, error)
         except (QarnotfsError, OSError) as error:
             self._fail(debt, error)
         except Exception:
@@ -254,7 +274,7 @@ class Uploader:
             self._journal.fail(debt, "An unexpected error; the log has it.")
 
     async def _pay_put(self, debt: Debt) -> None:
-        if debt.staged and debt.seal:
+        if debt.staged and debt.seal and not debt.staged.verified:
             await self._bridge.work(debt.staged.verify, debt.seal)
         sent = await self._sender.send(debt)
         if debt.staged and debt.staged.whole and sent.ours.size:
@@ -265,20 +285,29 @@ class Uploader:
             self.conflicts.append(sent.ours.key)
             self._index.remember(sent.theirs)
         self._index.remember(sent.ours)
+        self._owe_newer_attributes(debt, sent.ours)
+        self._paid(debt, sent.ours)
         debt.stored = sent.ours
-        self._journal.paid(debt, sent.ours)
         self.totals.files += 1
-        self.totals.bytes += sent.ours.size
+        self.totals.bytes += debt.dirty_bytes
+
+    def _owe_newer_attributes(self, debt: Debt, stored: ObjectInfo) -> None:
+        """A multipart upload has the attributes it was begun with, while the file was written."""
+        wanted = debt.attributes
+        same = dict(stored.metadata or {}) == dict(wanted.metadata)
+        is_last = stored.key != debt.key or self._journal.latest(debt.key) is debt
+        if debt.staged and is_last and not (same and stored.content_type == wanted.content_type):
+            self._journal.owe_attributes(stored.key, wanted)
 
     async def _pay_attributes(self, debt: Debt) -> None:
         try:
             info = await self._bridge.call(self._store.copy, debt.key, debt.key, debt.attributes)
         except NoSuchKey:
             log.warning("%s was deleted elsewhere before its attributes were stored", debt.key)
-            self._journal.paid(debt, None)
+            self._paid(debt, None)
             return
         self._index.remember(info)
-        self._journal.paid(debt, info)
+        self._paid(debt, info)
 
     async def _pay_deletions(self, batch: list[Debt]) -> None:
         try:
@@ -291,20 +320,30 @@ class Uploader:
         for debt in batch:
             error_of_key = failed.get(debt.key)
             if error_of_key is None:
-                self._index.remember_missing(debt.key)
-                self._journal.paid(debt, None)
-                self.totals.deletions += 1
+                self._deleted(debt)
             elif isinstance(error_of_key, Unavailable):
                 self._postpone(debt, error_of_key)
             else:
                 self._fail(debt, error_of_key)
         self._deleting = False
 
+    def _deleted(self, debt: Debt) -> None:
+        self._index.remember_missing(debt.key)
+        try:
+            self._paid(debt, None)
+            self.totals.deletions += 1
+        except FileError as error:  # once more, then
+            self._postpone(debt, error)
+
+    def _paid(self, debt: Debt, info: ObjectInfo | None) -> None:
+        self._journal.paid(debt, info)
+        self._progress.took()
+
     def _fail(self, debt: Debt, error: Exception) -> None:
         log.error("%s could not be uploaded and is kept: %s", debt.key, error)
         self._journal.fail(debt, str(error))
 
-    def _postpone(self, debt: Debt, error: StoreError) -> None:
+    def _postpone(self, debt: Debt, error: Exception) -> None:
         pause_sec = backoff_sec(debt.attempts, random.random())
         log.info("%s is tried again in %.1f s: %s", debt.key, pause_sec, error)
         self._journal.postpone(debt, trio.current_time() + pause_sec, str(error))

@@ -6,8 +6,9 @@ goes, so that a crash costs only the parts that were in the air.
 
 What is recorded is a hint and no promise, and so carries no checksum: a part of a former
 life counts only if the MD5 of the staged bytes is its etag, and an id that the server does
-not know is forgotten. Copied parts are not recorded. They cost no bytes to make again, and
-no bytes of ours could tell whether the server copied them from the right version.
+not know is forgotten. A copied part, of which there are no bytes here, counts if the base
+is the same: to copy it again would prove no more, and an upload that was completed just
+before the crash could not be recognised without it.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from dataclasses import dataclass, field
 
 from qarnotfs.errors import FileError
 from qarnotfs.writeback.plan import PART_BYTES, part_bytes
-from qarnotfs.writeback.records import Records
+from qarnotfs.writeback.records import PartRow, Records, UploadRow
 
 
 @dataclass(eq=False, slots=True)
@@ -31,13 +32,13 @@ class Upload:
     key: str
     staged_name: str
     part_bytes: int
+    base_etag: str | None
     etags: dict[int, str] = field(default_factory=dict)
-    claims: dict[int, str] = field(default_factory=dict)  # etags of a former life, unproven
+    claims: dict[int, PartRow] = field(default_factory=dict)  # of a former life, unproven
     # Written again after they were sent: not worth sending before the file is closed.
     restless: set[int] = field(default_factory=set)
     sent_bytes: int = 0  # of the dirty bytes, those in ``etags``
     number_max: int = 0  # of all that may have arrived, counting or not
-    reused: bool = False  # whether parts were sent before this payment began
     attempts: int = 0  # to abort it
     not_before_sec: float = 0.0  # for the next
     _dirty_bytes: dict[int, int] = field(default_factory=dict)  # of each part in ``etags``
@@ -109,20 +110,18 @@ class Uploads:
     def __init__(self, records: Records) -> None:
         self._records = records
         self._strays: dict[str, Upload] = {}
-        for upload_id, key, staged_name, cell in records.uploads():
-            claims = dict(records.parts(upload_id))
-            upload = Upload(upload_id, key, staged_name, cell, claims=claims)
-            upload.number_max, upload.reused = max(claims, default=0), True
-            self._strays[upload_id] = upload
+        for upload in revived(records):
+            self._strays[upload.id] = upload
 
     def begin(self, upload: Upload) -> None:
         """An upload was begun on the server. From here it will be completed or aborted.
 
         Nobody needs it until somebody makes it a debt's (`keep`).
         """
-        self._records.write_upload(
-            upload.id, upload.key, upload.staged_name, upload.part_bytes, upload.claims
+        row = UploadRow(
+            upload.id, upload.key, upload.staged_name, upload.part_bytes, upload.base_etag
         )
+        self._records.write_upload(row, list(upload.claims.values()))
         self._strays[upload.id] = upload
 
     def find(self, key: str, staged_name: str) -> Upload | None:
@@ -134,10 +133,10 @@ class Uploads:
         """A debt has taken it."""
         del self._strays[upload.id]
 
-    def note_part(self, upload: Upload, number: int) -> None:
+    def note_part(self, upload: Upload, number: int, *, copied: bool) -> None:
         """A part arrived. On a full disk it is not noted, and sent again after a crash."""
         with suppress(FileError):
-            self._records.write_part(upload.id, number, upload.etags[number])
+            self._records.write_part(upload.id, PartRow(number, upload.etags[number], copied))
 
     def stray(self, upload: Upload) -> None:
         """Nobody needs it any more: it is to be aborted."""
@@ -155,3 +154,12 @@ class Uploads:
     def has_stray(self, key: str) -> bool:
         """Whether an upload of this key may still become an object by a late answer."""
         return any(upload.key == key for upload in self._strays.values())
+
+
+def revived(records: Records) -> list[Upload]:
+    """The uploads of a former life, with what it claims to have sent."""
+    found: list[Upload] = []
+    for row in records.uploads():
+        claims = {part.number: part for part in records.parts(row.id)}
+        found.append(Upload(*row, claims=claims, number_max=max(claims, default=0)))
+    return found

@@ -57,6 +57,8 @@ def every_call(store: S3Store) -> list[Callable[[], object]]:
         lambda: store.put("key", b"", PLAIN).result(),
         lambda: store.list_page(""),
         lambda: store.copy("key", "other"),
+        lambda: store.copy_object("key", "other").result(),
+        store.empty_bucket,
         lambda: store.delete(["key"]),
         lambda: store.create_upload("key", PLAIN),
         store.check,

@@ -21,10 +21,14 @@ Files = dict[str, bytes]  # visible path -> content, of files alone
 
 @dataclass(frozen=True)
 class Act:
-    """``play`` is what the program calls; ``means`` what has changed once that returned."""
+    """``play`` is what the program calls; ``means`` what has changed once that returned.
+
+    ``whole``: when it failed, the program can do it again.
+    """
 
     play: Callable[[World], Awaitable[object]]
     means: Callable[[Files], None]
+    whole: bool = True
 
 
 def write(path: str, data: bytes) -> Act:
@@ -53,12 +57,12 @@ def rewrite(path: str, data: bytes) -> Act:
     return Act(play, lambda files: files.update({path: data}))
 
 
-def rename(old: str, new: str) -> Act:
+def rename(old: str, new: str, *, whole: bool = True) -> Act:
     def means(files: Files) -> None:
         for path in [path for path in files if path == old or path.startswith(f"{old}/")]:
             files[new + path.removeprefix(old)] = files.pop(path)
 
-    return Act(lambda world: world.rename(old, new), means)
+    return Act(lambda world: world.rename(old, new), means, whole)
 
 
 def unlink(path: str) -> Act:
@@ -95,8 +99,16 @@ def chmod(path: str) -> Act:
 
 
 def large(seed: int) -> bytes:
-    """More than one part."""
-    return random.Random(seed).randbytes(17 * MIB)
+    """The size of the smallest file that is sent in parts: two of them."""
+    return random.Random(seed).randbytes(8 * MIB + 1000)
+
+
+MULTIPART: Sequence[Act] = [
+    write("large", large(1)),
+    Act(lambda world: world.drain(), nothing),
+    patch("large", 8 * MIB + 10, b"PATCHED"),
+    Act(lambda world: world.drain(), nothing),
+]
 
 
 DRAIN = Act(lambda world: world.drain(), nothing)
@@ -148,10 +160,10 @@ LIVES: dict[str, Sequence[Act]] = {
     "directories": [
         mkdir("made"),
         write("made/file", b"made"),
-        rename("made", "moved"),
-        rename("dir", "tree"),
+        rename("made", "moved", whole=False),
+        rename("dir", "tree", whole=False),
         DRAIN,
-        rename("tree", "moved/tree"),
+        rename("tree", "moved/tree", whole=False),
         DRAIN,
     ],
     "attributes": [

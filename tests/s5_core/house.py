@@ -56,6 +56,7 @@ def options(directory: Path, **changes: Any) -> MountOptions:
         "gid": 1000,
         "umask": 0o022,
         "close": "later",
+        "fsync_timeout_sec": 0.0,
         "upload_delay_sec": 0.0,
         "io_timeout_sec": 2.0,
         "attrs": "full",
@@ -133,9 +134,11 @@ class World:
 
     async def names(self, path: str = "") -> list[str]:
         number = self.fs.opendir(await self.inode(path))
-        _, entries = await self.fs.entries(number, again=True)
+        found: list[str] = []
+        while nodes := (await self.fs.entries(number, len(found)))[1]:
+            found += [node.name.decode() for node in nodes]
         self.fs.releasedir(number)
-        return [node.name.decode() for node in entries]
+        return found
 
     async def tree(self, path: str = "") -> dict[str, bytes | None]:
         """Everything below a directory: bytes of files, ``None`` for directories."""

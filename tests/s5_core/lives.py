@@ -131,7 +131,8 @@ def _live_and_die(
                 die(None)
 
     try:
-        with Steps(number, die).watching(store):
+        with Steps(die).watching(store) as steps:
+            steps.choose(number)
             trio.run(life)
     except BaseException:
         (directory / "trouble").write_text(traceback.format_exc())

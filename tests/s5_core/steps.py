@@ -43,21 +43,25 @@ class Step:
 
 
 class Steps:
-    """Calls ``fate(step)`` at step ``number``, counted from 1: it raises, or never returns.
+    """Calls ``fate(step)`` at a chosen step: it raises, or never returns.
 
-    ``count`` is how many there were. Nobody takes a step while ``fate`` is at work.
+    ``met`` is that step once it was there. Nobody takes a step while ``fate`` is at work.
     """
 
-    def __init__(self, number: int, fate: Callable[[Step], None]) -> None:
-        self.count = 0
+    def __init__(self, fate: Callable[[Step], None]) -> None:
         self.met: Step | None = None
-        self._number, self._fate = number, fate
+        self._count = self._number = 0
+        self._fate = fate
         self._lock = threading.Lock()
+
+    def choose(self, number: int) -> None:
+        """The ``number``-th step from here, counted from 1."""
+        self._count, self._number = 0, number
 
     def __call__(self, where: Literal["file", "sql", "request", "answer"], name: str) -> None:
         with self._lock:
-            self.count += 1
-            if self.count == self._number:
+            self._count += 1
+            if self._count == self._number:
                 self.met = Step(where, name)
                 self._fate(self.met)
 

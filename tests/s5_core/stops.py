@@ -13,16 +13,17 @@ from qarnotfs.store.memory import MemoryStore
 
 
 class StoppedPut:
-    """The next PUT is carried out only when told to; later ones at once."""
+    """The next PUT (or part) is carried out only when told to; later ones at once."""
 
-    def __init__(self, store: MemoryStore) -> None:
-        self._store, self._real = store, store.put
+    def __init__(self, store: MemoryStore, method: str = "put") -> None:
+        self._store, self._method = store, method
+        self._real: Callable[..., Flight[str]] = getattr(store, method)
         self._call: Callable[[], Any] | None = None
         self._flight: Flight[str] = Flight()
-        store.put = self._put  # type: ignore[method-assign]  # the network's part
+        setattr(store, method, self._put)
 
     def _put(self, *args: Any, **kwargs: Any) -> Flight[str]:
-        self._store.put = self._real  # type: ignore[method-assign]  # as it was
+        setattr(self._store, self._method, self._real)
         self._call = lambda: self._real(*args, **kwargs)
         return self._flight
 

@@ -13,7 +13,7 @@ import pytest
 import trio
 
 from qarnotfs.store.memory import MemoryStore
-from tests.s5_core.acts import DRAIN, LIVES, STORED, Act, Files, large, patch, rename, write
+from tests.s5_core.acts import DRAIN, LIVES, MULTIPART, STORED, Act, Files, patch, rename, write
 from tests.s5_core.house import NEVER_SEC, entered
 from tests.s5_core.lives import (
     Left,
@@ -23,6 +23,8 @@ from tests.s5_core.lives import (
     stored,
     unrecorded_uploads,
 )
+
+STEPS_MIN = 20  # fewer: they are not seen
 
 Prepare = Callable[[MemoryStore, Path], None]
 
@@ -70,18 +72,11 @@ def complaints(store: MemoryStore, directory: Path, left: Left) -> list[str]:
 @pytest.mark.parametrize("life", LIVES)
 def test_dying_at_every_step(life: str, delay_sec: float, tmp_path: Path) -> None:
     count = die_everywhere(tmp_path, LIVES[life], STORED, upload_delay_sec=delay_sec)
-    assert count > 40, "the steps are not seen"
+    assert count > STEPS_MIN
 
 
 def test_dying_at_every_step_of_a_multipart_upload(tmp_path: Path) -> None:
-    acts = [
-        write("large", large(1)),
-        DRAIN,
-        patch("large", 9 << 20, b"PATCHED"),
-        DRAIN,
-        rename("large", "moved"),
-    ]
-    assert die_everywhere(tmp_path, acts, STORED) > 40
+    assert die_everywhere(tmp_path, MULTIPART, STORED) > STEPS_MIN
 
 
 def test_dying_at_every_step_of_an_adoption(tmp_path: Path) -> None:
@@ -103,4 +98,4 @@ def test_dying_at_every_step_of_an_adoption(tmp_path: Path) -> None:
         trio.run(lives)
 
     files = Left.of([*first, *second], 6, 6, STORED).after
-    assert die_everywhere(tmp_path, [DRAIN], files, prepare) > 40
+    assert die_everywhere(tmp_path, [DRAIN], files, prepare) > STEPS_MIN

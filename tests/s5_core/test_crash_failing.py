@@ -7,7 +7,6 @@ and everything that was accepted before arrives. A traceback in the log is a def
 from __future__ import annotations
 
 import errno
-import logging
 import sqlite3
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,12 +18,13 @@ from qarnotfs import bridge
 from qarnotfs.errors import QarnotfsError, Refused, Unavailable
 from qarnotfs.store.memory import MemoryStore
 from qarnotfs.writeback import plan
-from tests.s5_core.acts import DRAIN, ENDING, LIVES, STORED, Act, Files, large, patch, rename, write
+from tests.s5_core.acts import ENDING, LIVES, MULTIPART, STORED, Act, Files
 from tests.s5_core.house import World, entered
-from tests.s5_core.lives import LIFE_SEC_MAX, a_bucket, files_of, next_life, stored
+from tests.s5_core.lives import LIFE_SEC_MAX, Left, a_bucket, files_of, next_life, stored
 from tests.s5_core.steps import Step, Steps
 
 TRIES_MAX = 3
+STEPS_MIN = 20  # fewer: they are not seen
 
 
 @pytest.fixture(autouse=True)
@@ -57,8 +57,8 @@ def broken(step: Step) -> None:
 TROUBLES = {"full": full, "broken": broken}
 
 
-async def attempt(world: World, act: Act, after: Files) -> str | None:
-    """Play an act until it succeeds; what is wrong if it does not."""
+async def attempt(world: World, act: Act, after: Files) -> str:
+    """Play an act until it succeeds; what the program was told, if it never does."""
     heard = ""
     for _ in range(TRIES_MAX):
         try:
@@ -66,27 +66,38 @@ async def attempt(world: World, act: Act, after: Files) -> str | None:
         except (QarnotfsError, OSError) as error:
             heard = f"{type(error).__name__}: {error}"
             if files_of(await world.tree()) == after:
-                return None  # it was carried out, though the program was told otherwise
+                return ""  # it was carried out, though the program was told otherwise
             continue
-        return None
-    return f"never succeeds: {heard}"
+        return ""
+    return heard
 
 
-async def life(
-    world: World, store: MemoryStore, acts: Sequence[Act], files: Files, steps: Steps
-) -> list[str]:
-    """Every act on a world where one step fails; what is wrong in the end."""
-    wrong = []
+async def life(world: World, acts: Sequence[Act]) -> tuple[Left, list[str]]:
+    """Every act on a world where one step fails; what must be left, and what is wrong."""
+    left, wrong = Left(STORED, STORED), []
+    for act in acts:
+        left = Left.of([act], 1, 0, left.after)
+        if heard := await attempt(world, act, left.after):
+            wrong += [f"never succeeds: {heard}"] if act.whole else []
+            break
+        left = Left(left.after, left.after)
+    await world.drain()
+    return left, [*wrong, *left.wrong(files_of(await world.tree()))]
+
+
+def live(
+    store: MemoryStore, directory: Path, acts: Sequence[Act], steps: Steps, number: int
+) -> tuple[Left, list[str]]:
+    """One life, whose step ``number`` fails."""
+
+    async def play() -> tuple[Left, list[str]]:
+        with trio.fail_after(LIFE_SEC_MAX):
+            async with entered(store, directory) as world:
+                steps.choose(number)
+                return await life(world, acts)
+
     with steps.watching(store):
-        for number, act in enumerate(acts, 1):
-            act.means(files)
-            if complaint := await attempt(world, act, dict(files)):
-                wrong.append(f"act {number} {complaint}")
-        await world.drain()
-    shown = files_of(await world.tree())
-    if shown != files:
-        wrong.append(f"the mount shows {_brief(shown)}")
-    return wrong
+        return trio.run(play)
 
 
 def fail_everywhere(
@@ -98,37 +109,17 @@ def fail_everywhere(
         number += 1
         caplog.clear()
         store, directory = a_bucket(STORED), tmp_path / str(number)
-        steps, files = Steps(number, TROUBLES[trouble]), dict(STORED)
-
-        async def play(
-            store: MemoryStore = store,
-            directory: Path = directory,
-            steps: Steps = steps,
-            files: Files = files,
-        ) -> list[str]:
-            with trio.fail_after(LIFE_SEC_MAX):
-                async with entered(store, directory) as world:
-                    return await life(world, store, acts, files, steps)
-
-        found = trio.run(play)
+        steps = Steps(TROUBLES[trouble])
+        left, found = live(store, directory, acts, steps, number)
         if steps.met is None:
             break
         sequel = next_life(store, directory)
         found += [f"not paid: {debt}" for debt in sequel.owed]
-        found += [f"defect: {record.getMessage()}" for record in _defects(caplog)]
-        if stored(store) != files:
-            found.append(f"the bucket has {_brief(stored(store))}, not {_brief(files)}")
+        found += [f"defect: {record.getMessage()}" for record in caplog.records if record.exc_info]
+        found += left.wrong(stored(store))
         wrong += [f"step {number}, {steps.met}: {complaint}" for complaint in found]
     assert not wrong, "\n".join(["", *wrong])
     return number
-
-
-def _defects(caplog: pytest.LogCaptureFixture) -> list[logging.LogRecord]:
-    return [record for record in caplog.records if record.exc_info]
-
-
-def _brief(files: Files) -> dict[str, bytes]:
-    return {path: data[:20] for path, data in files.items()}
 
 
 @pytest.mark.parametrize("trouble", TROUBLES)
@@ -137,18 +128,11 @@ def test_failing_at_every_step(
     name: str, trouble: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     acts = [act for act in LIVES[name] if act is not ENDING]
-    assert fail_everywhere(trouble, tmp_path, acts, caplog) > 40, "the steps are not seen"
+    assert fail_everywhere(trouble, tmp_path, acts, caplog) > STEPS_MIN
 
 
 @pytest.mark.parametrize("trouble", TROUBLES)
 def test_failing_at_every_step_of_a_multipart_upload(
     trouble: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    acts = [
-        write("large", large(1)),
-        DRAIN,
-        patch("large", 9 << 20, b"PATCHED"),
-        DRAIN,
-        rename("large", "moved"),
-    ]
-    assert fail_everywhere(trouble, tmp_path, acts, caplog) > 40
+    assert fail_everywhere(trouble, tmp_path, MULTIPART, caplog) > STEPS_MIN

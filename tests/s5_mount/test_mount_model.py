@@ -19,7 +19,7 @@ from tests.model import Twins
 from tests.rgw import Gateway
 from tests.s5_mount.conftest import alive
 from tests.s5_mount.mounting import Cli, Mount
-from tests.steps import Step, any_large, any_local, any_remote, deaths
+from tests.steps import Step, any_large, any_local, any_or_death, any_remote, lives
 
 if TYPE_CHECKING:
     pass
@@ -85,26 +85,26 @@ def twins(
 
 
 @real(50)
-@given(life=st.lists(any_local, max_size=40))
+@given(life=lives(any_local, 60))
 def test_lives_of_a_mount_that_believes(twins: MakeTwins, life: list[Step]) -> None:
     twins(*BELIEVING).live(life)
 
 
 @real(50)
-@given(life=st.lists(any_remote, max_size=40))
+@given(life=lives(any_remote, 60))
 def test_lives_with_others_in_the_bucket(twins: MakeTwins, life: list[Step]) -> None:
     twins(*ASKING).live(life)
 
 
 @real(12)
-@given(life=st.lists(any_large, max_size=15))
+@given(life=lives(any_large, 25))
 def test_lives_of_large_files(twins: MakeTwins, life: list[Step]) -> None:
     twins(*BELIEVING).live(life)
 
 
 @real(20)
 @given(
-    life=st.lists(st.one_of(*[any_local] * 10, deaths), max_size=40),
+    life=lives(any_or_death, 60),
     options=st.sampled_from([BELIEVING, SLOW]),
 )
 def test_lives_with_deaths(twins: MakeTwins, life: list[Step], options: tuple[str, ...]) -> None:

@@ -82,12 +82,8 @@ def face(
     request: pytest.FixtureRequest, their_connection: Any, our_connection: Any
 ) -> Iterator[Face]:
     """The test runs with the SDK, with ours, and with ours on the SDK's connection."""
-    made = {
-        "sdk": (SDK, their_connection),
-        "ours": (qarnotfs, our_connection),
-        "ours-with-its-connection": (qarnotfs, their_connection),
-    }
-    face = Face(*made[request.param])
+    api = SDK if request.param == "sdk" else qarnotfs
+    face = Face(api, our_connection if request.param == "ours" else their_connection)
     yield face
     face.close()
 

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.rgw import Gateway
 from tests.s5_mount.mounting import PROGRAM, Cli, Mount, bucket_keys
+from tests.s8_cli.running import background
 from tests.support import eventually
 
 if TYPE_CHECKING:
@@ -21,18 +21,6 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.mount
 Words = list[str | Path]
-LATER = ["--upload-delay", "1h"]
-
-
-def background(cli: Cli, *arguments: str | Path, **environment: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [PROGRAM, *arguments],
-        env=cli.environment | environment,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
 
 
 def child_of(process: subprocess.Popen[str]) -> int:
@@ -124,27 +112,6 @@ def test_a_spec_gives_view_and_time(place: Mount, cli: Cli, s3: S3Client, tmp_pa
     assert [str(p.relative_to(place.path)) for p in place.path.rglob("*")] == ["b", "b/x"]
 
 
-def test_in_the_foreground(place: Mount, cli: Cli, s3: S3Client) -> None:
-    """What systemd and containers want: one process, logging to stderr, ended by SIGTERM."""
-    given: Words = [
-        "--foreground",
-        place.bucket,
-        place.path,
-        "--cache-dir",
-        place.cache_dir,
-        *LATER,
-    ]
-    with background(cli, "mount", *given) as process:
-        eventually(place.is_mounted)
-        (place.path / "file").write_text("x")
-        process.terminate()
-        _, said = process.communicate()
-    assert process.returncode == 0
-    assert "is mounted on" in said
-    assert bucket_keys(s3, place.bucket) == ["file"]
-    assert not place.is_mounted()
-
-
 # --- ending -------------------------------------------------------------------------------
 
 
@@ -168,92 +135,6 @@ def test_by_force_what_is_open_can_be_finished(mounted: Mount, cli: Cli, s3: S3C
         out, _ = process.communicate()
     assert (process.returncode, "everything is in" in out) == (0, True)
     assert s3.get_object(Bucket=mounted.bucket, Key="held")["Body"].read() == b"to the end"
-
-
-def test_umount_gives_up_in_time_and_the_upload_goes_on(
-    place: Mount, cli: Cli, gateway: Gateway, s3: S3Client
-) -> None:
-    place.start(LATER, {})
-    (place.path / "file").write_bytes(b"12345")
-    gateway.pause()
-    done = place.try_unmount("--timeout", "0.5")
-    assert done.code == 1
-    assert "Not uploaded yet: 1 file. It goes on in the background" in done.err
-    assert "Uploading to" in done.err
-    again = cli("mount", place.bucket, place.path, "--cache-dir", place.cache_dir)
-    assert (again.code, "still uploading" in again.err) == (2, True)
-    assert place.status()["state"] == "draining"
-    with background(cli, "umount", place.path) as process:
-        assert process.stderr
-        assert "Uploading to" in process.stderr.readline()
-        gateway.resume()
-        assert process.wait() == 0
-    assert place.has_ended()
-    assert bucket_keys(s3, place.bucket) == ["file"]
-
-
-def test_what_could_not_be_uploaded_is_kept_and_said(
-    place: Mount, s3: S3Client, bucket: str
-) -> None:
-    place.start(["--upload-delay", "1h"], {})
-    (place.path / "file").write_bytes(b"12345")
-    s3.delete_bucket(Bucket=bucket)
-    done = place.try_unmount()
-    assert done.code == 1
-    assert "1 file (5 B) could not be uploaded" in done.err
-    assert "the next mount" in done.err
-    s3.create_bucket(Bucket=bucket)
-    place.start([], {})
-    place.unmount()
-    assert bucket_keys(s3, bucket) == ["file"]
-
-
-def test_progress_is_drawn_on_a_terminal(place: Mount, cli: Cli, gateway: Gateway) -> None:
-    place.start(LATER, {})
-    (place.path / "file").write_bytes(bytes(3 << 20))
-    gateway.pause()
-    main, terminal = os.openpty()
-    with subprocess.Popen(
-        [PROGRAM, "umount", place.path],
-        env=cli.environment | {"TERM": "xterm", "COLUMNS": "120"},
-        stdout=subprocess.PIPE,
-        stderr=terminal,
-        text=True,
-    ) as process:
-        os.close(terminal)
-        drawn = b""
-        while b"1 file left" not in drawn:
-            drawn += os.read(main, 4096)
-        gateway.resume()
-        while data := _read(main):
-            drawn += data
-        out, _ = process.communicate()
-    os.close(main)
-    assert b"3.0 MiB" in drawn
-    assert (process.returncode, out) == (
-        0,
-        f"Unmounted {place.path}; everything is in {place.bucket}.\n",
-    )
-
-
-def _read(terminal: int) -> bytes:
-    try:
-        return os.read(terminal, 4096)
-    except OSError:  # the other side is closed
-        return b""
-
-
-def test_flush_waits_for_what_was_written(
-    place: Mount, cli: Cli, gateway: Gateway, s3: S3Client
-) -> None:
-    place.start(LATER, {})
-    (place.path / "file").write_bytes(b"1")
-    assert bucket_keys(s3, place.bucket) == []
-    cli("flush", place.path).ok()
-    assert bucket_keys(s3, place.bucket) == ["file"]
-    (place.path / "more").write_bytes(b"1")
-    gateway.pause()
-    assert cli("flush", place.path, "--timeout", "0.5").code == 1
 
 
 # --- asking -------------------------------------------------------------------------------

@@ -6,6 +6,7 @@ which refreshes those that end; shows none of them.
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -17,6 +18,8 @@ from botocore.config import Config
 from botocore.exceptions import NoCredentialsError
 from botocore.session import Session
 
+from qarnotfs.errors import Unavailable
+from qarnotfs.store.base import give_up_sec
 from qarnotfs.store.s3.wire import mended
 
 if TYPE_CHECKING:
@@ -117,9 +120,16 @@ class Access:
 
 
 def _dress(client: S3Client) -> None:
-    """Two things about boto3 that no setting changes."""
+    """Three things about boto3 that no setting changes."""
+    client.meta.events.register("before-send.s3", _in_time)
     client.meta.events.register("before-sign.s3", _without_expect)
     client.meta.events.register("before-parse.s3", _mend_body)
+
+
+def _in_time(**_: object) -> None:
+    """boto3 repeats by itself, also when nobody waits for the answer any more."""
+    if time.monotonic() > give_up_sec.get():
+        raise Unavailable("The request was given up.")
 
 
 def _without_expect(request: Any, **_: object) -> None:

@@ -85,6 +85,7 @@ _BUSY: Row = (
     "The object store at {endpoint} cannot answer for {subject} now ({status} {code}).",
 )
 _SPOILT: Row = (Corrupt, "The bytes of {subject} were damaged on their way ({code}).")
+_PARTS: Row = (Corrupt, "The parts of {subject} are not those that were sent ({code}).")
 _REFUSED: Row = (
     Refused,
     "The object store at {endpoint} refuses the request for {subject} ({status} {code}).",
@@ -143,6 +144,9 @@ _BY_CODE: dict[str, Row] = {
     "AccessDenied": _DENIED,
     "AllAccessDisabled": _DENIED,
     "QuotaExceeded": _QUOTA,
+    "InvalidPart": _PARTS,
+    "InvalidPartOrder": _PARTS,
+    "EntityTooSmall": _PARTS,
     "BadDigest": _SPOILT,
     "InvalidDigest": _SPOILT,
     "XAmzContentSHA256Mismatch": _SPOILT,

@@ -35,6 +35,7 @@ STYLE = ConfigDict(
     heading_level=2,
     inherited_members=True,
     members_order="source",
+    show_if_no_docstring=False,  # fields are in their class's docstring
     show_bases=False,
     show_object_full_path=False,
     show_root_full_path=False,

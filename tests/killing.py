@@ -26,8 +26,8 @@ ROUNDS_UNTIL_DRAIN = 25
 class KillLoop:
     """One mount and its workers. ``environment`` is what the mount is started with.
 
-    ``faulty``: programs may get errors from the mount. ``between`` is called in each round
-    while the programs work.
+    ``disturb`` is called in each round while the programs work, ``calm`` before the mount comes
+    back; with them, programs may get errors.
     """
 
     def __init__(
@@ -39,8 +39,8 @@ class KillLoop:
         workers: int = 3,
         options: tuple[str, ...] = (),
         environment: Mapping[str, str] | None = None,
-        faulty: bool = False,
-        between: Callable[[], None] = lambda: None,
+        disturb: Callable[[], None] | None = None,
+        calm: Callable[[], None] = lambda: None,
     ) -> None:
         self.figures = Figures()
         self.workers = [Worker(f"w{number}", self.figures) for number in range(workers)]
@@ -48,21 +48,23 @@ class KillLoop:
         self._mount, self._s3 = mount, s3
         self._dice = random.Random(seed)
         self._options, self._environment = options, environment or {}
-        self._faulty, self._between = faulty, between
+        self._disturb, self._calm = disturb, calm
 
     def round(self) -> None:
         """Work, kill, mount again, compare."""
         for worker in self.workers:
             worker.start(self._mount.path, self._dice.getrandbits(32))
-        self._between()
+        if self._disturb:
+            self._disturb()
         work(self.workers, self._dice.randint(*MESSAGES))
         errors = [worker.error for worker in self.workers if worker.error]
-        assert self._faulty or not errors, errors
+        assert self._disturb or not errors, errors
         self.figures.errors += len(errors)
         self._mount.kill9()
         for worker in self.workers:
             worker.end()
         self.rounds += 1
+        self._calm()
         self._start()
         for worker in self.workers:
             worker.resolve(self._mount.path)

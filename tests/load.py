@@ -13,6 +13,7 @@ import random
 import selectors
 import subprocess
 import sys
+from collections import deque
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -49,6 +50,8 @@ class Worker:
     state: State = field(default_factory=dict)
     changed: set[str] = field(default_factory=set)
     doubt: dict[str, Any] | None = None  # a change that was begun and not promised
+    resolved: dict[str, Any] | None = None  # what was in doubt before
+    history: deque[str] = field(default_factory=lambda: deque(maxlen=40))
     error: str = ""
     process: subprocess.Popen[bytes] | None = None
     _unread: bytes = b""
@@ -104,6 +107,7 @@ class Worker:
             self.figures.changes += 1
         else:
             self.doubt = message
+            self.history.append(f"{message['kind']} {' '.join(message['changes'])}")
 
     def _settle(self, path: str, writes: Writes | None) -> None:
         self.changed.add(path)
@@ -116,6 +120,7 @@ class Worker:
 
     def resolve(self, top: Path) -> None:
         """See what became of the change in doubt: all of it, nothing, or a part allowed."""
+        self.resolved = None
         if self.doubt is None:
             return
         kind, changes = self.doubt["kind"], self.doubt["changes"]
@@ -129,7 +134,7 @@ class Worker:
             assert not lost, self._complaint(path, None)
         for path, writes in changes.items():
             self._adopt(top, path, found[path], writes)
-        self.doubt = None
+        self.resolved, self.doubt = self.doubt, None
 
     def _adopt(self, top: Path, path: str, found: bytes | None, writes: Writes | None) -> None:
         """From now on what is there is what was promised; half of something is removed."""
@@ -144,7 +149,10 @@ class Worker:
         """Every name, every size; the bytes of what was changed, and of a few others."""
         directory = top / self.name
         listed = [path + "/" * (directory / path).is_dir() for path in walk(directory)]
-        assert sorted(listed) == sorted(self.state), f"names in {self.name}"
+        lost, doubled = self.state.keys() - set(listed), set(listed) - self.state.keys()
+        assert not lost | doubled, (
+            f"{self.name}: {lost=} {doubled=}, {self.resolved=}, {self.history}"
+        )
         files = [path for path in self.state if not path.endswith("/")]
         for path in files:
             size = max((offset + size for offset, _, size in self.state[path]), default=0)

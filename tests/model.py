@@ -11,11 +11,13 @@ import errno
 import hashlib
 import os
 import stat
-from collections.abc import Callable
+import uuid
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tests.s5_mount.mounting import Mount
 from tests.steps import FLAGS, READ_BYTES, Step, on_file, on_path
 from tests.support import eventually
 
@@ -256,6 +258,23 @@ class Twins:
             return self.s3.get_object(Bucket=self.bucket, Key=key)["Body"].read()
         except self.s3.exceptions.NoSuchKey:
             return b"deleted since it was listed"
+
+
+def twins_on(mount: Mount, s3: S3Client, options: Sequence[str]) -> Twins:
+    """A new pair of directories: on the mount, which has these options, and beside its cache."""
+    name = uuid.uuid4().hex[:8]
+    local = mount.cache_dir.parent / name
+    local.mkdir()
+    (mount.path / name).mkdir()
+
+    def again(kill: bool) -> None:
+        if kill:
+            mount.kill9()
+        else:
+            mount.unmount()
+        mount.start(options, {})
+
+    return Twins(local, mount.path / name, s3, mount.bucket, name + "/", again)
 
 
 def answer(call: Callable[[], object]) -> object:

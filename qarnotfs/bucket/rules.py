@@ -25,9 +25,11 @@ class _Prefix:
 
     @classmethod
     def from_json(cls, json: dict[str, str]) -> Self:
+        """The rule that `to_json`, or the SDK's, describes: ``{"prefix": ..}``."""
         return cls(json["prefix"])
 
     def to_json(self) -> dict[str, str]:
+        """``{"prefix": ..}``"""
         return {"prefix": self.prefix}
 
 
@@ -67,6 +69,7 @@ class _Rules:
         return rules
 
     def to_json(self) -> dict[str, dict[str, str]]:
+        """The SDK's dict: kind -> rule."""
         return {kind: rule.to_json() for kind, rule in self._by_kind.items()}
 
     def cleaned(self, clean: Callable[[str], str]) -> Self:

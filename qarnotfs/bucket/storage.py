@@ -150,6 +150,7 @@ class Storage:
             self.add_file(local, remote)
 
     def __delitem__(self, remote: str) -> None:
+        """`delete_file`; no failure when it is not there."""
         self.delete_file(remote)
 
     def __contains__(self, item: object) -> bool:
@@ -164,6 +165,7 @@ class Storage:
         return not isinstance(item, BucketFile) or item == BucketFile.of(self.store, info)
 
     def __iter__(self) -> Iterator[BucketFile]:
+        """`list_files`."""
         return iter(self.list_files())
 
     # --- names ------------------------------------------------------------------------

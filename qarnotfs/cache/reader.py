@@ -87,10 +87,17 @@ class Reader:
     """Reads versions of objects. One for a mount; its methods are for the trio thread."""
 
     def __init__(
-        self, store: Store, bridge: Bridge, disk: Disk, *, io_timeout_sec: float = IO_TIMEOUT_SEC
+        self,
+        store: Store,
+        bridge: Bridge,
+        disk: Disk,
+        *,
+        io_timeout_sec: float = IO_TIMEOUT_SEC,
+        learn: Callable[[ObjectInfo], None] = lambda _: None,
     ) -> None:
         self.io_timeout_sec = io_timeout_sec
         self._store, self._bridge, self._disk = store, bridge, disk
+        self._learn = learn  # told of each version whose metadata came with its first bytes
         self._hits = self._misses = self._fetched_bytes = 0
         self._nursery: trio.Nursery | None = None  # while `run` runs
         # Who is fetching a block of a version. Set when a flight starts; cleared when its
@@ -226,6 +233,21 @@ class Reader:
                 return
             self._start(_Flight(info, span), self._fly_cleared)
 
+    @property
+    def ahead_bytes_max(self) -> int:
+        """How much may be fetched ahead without pushing itself out of the cache."""
+        return self._disk.ahead_bytes_max
+
+    def fetch_ahead(self, info: ObjectInfo) -> bool:
+        """Send for all of a small object that will soon be read; whether there was room for it."""
+        blocks = Span(0, info.size).blocks
+        there = self._disk.present(info, blocks).union(self._under_way(info, blocks))
+        for span in spans(there, 0, info.size, info.size):
+            if self._nursery is None or not self._runway.try_take(span.size):
+                return False
+            self._start(_Flight(info, span), self._fly_cleared)
+        return True
+
     # --- flights ------------------------------------------------------------------------------
 
     def _under_way(self, info: ObjectInfo, numbers: Iterable[int]) -> dict[int, _Flight]:
@@ -282,7 +304,10 @@ class Reader:
             try:
                 request = self._store.get(info.key, span.start, span.size, etag=info.etag)
                 fetched = await self._bridge.wait(request, timeout_sec=self.io_timeout_sec)
-                return _checked(flight, fetched)
+                data = _checked(flight, fetched)
+                if not span.start:
+                    self._learn(fetched.info)
+                return data
             except (PreconditionFailed, NoSuchKey) as error:
                 raise _stale(info) from error
             except Unavailable:

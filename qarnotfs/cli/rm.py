@@ -65,7 +65,7 @@ def rm(
             try:
                 _delete(bucket, chosen(bucket, group, tally), tally, dry_run)
             except StoreError as error:
-                tally.fail(name, error)
+                tally.failed[name] = str(error)
     return finish(tally.report, as_json=as_json, quiet=quiet, dry_run=dry_run)
 
 
@@ -112,6 +112,6 @@ def _delete(bucket: Bucket, keys: Iterator[str], tally: Tally, dry_run: bool) ->
         for key in batch:
             target = str(Target(bucket.uuid, key))
             if key in failed:
-                tally.fail(target, failed[key])
+                tally.failed[target] = str(failed[key])
             else:
                 tally.deleted.append(target)

@@ -114,6 +114,8 @@ def _lines(mount: dict[str, Any]) -> Iterator[str]:
         yield f"{place}: {error['message']}{_where(error)}"
     for key in mount.get("conflicts", []):
         yield f"{mount['mountpoint']}: someone else changed the file too; ours is stored as {key}"
+    if mount.get("best_effort"):
+        yield f"{mount['mountpoint']}: {mount['best_effort']}"
     for finding in mount.get("findings", []):
         yield f"{mount['mountpoint']}: {finding}"
 

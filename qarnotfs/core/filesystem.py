@@ -133,12 +133,17 @@ class Filesystem:
         """Whether the pages the kernel has of the file are those of the version it has now."""
         version = "staged" if inode.staged else inode.info.etag if inode.info else None
         kept = version is not None and inode.kernel_version == version
+        if kept and not inode.staged and inode.info:  # it may never ask for a byte of it
+            self._finder.used(inode.info)
         inode.kernel_version = version
         return kept
 
     async def read(self, number: int, offset: int, size: int) -> bytes:
         handle = self._handles.file(number)
-        return await self._content.read(handle.inode, offset, size, handle.pattern)
+        inode = handle.inode
+        if not offset and not inode.staged and inode.info:
+            self._finder.used(inode.info)
+        return await self._content.read(inode, offset, size, handle.pattern)
 
     async def write(self, number: int, offset: int, data: bytes) -> None:
         await self._content.write(self._handles.file(number).inode, offset, data)

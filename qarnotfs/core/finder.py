@@ -6,12 +6,15 @@ the bucket.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from itertools import islice
 
+from qarnotfs.cache.reader import Reader
 from qarnotfs.core import names
 from qarnotfs.core.browse import Browse
 from qarnotfs.core.tree import Node
-from qarnotfs.errors import InvalidName
+from qarnotfs.core.walk import Walks, is_small
+from qarnotfs.errors import InvalidName, Stale, StoreError
 from qarnotfs.index.book import parent_of
 from qarnotfs.index.index import Index
 from qarnotfs.index.listing import Listing
@@ -21,17 +24,26 @@ from qarnotfs.writeback.debts import Debt, Kind
 from qarnotfs.writeback.journal import Journal
 
 AHEAD = 64  # siblings whose attributes are fetched when one is wanted: a second's worth at 20 ms
+AHEAD_FIRST = 4  # when the first one is: its program may be about to read them instead
 
 
 class Finder:
     """Looks names up in one view of one bucket."""
 
     def __init__(
-        self, index: Index, journal: Journal, view: View, *, asks_attributes: bool
+        self,
+        index: Index,
+        reader: Reader,
+        journal: Journal,
+        view: View,
+        *,
+        asks_attributes: bool,
     ) -> None:
-        self._index, self._journal, self._view = index, journal, view
+        self._index, self._reader, self._journal, self._view = index, reader, journal, view
         self.asks_attributes = asks_attributes
         self._survivors: dict[str, str] = {}  # of the directory that was emptied last
+        self._walks = Walks()
+        self._stats = 0  # looks in a row at files nobody read
         # The listing whose attributes were wanted last, and how far they are foreseen.
         self._ahead = (0, "")
 
@@ -108,8 +120,36 @@ class Finder:
         """The version of a file with its metadata, or `NoSuchKey`; siblings' are fetched ahead."""
         if node.info and (node.info.metadata is not None or not self.asks_attributes):
             return node.info
-        self._foresee(node.key)
+        if not await self._fetched(node.key):
+            self._foresee(node.key)
         return await self._index.info(node.key)
+
+    async def _fetched(self, key: str) -> bool:
+        """Fetch a file that will surely be read: its attributes come with its bytes."""
+        listing = self._index.fresh_listing(parent_of(key))
+        info = listing.get(key) if listing else None
+        if not listing or not info or not is_small(info) or not self._walks.looked(listing, key):
+            return False
+        self._fetch_ahead(listing)
+        with suppress(Stale, StoreError):  # else HEAD says what is the matter
+            await self._reader.read(info, 0, 1)
+        return True
+
+    def used(self, info: ObjectInfo) -> None:
+        """A program reads a file from its beginning: fetch what it will read next."""
+        if not is_small(info):
+            return
+        listing = self._index.fresh_listing(parent_of(info.key))
+        if listing and info.key in listing:
+            self._stats = 0
+            self._walks.used(listing, info.key)
+            self._fetch_ahead(listing)
+
+    def _fetch_ahead(self, listing: Listing) -> None:
+        for info in self._walks.wanted(listing, self._reader.ahead_bytes_max):
+            if self._journal.latest(info.key) is None and not self._reader.fetch_ahead(info):
+                return
+            self._walks.asked(listing, info.key)
 
     def _foresee(self, key: str) -> None:
         belief = self._index.believed(key)
@@ -120,7 +160,11 @@ class Finder:
             return
         if self._ahead[0] != listing.number or not self._ahead[1] >= key:
             self._ahead = (listing.number, key)
-        siblings = [name for name, info in islice(listing.after(key), AHEAD) if info is not None]
+        siblings = [
+            name
+            for name, info in islice(listing.after(key), AHEAD)
+            if info and info.metadata is None
+        ]
         self._index.foresee(name for name in siblings if name > self._ahead[1])
         self._ahead = (listing.number, siblings[-1] if siblings else key)
 

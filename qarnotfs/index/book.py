@@ -9,7 +9,7 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -20,7 +20,16 @@ from qarnotfs.index.changes import Changes
 from qarnotfs.index.listing import Listing
 from qarnotfs.store.base import ObjectInfo
 
-T = TypeVar("T", Belief, Listing)
+
+@dataclass(frozen=True, slots=True)
+class Below:
+    """Whether there are keys below a prefix; validated at a time since 1970."""
+
+    present: bool
+    validated_sec: float
+
+
+T = TypeVar("T", Belief, Listing, Below)
 
 OBJECTS_MAX = 100_000  # beliefs about single keys in memory; more are in the database
 LISTED_MAX = 300_000  # names of all listings in memory together; a packed one is a tenth
@@ -44,6 +53,7 @@ class Book:
         self._listings: LRUCache[str, Listing] = LRUCache(
             LISTED_MAX, getsizeof=lambda listing: listing.weight
         )
+        self._below: LRUCache[str, Below] = LRUCache(OBJECTS_MAX)  # where no listing tells
         self._changes = Changes()
 
     # --- believing ----------------------------------------------------------------------------
@@ -84,6 +94,8 @@ class Book:
         self._changes.note(info.key, info)
         self._learn(info)
         for prefix in _ancestors(info.key):
+            self._below.pop(prefix, None)
+        for prefix in _ancestors(info.key):
             if self._patch(prefix, info.key, info):
                 break
 
@@ -91,6 +103,8 @@ class Book:
         """We deleted this key ourselves, just now. For a marker ``dir/``: and the directory."""
         self._changes.note(key, None)
         self._believe(key, None)
+        for prefix in _ancestors(key):
+            self._below.pop(prefix, None)
         self._patch(parent_of(key), key, None)
         if key.endswith("/"):
             above = self._loaded(parent_of(key[:-1]))

@@ -21,7 +21,7 @@ import trio
 
 from qarnotfs.bridge import Bridge
 from qarnotfs.errors import NoSuchKey, Refused, StoreError
-from qarnotfs.index.book import Book, child_of, parent_of
+from qarnotfs.index.book import Below, Book, child_of, parent_of
 from qarnotfs.index.listing import Listing, entries_of
 from qarnotfs.store.base import Capabilities, ListPage, ObjectInfo, Store
 
@@ -147,9 +147,18 @@ class Index(Book):
         narrowed = self._narrowed(prefix)
         if not narrowed.startswith(self._filter):
             return False
-        page = await self._bridge.patiently(
-            lambda: self._bridge.call(self._store.list_page, narrowed, count_max=1)
-        )
+        known = self._fresh(self._below.get(narrowed))
+        if known is not None:
+            return known.present
+        since, now_sec = self._changes.enter(), self._now()
+        try:
+            page = await self._bridge.patiently(
+                lambda: self._bridge.call(self._store.list_page, narrowed, count_max=1)
+            )
+        finally:
+            ours = self._changes.leave(since)
+        if not any(key.startswith(narrowed) for key in ours):
+            self._below[narrowed] = Below(bool(page.objects), now_sec)
         return bool(page.objects)
 
     def foresee(self, keys: Iterable[str]) -> None:

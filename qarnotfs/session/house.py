@@ -70,7 +70,9 @@ def build(bucket: Bucket, options: MountOptions) -> House:
     disk = Disk(
         blocks, options.cache_bytes_max, scope=place.name, ttl_sec=ttl_sec, checksum=checksum
     )
-    reader = Reader(store, bridge, disk, io_timeout_sec=options.io_timeout_sec)
+    reader = Reader(
+        store, bridge, disk, io_timeout_sec=options.io_timeout_sec, learn=index.learn_attributes
+    )
     journal, lock = claim(place / "journals")
     overwrite = options.on_conflict == "overwrite"
     sender = Sender(
@@ -89,7 +91,7 @@ def build(bucket: Bucket, options: MountOptions) -> House:
     )
     waits = options.close == "wait"
     content = Content(bridge, reader, journal, uploader, close_waits=waits, now_ns=time.time_ns)
-    finder = Finder(index, journal, view, asks_attributes=options.attrs == "full")
+    finder = Finder(index, reader, journal, view, asks_attributes=options.attrs == "full")
     rooms = Rooms(
         index=index,
         journal=journal,

@@ -38,9 +38,21 @@ def report(house: House, state: str, started_sec: float, pace: Pace) -> dict[str
         "cache_bytes": cache.bytes_used,
         "cache": asdict(cache),
         "capabilities": asdict(house.capabilities[0]),
+        "best_effort": _best_effort(house),
         "findings": list(house.journal.findings),
         "errors": _errors(house),
     }
+
+
+def _best_effort(house: House) -> str | None:
+    """What this server cannot promise about two writers, for a person."""
+    able = house.capabilities[0]
+    if house.options.read_only or (able.put_if_absent and able.put_if_match != "no"):
+        return None
+    return (
+        "This server does not check conditions, so a look just before each upload stands in:"
+        " two machines that upload a file in the same instant may overwrite each other."
+    )
 
 
 def _transfers(house: House) -> list[dict[str, Any]]:

@@ -186,12 +186,14 @@ class MemoryStore:
         with self._called("complete_upload", key):
             upload = self._upload(key, upload_id)
             parts = [upload.parts.get(number, b"") for number in range(1, len(etags) + 1)]
-            if not parts or [_md5(part).hex() for part in parts] != list(etags):
+            if not parts:
+                raise Refused("An upload without parts cannot be completed.")
+            if [_md5(part).hex() for part in parts] != list(etags):
                 raise Corrupt("These are not the parts of the upload.")
             if upload.parts.keys() - range(len(parts) + 1):  # as RGW; AWS leaves them out
                 raise Corrupt("The upload has parts that were not named.")
             if any(len(part) < PART_BYTES_MIN for part in parts[:-1]):
-                raise Corrupt("A part that is not the last has less than 5 MiB.")
+                raise Refused("A part that is not the last has less than 5 MiB.")
             etag = f"{_md5(b''.join(map(_md5, parts))).hex()}-{len(parts)}"
             data = b"".join(parts)
             self._objects[key] = self._made(key, data, etag, upload.attributes), data

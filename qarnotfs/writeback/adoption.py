@@ -11,10 +11,9 @@ import logging
 import os
 from pathlib import Path
 
-from qarnotfs.errors import Corrupt
-from qarnotfs.writeback.debts import Record, unpack
+from qarnotfs.errors import Corrupt, FileError
 from qarnotfs.writeback.journal import Journal
-from qarnotfs.writeback.records import Records
+from qarnotfs.writeback.quarantine import Quarantine
 
 log = logging.getLogger(__name__)
 
@@ -45,52 +44,53 @@ def claim(root: Path) -> tuple[Journal, JournalLock]:
     number = 0
     while (mine := JournalLock.take(root / str(number))) is None:
         number += 1
-    journal = Journal(mine.directory)
+    journal = _opened(mine.directory)
     for other in sorted(root.iterdir()):
-        if other == mine.directory or not (lock := JournalLock.take(other)):
+        if other == mine.directory or not other.is_dir() or not (lock := JournalLock.take(other)):
             continue
-        if (other / "journal.db").exists():
-            count = adopt(journal, other)
-            if count:
+        try:
+            if count := adopt(journal, other):
                 log.warning("adopted %d debts of a mount that died (%s)", count, other)
-        lock.release()
+        except (FileError, OSError) as error:
+            journal.report(f"What a mount that died left in {other} was not adopted: {error}")
+        finally:
+            lock.release()
     return journal, mine
+
+
+def _opened(directory: Path) -> Journal:
+    """The journal there. One that is damaged is set aside whole, and a new one begun."""
+    try:
+        return Journal(directory)
+    except Corrupt as error:
+        aside = Quarantine(directory / "quarantine")
+        aside.set_journal_aside(directory, str(error))
+        journal = Journal(directory)
+        journal.findings.extend(aside.findings)
+        return journal
 
 
 def adopt(journal: Journal, other: Path) -> int:
     """Take over the debts of a crashed mount, whose lock the caller holds; how many.
 
-    Dying at any step leaves every byte in one of the two journals, or in both: a debt that
-    is paid twice finds its own bytes in the bucket.
+    Dying at any step leaves every byte in one of the two journals, or in both.
     """
-    source = Records(other / "journal.db")
-    new_ids: dict[int, int] = {}
-    for debt_id, text in source.rows():
-        try:
-            record = unpack(text)
-            _bring(record, other, journal)
-            debt = journal.take_over(record)
-        except (Corrupt, OSError) as error:
-            journal.report(f"A debt of the crashed mount in {other} could not be adopted: {error}")
-            continue
-        debt.after = new_ids.get(record.after, 0)
-        new_ids[debt_id] = debt.id
-        journal.write(debt)
-        _remove(source, debt_id, record, other)
-    source.close()
-    return len(new_ids)
+    if not (other / "journal.db").exists():
+        return 0
+    theirs = _opened(other)
+    try:
+        journal.findings.extend(theirs.findings)
+        for debt in theirs.all():
+            if debt.staged:
+                _link(debt.staged.path, journal.staging.directory)
+        journal.inherit(theirs)
+        theirs.give_up()
+        return len(list(theirs.all()))
+    finally:
+        theirs.close()
 
 
-def _bring(record: Record, other: Path, journal: Journal) -> None:
-    """The staged file of a record gets a second name, in our journal."""
-    if record.staged_name:
-        theirs = other / "staged" / record.staged_name
-        ours = journal.staging.directory / record.staged_name
-        if theirs.exists() and not ours.exists():
-            os.link(theirs, ours)
-
-
-def _remove(source: Records, debt_id: int, record: Record, other: Path) -> None:
-    source.change([], [debt_id])
-    if record.staged_name:
-        (other / "staged" / record.staged_name).unlink(missing_ok=True)
+def _link(staged: Path, directory: Path) -> None:
+    """The staged file of a debt gets a second name, in our journal."""
+    if staged.exists() and not (directory / staged.name).exists():
+        os.link(staged, directory / staged.name)

@@ -67,6 +67,7 @@ class Debt:
     urgent: bool = False
     begun: bool = False  # whether any of it may have reached the bucket
     paid: bool = False
+    beside: str = ""  # its key after a conflict
     # What it took the place of: stays on disk, with its staged file, until this is recorded.
     replaced: list[Debt] = field(default_factory=list)
     stored: ObjectInfo | None = None  # once paid: the version that holds its bytes; for the core

@@ -172,6 +172,8 @@ class Journal(Recorded):
         self._ended(debt)
         debt.state, debt.not_before_sec, debt.error = State.QUEUED, not_before_sec, reason
         debt.attempts += 1
+        if debt.perhaps:  # what was sent without an answer
+            self._rewrite(debt)
 
     def fail(self, debt: Debt, reason: str) -> None:
         """It will never work as it is. The bytes stay; the file says so.

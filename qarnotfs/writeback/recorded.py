@@ -6,6 +6,7 @@ and forgotten: rows first, staged files afterwards. What cannot be read is quara
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from qarnotfs.errors import Corrupt, FileError
@@ -14,7 +15,7 @@ from qarnotfs.writeback.owed import Owed
 from qarnotfs.writeback.plan import PART_BYTES
 from qarnotfs.writeback.quarantine import Quarantine
 from qarnotfs.writeback.records import Records
-from qarnotfs.writeback.staging import Staging
+from qarnotfs.writeback.staging import Seal, Staged, Staging
 from qarnotfs.writeback.uploads import Upload, Uploads
 
 
@@ -30,8 +31,8 @@ class Recorded(Owed):
         self._aside = Quarantine(self.quarantine)
         self._records = Records(directory / "journal.db")
         self.uploads = Uploads(self._records)
+        self._next_id = 1
         self._replay()
-        self._next_id = max(self._debts, default=0) + 1
 
     @property
     def findings(self) -> list[str]:
@@ -119,16 +120,30 @@ class Recorded(Owed):
     # --- replaying --------------------------------------------------------------------------
 
     def _replay(self) -> None:
+        damaged: set[str | None] = set()  # names of staged files whose records are useless
         for debt_id, text in self._records.rows():
+            self._next_id = debt_id + 1
             try:
-                self._revive(debt_id, unpack(text))
+                record = unpack(text)
+                damaged.add(record.staged_name)
+                self._revive(debt_id, record)
+                damaged.discard(record.staged_name)
             except (Corrupt, OSError) as error:
-                self._aside.set_record_aside(debt_id, text, str(error))
-                self._records.change([], [debt_id])
+                self._set_record_aside(debt_id, text, str(error))
         known = {debt.staged.path.name for debt in self._debts.values() if debt.staged}
         for path in self.staging.directory.iterdir():
             if path.name not in known:
-                self._aside.set_file_aside(path)
+                try:
+                    self._aside.set_file_aside(path, known=path.name in damaged)
+                except OSError as error:
+                    self.report(f"{path} belongs to no record, and could not be moved: {error}.")
+
+    def _set_record_aside(self, debt_id: int, text: str, reason: str) -> None:
+        try:
+            self._aside.set_record_aside(debt_id, text, reason)
+            self._records.change([], [debt_id])
+        except (OSError, FileError) as error:  # a full disk: it stays where it is
+            self.report(f"{reason} Its record could not be moved to quarantine: {error}")
 
     def _revive(self, debt_id: int, record: Record) -> None:
         debt = Debt(debt_id, record.kind, record.key, record.attributes, recorded=True)
@@ -137,6 +152,7 @@ class Recorded(Owed):
         self._awaited.add(debt.after)
         if record.staged_name and record.seal:
             debt.staged = self.staging.recover(record.staged_name, record.base, record.seal)
+            _require_length(debt.staged, record.seal)
             if record.was_open:  # written on after the last close: the newest bytes count
                 debt.seal = debt.staged.seal()
         self._remember(debt)
@@ -156,12 +172,54 @@ class Recorded(Owed):
         """Something a person should know of."""
         self._aside.report(sentence)
 
-    def take_over(self, record: Record) -> Debt:
-        """A debt of another journal becomes one of ours; its staged file is here already."""
-        self._revive(self._next_id, record)
-        debt = self._debts[self._next_id]
+    # --- inheriting -------------------------------------------------------------------------
+
+    def inherit(self, theirs: Recorded) -> None:
+        """The debts of a dead mount's journal become ours; their staged files are here already.
+
+        All are recorded here, at once, before any is removed there. Dying in between leaves
+        them in both: a staged file that we know already is the same debt.
+        """
+        known = {debt.staged.path.name: debt for debt in self.all() if debt.staged}
+        ours = {}
+        for debt in theirs.all():
+            name = debt.staged.path.name if debt.staged else ""
+            ours[debt.id] = known.get(name) or self._like(debt)
+        new = [(debt, ours[debt.id]) for debt in theirs.all() if not self.has(ours[debt.id].id)]
+        for debt, mine in new:
+            mine.after = ours[debt.after].id if debt.after in ours else 0
+            self._awaited.add(mine.after)
+        self._records.change([(mine.id, pack(mine)) for _, mine in new], [])
+        for debt, mine in new:
+            self._remember(mine)
+            if debt.upload is not None:
+                self.uploads.begin(debt.upload)
+                self.take_upload(mine, debt.upload)
+        for upload in theirs.uploads.strays():
+            self.uploads.begin(upload)
+
+    def _like(self, debt: Debt) -> Debt:
+        """A debt of another journal as one of ours, with the staged file that is here."""
+        mine = replace(debt, id=self._next_id, upload=None, counted_bytes=0)
         self._next_id += 1
-        return debt
+        if debt.staged and debt.seal:
+            mine.staged = self.staging.recover(debt.staged.path.name, debt.staged.base, debt.seal)
+        return mine
+
+    def give_up(self) -> None:
+        """Another journal has every debt and upload of ours: rows first, then staged files."""
+        debts, uploads = list(self.all()), [row.id for row in self._records.uploads()]
+        self._records.change([], [debt.id for debt in debts], ended=uploads)
+        for debt in debts:
+            if debt.staged:
+                debt.staged.path.unlink(missing_ok=True)
+
+
+def _require_length(staged: Staged, seal: Seal) -> None:
+    """Found out before anybody reads it; whether every byte is right, only before it is sent."""
+    end = seal.extents[-1][1] if seal.extents else 0
+    if end and staged.path.stat().st_size < end:
+        raise Corrupt(f"The staged file {staged.path} is shorter than what was written.")
 
 
 def _with_replaced(debt: Debt) -> list[Debt]:

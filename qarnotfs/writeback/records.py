@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
-from qarnotfs.errors import FileError, NoSpace
+from qarnotfs.errors import Corrupt, FileError, NoSpace
 
 SCHEMA = (
     "CREATE TABLE IF NOT EXISTS debts (id INTEGER PRIMARY KEY, record TEXT NOT NULL)",
@@ -27,6 +27,10 @@ REMOVE = "DELETE FROM debts WHERE id = ?"
 WRITE_UPLOAD = "INSERT OR REPLACE INTO uploads VALUES (?, ?, ?, ?, ?)"
 WRITE_PART = "INSERT OR REPLACE INTO parts VALUES (?, ?, ?, ?)"
 END_UPLOAD = ("DELETE FROM uploads WHERE id = ?", "DELETE FROM parts WHERE upload = ?")
+
+
+PRIMARY = 0xFF  # of an extended result code of SQLite
+DAMAGED = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 
 
 class UploadRow(NamedTuple):
@@ -48,22 +52,20 @@ class PartRow(NamedTuple):
 
 
 class Records:
-    """The rows of one journal, whose lock the caller holds."""
+    """The rows of one journal, whose lock the caller holds.
+
+    Opening raises `Corrupt` for a file that is no journal any more, which is left as it is.
+    """
 
     def __init__(self, path: Path) -> None:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._db = sqlite3.connect(path, isolation_level=None)
         try:
-            self._db.execute("PRAGMA journal_mode = WAL")
-            self._db.execute("PRAGMA synchronous = NORMAL")
-            for table in SCHEMA:
-                self._db.execute(table)
-            self._db.execute("SELECT count(*) FROM debts").fetchone()
+            self._db = _opened(path)
         except sqlite3.Error as error:
-            self._db.close()
+            if error.sqlite_errorcode & PRIMARY in DAMAGED:
+                raise Corrupt(f"The journal {path} is damaged: {error}.") from error
             raise FileError(
-                f"The journal {path} cannot be read ({error}). Files that were not uploaded are "
-                f"in {path.parent / 'staged'}: move {path.parent} away, keep it, and mount again."
+                f"The journal {path} cannot be opened ({error}): see to its disk, and mount again."
             ) from error
 
     def rows(self) -> list[tuple[int, str]]:
@@ -127,3 +129,19 @@ class Records:
 
     def close(self) -> None:
         self._db.close()
+
+
+def _opened(path: Path) -> sqlite3.Connection:
+    db = sqlite3.connect(path, isolation_level=None)
+    try:
+        db.execute("PRAGMA journal_mode = WAL")
+        db.execute("PRAGMA synchronous = NORMAL")
+        for table in SCHEMA:
+            db.execute(table)
+        (verdict,) = db.execute("PRAGMA quick_check(1)").fetchone()
+        if verdict != "ok":
+            raise Corrupt(f"The journal {path} is damaged: {verdict}.")
+    except BaseException:
+        db.close()
+        raise
+    return db

@@ -18,8 +18,16 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from qarnotfs.bridge import Bridge
-from qarnotfs.errors import Corrupt, NoSuchKey, PreconditionFailed, QarnotfsError, Unavailable
+from qarnotfs.errors import (
+    Corrupt,
+    NoSuchKey,
+    NotUploaded,
+    PreconditionFailed,
+    QarnotfsError,
+    Unavailable,
+)
 from qarnotfs.store.base import (
+    KEY_BYTES_MAX,
     UNCONDITIONAL,
     Capabilities,
     Condition,
@@ -32,6 +40,8 @@ from qarnotfs.writeback.multipart import Multipart, md5, replaced_elsewhere
 from qarnotfs.writeback.plan import Part, parts
 from qarnotfs.writeback.staging import ReadBase, Staged
 from qarnotfs.writeback.uploads import Upload
+
+BESIDE_MAX = 100  # names for conflicts of one second; more is no accident
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,10 +86,21 @@ class Sender:
             return Sent(await self._send_to(debt, debt.key, Condition(absent=True)))
         if debt.staged is None:  # a directory that somebody else made too
             return Sent(theirs)
-        beside = conflict_key(debt.key, socket.gethostname(), time.time())
+        return Sent(await self._send_beside(debt), theirs)
+
+    async def _send_beside(self, debt: Debt) -> ObjectInfo:
+        """Store it under a name of its own, which is the same one at each try."""
         if debt.upload and debt.upload.key != debt.key:
-            beside = debt.upload.key  # a try that did not get to its end
-        return Sent(await self._send_to(debt, beside, Condition(absent=True)), theirs)
+            debt.beside = debt.upload.key  # a try that did not get to its end
+        for number in range(1, BESIDE_MAX):
+            try:
+                debt.beside = debt.beside or conflict_key(
+                    debt.key, socket.gethostname(), time.time(), number
+                )
+                return await self._send_to(debt, debt.beside, Condition(absent=True))
+            except PreconditionFailed:  # another conflict of the same second has it
+                debt.beside = ""
+        raise NotUploaded(f"There are too many conflicts of {debt.key!r} already.")
 
     async def _send_to(self, debt: Debt, key: str, expected: Condition) -> ObjectInfo:
         plan = parts(debt.staged.layers) if debt.staged else None
@@ -223,10 +244,15 @@ class Sender:
             return None
 
 
-def conflict_key(key: str, host: str, now_sec: float) -> str:
-    """Where ours goes when the name is taken: ``report.txt.conflict-host-20260131T235959``."""
+def conflict_key(key: str, host: str, now_sec: float, number: int = 1) -> str:
+    """Where ours goes when the name is taken: ``report.txt.conflict-host-20260131T235959``.
+
+    The second of the same second ends in ``-2``. A long name is cut to leave room for that.
+    """
     stamp = time.strftime("%Y%m%dT%H%M%S", time.gmtime(now_sec))
-    return f"{key}.conflict-{host}-{stamp}"
+    suffix = f".conflict-{host}-{stamp}" + (f"-{number}" if number > 1 else "")
+    room = KEY_BYTES_MAX - len(suffix.encode())
+    return key.encode()[:room].decode(errors="ignore") + suffix
 
 
 def composite_etag(etags: list[str]) -> str:

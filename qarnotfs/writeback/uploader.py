@@ -265,9 +265,9 @@ class Uploader:
                 self._fail(debt, error)
         except NotUploaded as error:
             self._fail(debt, error)
-        except FileError as error:  # the journal's disk is full, or failing
+        except (FileError, OSError) as error:  # the disk here is full, or failing
             self._postpone(debt, error)
-        except (QarnotfsError, OSError) as error:
+        except QarnotfsError as error:
             self._fail(debt, error)
         except Exception:
             log.exception("%s could not be uploaded and is kept", debt.key)

@@ -134,6 +134,22 @@ def test_sentences_say_what_to_do(faulty: Faulty, code: str, hint: str) -> None:
             call(faulty.store)
 
 
+@pytest.mark.parametrize(
+    ("body", "error"),
+    [
+        (b"<Error><Code>InternalError</Code></Error>", Unavailable),
+        (b"<Error><Code>NoSuchKey</Code></Error>", NoSuchKey),
+        (b"", Unavailable),
+    ],
+)
+def test_a_copy_that_fails_after_it_said_200(
+    faulty: Faulty, body: bytes, error: type[StoreError]
+) -> None:
+    faulty.answers(Answer(200, {"Content-Type": "application/xml"}, body))
+    with pytest.raises(error):
+        faulty.store.copy_object("key", "other").result()
+
+
 # --- absence --------------------------------------------------------------------------
 
 

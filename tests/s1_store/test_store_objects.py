@@ -9,7 +9,7 @@ from contextlib import suppress
 
 import pytest
 
-from qarnotfs.errors import NoSuchKey, PreconditionFailed, Refused, Unavailable
+from qarnotfs.errors import Corrupt, NoSuchKey, PreconditionFailed, Refused, Unavailable
 from qarnotfs.store.base import (
     PART_BYTES_MIN,
     UNCONDITIONAL,
@@ -291,11 +291,19 @@ def test_uploads_no_server_would_join(store: Store, parts: list[bytes]) -> None:
     store.abort_upload("k", upload_id)
 
 
-def test_a_part_with_another_etag_is_refused(store: Store) -> None:
+def test_parts_with_another_etag_are_not_joined(store: Store) -> None:
     upload_id = store.create_upload("k", PLAIN)
     store.upload_part("k", upload_id, 1, b"1").result()
-    with pytest.raises(Refused):
+    with pytest.raises(Corrupt):
         store.complete_upload("k", upload_id, ["0" * 32])
+    store.abort_upload("k", upload_id)
+
+
+def test_parts_of_which_one_is_not_named_are_not_joined(store: Store) -> None:
+    upload_id = store.create_upload("k", PLAIN)
+    etags = [store.upload_part("k", upload_id, n, b"%d" % n).result() for n in (1, 2)]
+    with pytest.raises(Corrupt):
+        store.complete_upload("k", upload_id, etags[:1])
     store.abort_upload("k", upload_id)
 
 

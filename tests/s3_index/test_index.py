@@ -208,8 +208,13 @@ def test_a_large_directory_is_not_listed_for_one_name(
     info, below = ask(lambda: index.entry("d/0777"))
     assert info is not None
     assert not below
-    assert requests(store, lambda: index.entry("d/0778")) == 2  # HEAD it, LIST below it
-    assert len(ask(lambda: index.listing("d/"))) == 1001
+    assert requests(store, lambda: index.entry("d/0778")) == 0  # on the same page
+    for name in ("d/1000", "d/none"):
+        assert requests(store, partial(index.entry, name)) == 2  # HEAD it, LIST below it
+        assert requests(store, partial(index.entry, name)) == 0
+    index.remember(put(store, "d/none/sub/x"))
+    assert ask(lambda: index.entry("d/none")) == (None, True)
+    assert len(ask(lambda: index.listing("d/"))) == 1002
 
 
 def test_many_who_ask_at_once_cost_one_request(

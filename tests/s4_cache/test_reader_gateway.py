@@ -79,8 +79,8 @@ def test_an_object_is_fetched_once_and_after_a_restart_not_at_all(
     before = gateway.mark()
     trio.run(read_all)
     asked = gateway.requests(before)
-    assert [path.rpartition("/")[2] for _, path, _ in asked].count("small") == 1
-    assert all((method, status) == ("GET", 206) for method, _, status in asked)
+    assert [request.path.rpartition("/")[2] for request in asked].count("small") == 1
+    assert all((request.method, request.status) == ("GET", 206) for request in asked)
     assert len(asked) <= 25
     before = gateway.mark()
     trio.run(read_all)

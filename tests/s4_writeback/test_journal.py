@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from qarnotfs.errors import FileError, NoSpace
+from qarnotfs.errors import Corrupt, FileError, NoSpace
 from qarnotfs.store.base import Attributes, Condition, ObjectInfo
 from qarnotfs.writeback.adoption import JournalLock, adopt, claim
 from qarnotfs.writeback.debts import Debt, Kind, State
@@ -97,7 +97,7 @@ def test_a_broken_record_is_quarantined(tmp_path: Path, damage: str | None) -> N
     again = Journal(tmp_path)
     assert held(again) == {"b": b"other"}
     kept = {path.name for path in again.quarantine.iterdir()}
-    assert "record-1.json" in kept
+    assert any(name.startswith("record-1-") for name in kept)
     assert b"bytes" in {path.read_bytes() for path in again.quarantine.iterdir()}
     assert len(again.findings) == 2
 
@@ -269,7 +269,7 @@ def test_a_damaged_journal_is_said_and_left_as_it_is(tmp_path: Path) -> None:
     (tmp_path / "journal.db").write_bytes(b"garbage" * 1000)
     for name in ("journal.db-wal", "journal.db-shm"):
         (tmp_path / name).unlink(missing_ok=True)
-    with pytest.raises(FileError, match=r"move .* away"):
+    with pytest.raises(Corrupt, match="damaged"):
         Journal(tmp_path)
     assert (tmp_path / "journal.db").read_bytes() == b"garbage" * 1000
     assert [path.read_bytes() for path in (tmp_path / "staged").iterdir()] == [b"bytes"]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import trio
@@ -102,7 +103,7 @@ def test_a_part_that_is_written_again_is_sent_again(store: MemoryStore, play: Pl
 
 
 def test_a_part_that_is_written_while_it_is_sent_does_not_count(
-    store: MemoryStore, play: Play, monkeypatch: pytest.MonkeyPatch
+    store: MemoryStore, play: Play
 ) -> None:
     async def scene(world: World) -> None:
         stopped = StoppedPut(store, "upload_part")
@@ -276,19 +277,19 @@ def test_dying_after_the_upload_was_completed_pays_it_once(
     async def before(world: World) -> None:
         done = trio.Event()
 
-        def complete(*args: str) -> None:
-            real(*args)  # type: ignore[arg-type]  # as they came
+        def complete(*args: Any) -> None:
+            real(*args)
             store.faults = lambda *_: Unavailable("down")
             trio.from_thread.run_sync(done.set)
 
-        store.complete_upload = complete  # type: ignore[method-assign]  # the network's part
+        monkeypatch.setattr(store, "complete_upload", complete)
         handle = await world.open("a", os.O_WRONLY)
         await world.fs.write(handle, 3, b"!")
         await world.close(handle)
         await done.wait()
 
     play(before)
-    store.complete_upload = real  # type: ignore[method-assign]  # as it was
+    monkeypatch.undo()
     store.faults = lambda *_: None
     store.calls.clear()
     play(drained)

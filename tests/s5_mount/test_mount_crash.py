@@ -11,32 +11,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from botocore.exceptions import ClientError
 
 from tests.rgw import Gateway
 from tests.s5_mount.conftest import Mounts
-from tests.s5_mount.mounting import Cli, Mount, bucket_keys
+from tests.s5_mount.crashing import HOLD, content, kill_during_upload, mount_again
+from tests.s5_mount.mounting import Cli, bucket_keys
 from tests.support import eventually
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
-
-HOLD = ("--upload-delay", "3600")  # nothing is uploaded unless somebody asks for it
-
-
-def content(s3: S3Client, bucket: str, key: str) -> bytes | None:
-    """What is in the bucket, ``None`` when there is no such object."""
-    try:
-        return s3.get_object(Bucket=bucket, Key=key)["Body"].read()
-    except ClientError as error:
-        if error.response["ResponseMetadata"]["HTTPStatusCode"] != 404:
-            raise
-        return None
-
-
-def mount_again(mounts: Mounts, dead: Mount, *options: str) -> Mount:
-    """A mount at the same place with the same cache directory."""
-    return mounts(*options, path=dead.path, cache_dir=dead.cache_dir)
 
 
 def test_kill_between_close_and_upload(mounts: Mounts, s3: S3Client, bucket: str) -> None:
@@ -91,18 +74,6 @@ def test_kill_keeps_every_kind_of_change(mounts: Mounts, s3: S3Client, bucket: s
     assert content(s3, bucket, "changed") == b"CHANGED" + (b"changed" * 1000)[7:]
     mode = s3.head_object(Bucket=bucket, Key="touched")["Metadata"]["mode"]
     assert int(mode) & 0o777 == 0o600
-
-
-def kill_during_upload(mounts: Mounts, gateway: Gateway, body: bytes) -> Mount:
-    first = mounts(*HOLD)
-    (first.path / "large").write_bytes(body)
-    mark = gateway.mark()
-    # This asks for the upload now, and would wait for it.
-    with subprocess.Popen(["sync", "-d", first.path / "large"], stderr=subprocess.DEVNULL):
-        # A first part has arrived; the upload's id is on record before any part is sent.
-        eventually(lambda: any(r.method == "PUT" for r in gateway.requests(mark)))
-        first.kill9()
-    return first
 
 
 def test_kill_during_upload(mounts: Mounts, s3: S3Client, bucket: str, gateway: Gateway) -> None:

@@ -81,9 +81,13 @@ def changes(gateway: Gateway, mark: int) -> list[tuple[str, str]]:
     ]
 
 
-def test_written_by_the_sdk_read_on_the_mount(sdk: Any, mounts: Mounts, tree: Path) -> None:
-    sdk.sync_directory(str(tree))
-    sdk.add_directory(str(tree), "deep/er")
+@pytest.mark.parametrize("who", ["sdk", "ours"])
+def test_written_from_elsewhere_read_on_the_mount(
+    request: pytest.FixtureRequest, who: str, mounts: Mounts, tree: Path
+) -> None:
+    one = request.getfixturevalue(who)
+    one.sync_directory(str(tree))
+    one.add_directory(str(tree), "deep/er")
     path = mounts().path
     below = {f"deep/er/{name}": body for name, body in FILES.items()}
     assert contents(path) == FILES | below

@@ -6,7 +6,6 @@ shrinks and prints the line that repeats it.
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
@@ -15,7 +14,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from tests.conftest import make_client, remove_bucket
-from tests.model import Twins
+from tests.model import Twins, twins_on
 from tests.rgw import Gateway
 from tests.s5_mount.conftest import alive
 from tests.s5_mount.mounting import Cli, Mount
@@ -60,19 +59,7 @@ def twins(
         return one
 
     def make(*options: str) -> Twins:
-        one = made.get(options) or mount(options)
-        name = uuid.uuid4().hex[:8]
-        local = one.cache_dir.parent / name
-        local.mkdir()
-        (one.path / name).mkdir()
-        return Twins(
-            local, one.path / name, s3, one.bucket, name + "/", lambda kill: again(one, kill)
-        )
-
-    def again(one: Mount, kill: bool) -> None:
-        one.kill9() if kill else one.unmount()
-        [options] = [options for options, other in made.items() if other is one]
-        one.start(options, {})
+        return twins_on(made.get(options) or mount(options), s3, options)
 
     try:
         yield make

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from qarnotfs.bucket import SyncFailed, crowd, downward, local, transfer
+from qarnotfs.bucket import SyncFailed, crowd, downward, transfer
 from qarnotfs.bucket.manner import Manner
 from qarnotfs.bucket.report import Tally
 from qarnotfs.errors import Refused, Unavailable
@@ -222,7 +222,7 @@ def test_an_object_replaced_meanwhile_is_not_mixed(
         return None
 
     store.faults = replace
-    with pytest.raises(SyncFailed, match="'a': .*another version"):
+    with pytest.raises(SyncFailed, match=r"'a': .*another version"):
         down(store, out)
     assert tree(out) == {}
     down(store, out)
@@ -238,7 +238,7 @@ def test_a_full_disk_leaves_no_half_file(
     def full(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(local.os, "replace", full)
+    monkeypatch.setattr(os, "replace", full)
     with pytest.raises(SyncFailed, match="No space left on device") as caught:
         down(store, out)
     assert set(caught.value.report.failed) == {"a", "b"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from pathlib import Path
 
 import pytest
@@ -37,4 +38,12 @@ def test_the_reference_is_up_to_date() -> None:
 
 
 def test_the_reference_is_complete() -> None:
+    """Every public name is there, and every method has a docstring: without, it is left out."""
     assert set(qarnotfs.__all__) - {"__version__"} <= set(reference.NAMES)
+    silent = [
+        f"{name}.{method}"
+        for name in reference.NAMES
+        for method, found in inspect.getmembers(getattr(qarnotfs, name, object), callable)
+        if not method.startswith("_") and not found.__doc__
+    ]
+    assert silent == []

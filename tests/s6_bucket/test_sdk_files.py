@@ -128,6 +128,23 @@ def test_names_are_sanitised(one: Any, content: Content, given: str, stored: str
     assert content.all() == {}
 
 
+def test_names_are_kept_where_the_connection_says_so(
+    face: Face, one: Any, content: Content, tree: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(face.connection, "_sanitize_bucket_paths", False)
+    fill(tree, {"x": b"2"})
+    one.add_string("1", "/a//b ")
+    one.add_file(str(tree / "x"), "\\x")
+    one.sync_files({"y": str(tree / "x")}, remote="/r//s")
+    assert content.all() == {"/a//b ": b"1", "\\x": b"2", "/r//s/y": b"2"}
+    one.delete_file("/a//b ")
+    assert list(content.all()) == ["/r//s/y", "\\x"]
+    filtering = face.api.Filtering()
+    filtering.append(face.api.BucketPrefixFiltering("//p"))
+    view = face.bucket(one.uuid, filtering)
+    assert view.to_json()["filtering"] == {"prefixFiltering": {"prefix": "//p"}}
+
+
 def test_names_to_read_are_taken_as_they_are(
     face: Face, one: Any, content: Content, tree: Path
 ) -> None:

@@ -16,7 +16,7 @@ from tests.support import eventually
 
 pytestmark = pytest.mark.gateway
 
-COUNT = 1200  # more than a page of a listing, and than a batch of deletions
+COUNT = 1050  # more than a page of a listing, and than a batch of deletions
 PAGES = 2
 SIZE = 4096  # a copy is a PUT whose bodies are shorter
 
@@ -49,6 +49,7 @@ def body(number: int) -> bytes:
     return number.to_bytes(4, "big") * (SIZE // 4)
 
 
+@pytest.mark.timeout(300)  # thousands of requests one after the other, by the SDK
 def test_many_small_files(face: Face, one: Any, asks: Asks, tree: Path) -> None:
     """D24: the SDK lists twice, and asks for one deletion at a time."""
     fill(tree, {f"d/{number:04}": body(number) for number in range(COUNT)})

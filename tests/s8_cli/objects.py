@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -11,8 +12,12 @@ if TYPE_CHECKING:
 
 def fill(s3: S3Client, bucket: str, objects: Mapping[str, bytes]) -> None:
     """Store objects."""
-    for key, body in objects.items():
-        s3.put_object(Bucket=bucket, Key=key, Body=body)
+
+    def store(key: str) -> None:
+        s3.put_object(Bucket=bucket, Key=key, Body=objects[key])
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(store, objects))  # raises what one of them raised
 
 
 def content(s3: S3Client, bucket: str) -> dict[str, bytes]:

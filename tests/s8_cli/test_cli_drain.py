@@ -7,7 +7,8 @@ import re
 import signal
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -52,6 +53,17 @@ def foreground(place: Mount, cli: Cli, *options: str) -> Iterator[subprocess.Pop
         yield process
 
 
+@contextmanager
+def held_open(path: Path) -> Iterator[int]:
+    """A new file in a program that writes it; the end of the mount may come before its close."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT)
+    try:
+        yield descriptor
+    finally:
+        with suppress(OSError):
+            os.close(descriptor)
+
+
 def uploads_next_time(place: Mount, s3: S3Client, name: str, body: bytes) -> None:
     """What stayed here is in the bucket after the next mount of it."""
     place.start([], {})
@@ -92,12 +104,12 @@ def test_a_time_limit_also_ends_what_somebody_else_began(
 
 def test_the_time_limit_holds_for_programs_too(owing: Mount, s3: S3Client) -> None:
     """By force, one that never closes its file is not waited for; what it wrote is recorded."""
-    with (owing.path / "held").open("wb", buffering=0) as held:
-        held.write(b"so far")
+    with held_open(owing.path / "held") as held:
+        os.write(held, b"so far")
         assert owing.try_unmount("--force", "--timeout", "0.5").code == 1
         assert owing.has_ended()
         with pytest.raises(OSError, match=r"not connected|connection abort"):
-            held.write(b"too late")
+            os.write(held, b"too late")
     uploads_next_time(owing, s3, "held", b"so far")
 
 
@@ -174,11 +186,11 @@ def test_a_second_signal_ends_it_at_once(
 
 
 def test_a_second_signal_does_not_wait_for_programs(owing: Mount, s3: S3Client) -> None:
-    with (owing.path / "held").open("wb", buffering=0) as held:
-        held.write(b"so far")
+    with held_open(owing.path / "held") as held:
+        os.write(held, b"so far")
         owing.signal(signal.SIGTERM)
         eventually(lambda: not owing.is_mounted())
-        held.write(b" and on")  # the first signal lets it finish
+        os.write(held, b" and on")  # the first signal lets it finish
         assert not owing.has_ended()
         owing.signal(signal.SIGTERM)
         eventually(owing.has_ended)
@@ -215,6 +227,7 @@ def test_figures_move_while_it_uploads(
     (place.path / "large").write_bytes(body)
     with background(cli, "umount", place.path) as process:
         status = eventually(lambda: _with_parts(place.status()))
+        assert status
         [moving] = status["transfers"]
         assert (moving["path"], moving["bytes"]) == ("large", len(body))
         assert status["pending_bytes"] < len(body)

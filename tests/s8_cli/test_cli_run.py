@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.rgw import RGW, Gateway
 from tests.s5_mount.mounting import PROGRAM, Cli, Mount, bucket_keys
 from tests.support import eventually
 
@@ -114,3 +115,44 @@ def test_the_environment_of_run_says_nothing_to_its_mounts(
     (tmp_path / "spec.json").write_text('{"bucketName": "another"}')
     twins = {"QARNOTFS_SPEC": str(tmp_path / "spec.json"), "QARNOTFS_FOREGROUND": "1"}
     assert cli("run", *target, "--", "ls", place.path, **twins).ok().out == ""
+
+
+def pause(gateway: Gateway) -> str:
+    """What a script says to make the gateway hang."""
+    return f"kill -STOP $(cat {gateway.folder}/{RGW}.pid)"
+
+
+def test_uploads_end_in_time(
+    cli: Cli, target: list[str], place: Mount, gateway: Gateway, s3: S3Client
+) -> None:
+    """And what is left is uploaded by the next mount of the same cache directory."""
+    options = ["--upload-delay", "1h", "--timeout", "0.5s", *target]
+    done = cli("run", *options, "--", "sh", "-c", f"echo x > {place.path}/file; {pause(gateway)}")
+    gateway.resume()
+    assert done.code == 124
+    assert "1 file (2 B) could not be uploaded" in done.err
+    assert str(place.cache_dir) in done.err
+    assert not place.is_mounted()
+    cli("run", *target, "--", "cat", place.path / "file").ok()
+    assert s3.get_object(Bucket=place.bucket, Key="file")["Body"].read() == b"x\n"
+
+
+@pytest.mark.parametrize("code", [0, 3])
+def test_the_second_signal_ends_the_uploads(
+    code: int, cli: Cli, target: list[str], place: Mount, gateway: Gateway
+) -> None:
+    """The first is only answered: it may have been meant for the command, which is over."""
+    script = f"echo x > {place.path}/file; {pause(gateway)}; exit {code}"
+    options = ["--upload-delay", "1h", *target]
+    command: list[str | Path] = [PROGRAM, "run", *options, "--", "sh", "-c", script]
+    with subprocess.Popen(command, env=cli.environment, stderr=subprocess.PIPE, text=True) as run:
+        assert run.stderr
+        assert any("Uploading to" in line for line in run.stderr)
+        run.send_signal(signal.SIGTERM)
+        assert any("once more ends that" in line for line in run.stderr)
+        run.send_signal(signal.SIGTERM)
+        _, said = run.communicate()
+    gateway.resume()
+    assert run.returncode == (code or 124)
+    assert "1 file (2 B) could not be uploaded" in said
+    assert not place.is_mounted()

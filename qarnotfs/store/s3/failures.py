@@ -146,7 +146,6 @@ _BY_CODE: dict[str, Row] = {
     "QuotaExceeded": _QUOTA,
     "InvalidPart": _PARTS,
     "InvalidPartOrder": _PARTS,
-    "EntityTooSmall": _PARTS,
     "BadDigest": _SPOILT,
     "InvalidDigest": _SPOILT,
     "XAmzContentSHA256Mismatch": _SPOILT,

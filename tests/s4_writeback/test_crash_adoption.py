@@ -1,0 +1,222 @@
+"""Journals of mounts that died, whole or damaged: adopted once, set aside, never lost."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import sqlite3
+from multiprocessing.synchronize import Barrier
+from pathlib import Path
+
+import pytest
+
+from qarnotfs.errors import FileError, NoSpace
+from qarnotfs.store.base import Attributes, Condition, ObjectInfo
+from qarnotfs.writeback.adoption import JournalLock, claim
+from qarnotfs.writeback.debts import Debt
+from qarnotfs.writeback.journal import Journal
+from qarnotfs.writeback.records import Records
+
+ABSENT = Condition(absent=True)
+STARTERS = 4
+
+
+def put(journal: Journal, key: str, data: bytes) -> Debt:
+    """A file that was written and closed."""
+    staged = journal.staging.create(None)
+    staged.write(0, data)
+    debt = journal.open(key, staged, Attributes(), ABSENT)
+    journal.record(debt, staged.seal())
+    journal.release(debt, 0.0)
+    staged.close()
+    return debt
+
+
+def die(*mounts: tuple[Journal, JournalLock]) -> None:
+    for journal, lock in mounts:
+        journal.close()
+        lock.release()
+
+
+def held(journal: Journal) -> dict[str, bytes | None]:
+    """What the bucket will hold of each key with a debt; ``None``: nothing."""
+    return {
+        debt.key: (debt.staged.read_data(0, debt.size) if debt.staged else b"")
+        if debt.present
+        else None
+        for debt in journal.all()
+    }
+
+
+def set_aside(root: Path) -> list[bytes]:
+    return [path.read_bytes() for path in root.rglob("quarantine/**/*") if path.is_file()]
+
+
+def start_and_stay(root: Path, together: Barrier, kept: Path) -> None:
+    """A mount that begins with others at the same moment, and notes what it owes."""
+    together.wait()
+    journal, _ = claim(root)
+    lines = [f"{debt.key}\n" for debt in journal.all()]
+    with kept.open("a") as file:
+        file.write("".join(lines))
+    together.wait()  # nobody ends, and so gives its lock back, before all have claimed
+
+
+def test_mounts_that_start_at_once_adopt_each_debt_once(tmp_path: Path) -> None:
+    root, kept = tmp_path / "journals", tmp_path / "kept"
+    mounts = [claim(root) for _ in range(3)]
+    for number, (journal, _) in enumerate(mounts):
+        put(journal, f"file{number}", b"%d" % number)
+    die(*mounts)
+    context = multiprocessing.get_context("fork")
+    together = context.Barrier(STARTERS)
+    starters = [
+        context.Process(target=start_and_stay, args=(root, together, kept)) for _ in range(STARTERS)
+    ]
+    for starter in starters:
+        starter.start()
+    for starter in starters:
+        starter.join()
+    assert sorted(kept.read_text().split()) == ["file0", "file1", "file2"]
+
+
+def test_who_waits_for_whom_is_inherited(tmp_path: Path) -> None:
+    """Also of a younger debt, and also when that is renamed afterwards."""
+    heir, dead = claim(tmp_path), claim(tmp_path)
+    waited = put(dead[0], "new", b"x")
+    dead[0].owe_delete("old", ABSENT, after=waited.id)
+    younger = dead[0].move(waited, "newer", ABSENT)
+    assert younger.id > waited.id
+    die(heir, dead)
+    journal, _ = claim(tmp_path)
+    debt, deletion = journal.latest("newer"), journal.latest("old")
+    assert debt is not None
+    assert deletion is not None
+    assert not journal.is_next(deletion)
+    moved = journal.move(debt, "newest", ABSENT)
+    assert not journal.is_next(deletion)
+    journal.paid(moved, ObjectInfo("newest", 1, "e" * 32, 0))
+    assert journal.is_next(deletion)
+
+
+def test_a_debt_that_is_in_both_journals_is_one(tmp_path: Path) -> None:
+    """The heir died after it had recorded everything, and before it was removed there."""
+    heir, dead = claim(tmp_path), claim(tmp_path)
+    put(dead[0], "a", b"1")
+    dead[0].owe_delete("b", Condition())
+    rows = dead[0]._records.rows()
+    die(heir, dead)
+    die(claim(tmp_path))
+    for path in (heir[0].directory / "staged").iterdir():
+        os.link(path, dead[0].directory / "staged" / path.name)
+    records = Records(dead[0].directory / "journal.db")
+    records.change(rows, [])
+    records.close()
+    journal, _ = claim(tmp_path)
+    assert held(journal) == {"a": b"1", "b": None}
+    assert [debt.key for debt in journal.all()].count("a") == 1
+    assert list((dead[0].directory / "staged").iterdir()) == []
+
+
+def test_what_cannot_be_adopted_stays_where_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    heir, dead = claim(tmp_path), claim(tmp_path)
+    put(dead[0], "a", b"1")
+    die(heir, dead)
+
+    def full(*_: object, **__: object) -> None:
+        raise NoSpace("The disk that holds the journal is full.")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Records, "change", full)
+        journal, lock = claim(tmp_path)
+        assert held(journal) == {}
+        assert "disk that holds the journal is full" in journal.findings[0]
+        die((journal, lock))
+    assert held(claim(tmp_path)[0]) == {"a": b"1"}
+
+
+@pytest.mark.parametrize("whose", ["ours", "theirs"])
+@pytest.mark.parametrize("damage", ["garbage", "cut", "middle"])
+def test_a_journal_that_is_none_any_more_is_set_aside_whole(
+    tmp_path: Path, damage: str, whose: str
+) -> None:
+    """The bucket can still be mounted, and the other journal's debts arrive."""
+    ours, theirs = claim(tmp_path), claim(tmp_path)
+    victim, other = (ours, theirs) if whose == "ours" else (theirs, ours)
+    for number in range(200):  # some pages of rows
+        victim[0].owe_delete(f"deleted {number}", Condition(etag="e" * 32))
+    put(victim[0], "lost its name", b"precious")
+    put(other[0], "fine", b"fine")
+    die(ours, theirs)
+    database = victim[0].directory / "journal.db"
+    whole = database.read_bytes()
+    match damage:
+        case "garbage":
+            broken = b"garbage" * 1000
+        case "cut":
+            broken = whole[: len(whole) // 2]
+        case _:
+            broken = whole[:4096] + b"\xff" * 8192 + whole[12288:]
+    database.write_bytes(broken)
+    journal, _ = claim(tmp_path)
+    assert held(journal) == {"fine": b"fine"}
+    assert "damaged" in journal.findings[0]
+    assert broken in set_aside(tmp_path)
+    assert b"precious" in set_aside(tmp_path)
+
+
+def test_a_journal_that_cannot_be_opened_now_is_left_alone(tmp_path: Path) -> None:
+    """A disk in trouble is no damage: what is there may be whole."""
+    die(claim(tmp_path))
+    database = tmp_path / "0" / "journal.db"
+    database.unlink()
+    database.mkdir()
+    with pytest.raises(FileError, match="see to its disk"):
+        claim(tmp_path)
+    assert set_aside(tmp_path) == []
+
+
+@pytest.mark.parametrize("damage", ["cut", "missing"])
+@pytest.mark.parametrize("adopted", [False, True])
+def test_a_staged_file_that_is_not_all_there_is_not_believed(
+    tmp_path: Path, damage: str, adopted: bool
+) -> None:
+    first, second = claim(tmp_path), claim(tmp_path)
+    victim = second[0] if adopted else first[0]
+    debt = put(victim, "damaged", b"12345")
+    put(victim, "fine", b"fine")
+    assert debt.staged is not None
+    if damage == "cut":
+        os.truncate(debt.staged.path, 3)
+    else:
+        debt.staged.path.unlink()
+    die(first, second)
+    journal, _ = claim(tmp_path)
+    assert held(journal) == {"fine": b"fine"}
+    assert journal.findings
+    assert any(b'"damaged"' in content for content in set_aside(tmp_path))
+    if damage == "cut":
+        assert b"123" in set_aside(tmp_path)
+
+
+def test_a_second_record_set_aside_does_not_replace_the_first(tmp_path: Path) -> None:
+    for name in (b"one", b"two"):
+        journal, lock = claim(tmp_path)
+        put(journal, "a", name)
+        die((journal, lock))
+        with sqlite3.connect(tmp_path / "0" / "journal.db") as db:
+            db.execute("UPDATE debts SET record = record || ?", (name.decode(),))
+        db.close()
+        die(claim(tmp_path))
+    kept = set_aside(tmp_path)
+    assert sum(content.endswith(b"}one") for content in kept) == 1
+    assert sum(content.endswith(b"}two") for content in kept) == 1
+    assert {b"one", b"two"} < set(kept)
+
+
+def test_stray_files_beside_journals_do_not_matter(tmp_path: Path) -> None:
+    (tmp_path / "README").write_text("not a journal")
+    journal, _ = claim(tmp_path)
+    assert held(journal) == {}

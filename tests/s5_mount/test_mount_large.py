@@ -1,0 +1,111 @@
+"""Large files on the real gateway: sent while written, as the SDK would send them, resumed."""
+
+from __future__ import annotations
+
+import hashlib
+import random
+from collections.abc import Callable
+from io import BytesIO
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.rgw import Gateway
+from tests.s5_mount.conftest import Mounts
+from tests.support import eventually
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+PART = 8 << 20
+HOLD = ("--upload-delay", "3600")  # nothing is uploaded unless somebody asks for it
+
+
+def noise(size: int, seed: int = 1) -> bytes:
+    return random.Random(seed).randbytes(1 << 20) * (size >> 20)
+
+
+def etag(body: bytes) -> str:
+    """What the SDK's upload of these bytes gets."""
+    parts = [hashlib.md5(body[at : at + PART]).digest() for at in range(0, len(body), PART)]
+    return f'"{hashlib.md5(b"".join(parts)).hexdigest()}-{len(parts)}"'
+
+
+@pytest.fixture
+def sent(gateway: Gateway) -> Callable[[], int]:
+    """How many parts arrived since the test began."""
+    mark = gateway.mark()
+    return lambda: sum(r.method == "PUT" and "partNumber" in r.path for r in gateway.requests(mark))
+
+
+def test_parts_are_in_the_bucket_before_the_file_is_closed(
+    mounts: Mounts, s3: S3Client, bucket: str, sent: Callable[[], int]
+) -> None:
+    body = noise(5 * PART) + b"end"
+    mount = mounts(*HOLD)
+    with (mount.path / "large").open("wb") as file:
+        file.write(body)
+        file.flush()
+        eventually(lambda: sent() >= 4)
+    modified = (mount.path / "large").stat().st_mtime
+    mount.unmount()
+    stored = s3.get_object(Bucket=bucket, Key="large")
+    assert stored["ETag"] == etag(body)
+    assert stored["Body"].read() == body
+    assert float(stored["Metadata"]["mtime"]) == pytest.approx(modified, abs=1e-3)
+    assert sent() == 6
+    assert s3.list_multipart_uploads(Bucket=bucket).get("Uploads", []) == []
+
+
+def test_a_small_change_of_a_large_object_sends_one_part(
+    mounts: Mounts, s3: S3Client, bucket: str, gateway: Gateway
+) -> None:
+    body = bytearray(noise(8 * PART))
+    s3.upload_fileobj(BytesIO(body), bucket, "large")
+    mount = mounts(*HOLD)
+    mark = gateway.mark()
+    with (mount.path / "large").open("r+b") as file:
+        file.seek(3 * PART + 5)
+        file.write(b"x" * 4096)
+    mount.unmount()
+    body[3 * PART + 5 : 3 * PART + 5 + 4096] = b"x" * 4096
+    stored = s3.get_object(Bucket=bucket, Key="large")
+    assert stored["ETag"] == etag(bytes(body))
+    assert stored["Body"].read() == bytes(body)
+    assert sum(r.method == "PUT" and "partNumber" in r.path for r in gateway.requests(mark)) == 8
+
+
+def test_what_arrived_before_a_kill_is_not_sent_again(
+    mounts: Mounts, s3: S3Client, bucket: str, sent: Callable[[], int]
+) -> None:
+    body = noise(6 * PART)
+    first = mounts(*HOLD)
+    with (first.path / "large").open("wb") as file:
+        file.write(body)
+        file.flush()
+        eventually(lambda: sent() == 6)
+    eventually(lambda: first.status()["pending_bytes"] == 0)
+    first.kill9()
+    again = mounts(path=first.path, cache_dir=first.cache_dir)
+    again.unmount()
+    assert sent() == 6
+    stored = s3.get_object(Bucket=bucket, Key="large")
+    assert (stored["ETag"], stored["Body"].read()) == (etag(body), body)
+
+
+def test_a_renamed_temporary_is_sent_once(
+    mounts: Mounts, s3: S3Client, bucket: str, sent: Callable[[], int]
+) -> None:
+    body = noise(4 * PART)
+    mount = mounts(*HOLD)
+    write(mount.path / ".large.bin.x1Y2z3", body)
+    (mount.path / ".large.bin.x1Y2z3").rename(mount.path / "large.bin")
+    mount.unmount()
+    assert sent() == 4
+    assert s3.get_object(Bucket=bucket, Key="large.bin")["Body"].read() == body
+
+
+def write(path: Path, body: bytes) -> None:
+    with path.open("wb") as file:
+        file.write(body)

@@ -7,7 +7,7 @@ SOURCES := qarnotfs tests bench docs
 PYTEST := $(PYTHON) -m pytest -q -n 2 --dist loadfile
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-stop test check format docs bench-sync lint types clean
+.PHONY: help setup demo demo-stop test soak check format docs bench-sync lint types clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -23,6 +23,9 @@ demo-stop: ## drain and unmount the sample bucket, stop the gateway
 
 test: setup ## run every test
 	@$(PYTEST)
+
+soak: setup ## kill, break and compare for SOAK_MINUTES (10); see docs/RELIABILITY.md
+	@$(PYTHON) -m tests.soak
 
 check: setup ## everything that must be right before a commit
 	@$(RUFF) format --check $(SOURCES)

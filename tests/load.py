@@ -118,7 +118,7 @@ class Worker:
 
     # --- after a death ----------------------------------------------------------------------
 
-    def resolve(self, top: Path) -> None:
+    def resolve(self, top: Path, s3: S3Client, bucket: str) -> None:
         """See what became of the change in doubt: all of it, nothing, or a part allowed."""
         self.resolved = None
         if self.doubt is None:
@@ -132,6 +132,8 @@ class Worker:
         for path, target in self.doubt["renamed"].items():
             lost = found[path] is None and found[target] != self._body(path)
             assert not lost, self._complaint(path, None)
+            if found[target] is None:  # a copy may be there that is not believed in before its TTL
+                s3.delete_object(Bucket=bucket, Key=f"{self.name}/{target}")
         for path, writes in changes.items():
             self._adopt(top, path, found[path], writes)
         self.resolved, self.doubt = self.doubt, None

@@ -71,8 +71,7 @@ class Twins:
         for step in life:
             self.do(step)
         self.close_all()
-        self.compare()
-        eventually(lambda: self.in_bucket() == self.expected(), within_sec=60)
+        self.do(Step("settle"))
         for key, body in self.expected().items():
             assert self.fetch(key) == body, key
 
@@ -81,6 +80,8 @@ class Twins:
         match step.what:
             case "kill" | "remount":
                 self.restart(kill=step.what == "kill")
+            case "settle":
+                eventually(lambda: self.in_bucket() == self.expected(), within_sec=60)
             case "put" | "delete":
                 self.change_remotely(step)
             case "open" if step.slot in self.slots:

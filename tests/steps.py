@@ -94,6 +94,7 @@ def local_steps(size: st.SearchStrategy[int]) -> list[st.SearchStrategy[Step]]:
         slot_steps("pread", offset=size),
         slot_steps("ftruncate", offset=size),
         slot_steps("fsync"),
+        st.just(Step("settle")),
         *[slot_steps("close")] * 2,
     ]
 

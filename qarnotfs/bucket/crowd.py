@@ -25,6 +25,7 @@ T = TypeVar("T")
 
 IN_FLIGHT_MAX = 48  # awscrt has about 50 connections
 IN_FLIGHT_BYTES_MAX = 64 << 20
+OUTAGE_FAILURES = 3  # one or two files may have their own reasons
 
 
 @dataclass(eq=False, slots=True)
@@ -39,25 +40,48 @@ class Errand(Generic[T]):
     begun_sec: float = 0.0  # monotonic, of the first try
 
 
-def run(errands: Iterable[Errand[Any]]) -> None:
+class Outage:
+    """Whether the store is gone: a few files failed for good, and nothing else succeeded.
+
+    Then what is left fails with the same ``error`` without being sent, or thousands of files
+    would each wait for their own time-outs.
+    """
+
+    def __init__(self) -> None:
+        self.error: Unavailable | None = None
+        self._success_sec = float("-inf")  # monotonic
+        self._failures = 0  # since then
+
+    def over(self) -> None:
+        """Something succeeded."""
+        self._success_sec = time.monotonic()
+        self._failures = 0
+
+    def feared(self, error: Exception, begun_sec: float) -> None:
+        """What was begun then (monotonic) has failed for good."""
+        if isinstance(error, Unavailable) and self._success_sec < begun_sec:
+            self._failures += 1
+            if self._failures >= OUTAGE_FAILURES:
+                self.error = error
+
+
+def run(errands: Iterable[Errand[Any]], outage: Outage) -> None:
     """Carry out ``errands``, which are made only when there is room for one more.
 
-    `Unavailable` is repeated a few times; when meanwhile nothing else succeeded either, the
-    store is gone, and what is left fails with the same error and without being sent.
+    `Unavailable` is repeated a few times.
     """
-    _Crowd(iter(errands)).run()
+    _Crowd(iter(errands), outage).run()
 
 
 class _Crowd:
-    def __init__(self, errands: Iterator[Errand[Any]]) -> None:
+    def __init__(self, errands: Iterator[Errand[Any]], outage: Outage) -> None:
         self._errands = errands
+        self._outage = outage
         self._answers: SimpleQueue[tuple[Errand[Any], Flight[Any]]] = SimpleQueue()
         self._flying: dict[Errand[Any], tuple[Flight[Any], float]] = {}  # and its deadline
         self._waiting: list[tuple[float, int, Errand[Any]]] = []  # a heap, by when to repeat
         self._numbers = count()
         self._bytes = 0
-        self._landed_sec = 0.0
-        self._gone: Unavailable | None = None
 
     def run(self) -> None:
         try:
@@ -75,8 +99,8 @@ class _Crowd:
             errand = next(self._errands, None)
             if errand is None:
                 break
-            if self._gone is not None:
-                errand.failed(self._gone)
+            if self._outage.error is not None:
+                errand.failed(self._outage.error)
                 continue
             self._bytes += errand.bytes
             errand.begun_sec = time.monotonic()
@@ -113,7 +137,7 @@ class _Crowd:
         except Exception as error:  # a store error, or a defect: the file's, not everyone's
             self._end(errand, partial(errand.failed, error))
         else:
-            self._landed_sec = time.monotonic()
+            self._outage.over()
             self._end(errand, partial(errand.landed, value))
 
     def _abort_late(self) -> None:
@@ -124,12 +148,11 @@ class _Crowd:
 
     def _repeat(self, errand: Errand[Any], error: Unavailable) -> None:
         errand.tries += 1
-        if errand.tries < TRIES and self._gone is None:
+        if errand.tries < TRIES and self._outage.error is None:
             at = time.monotonic() + backoff_sec(errand.tries - 1, random.random())
             heapq.heappush(self._waiting, (at, next(self._numbers), errand))
             return
-        if self._landed_sec < errand.begun_sec:
-            self._gone = error
+        self._outage.feared(error, errand.begun_sec)
         self._end(errand, partial(errand.failed, error))
 
     def _end(self, errand: Errand[Any], tell: Callable[[], object]) -> None:

@@ -7,6 +7,7 @@ A file appears whole or not at all; of a key that no file system can hold the re
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cache, partial
@@ -140,6 +141,7 @@ class _Run:
         self._tally = tally
         self._say = say
         self._told = told
+        self._outage = crowd.Outage()
 
     def run(self, missing: Sequence[str], doomed: Sequence[str]) -> None:
         """Fetch what is missing; remove what is doomed, last unless it is in the way."""
@@ -153,7 +155,7 @@ class _Run:
         for name in sorted(above - directories_of(self._wanted.files)):
             self._make(name)
         small = [name for name in missing if self._wanted.files[name].size <= PART_BYTES]
-        crowd.run(errand for name in small for errand in self._errand(name))
+        crowd.run((errand for name in small for errand in self._errand(name)), self._outage)
         each(self._fetch_large, sorted(set(missing) - set(small)), LARGE_AT_ONCE)
         self._remove(sorted(set(doomed) - blocking))
 
@@ -181,14 +183,20 @@ class _Run:
         self._told(len(data), len(data), name)
 
     def _fetch_large(self, name: str) -> None:
+        if self._outage.error is not None:
+            self._tally.fail(name, self._outage.error)
+            return
         info = self._wanted.files[name]
         self._say(f"Download: {info.key} -> {name}")
+        begun_sec = time.monotonic()
         try:
             with self._folder.written(name) as file:
                 transfer.download(self._store, info, file, partial(self._tell, name))
         except (OSError, QarnotfsError) as error:
+            self._outage.feared(error, begun_sec)
             self._tally.fail(name, error)
         else:
+            self._outage.over()
             self._arrived(name, info.size)
 
     def _tell(self, name: str, read: int, total: int, _: str) -> None:

@@ -103,10 +103,10 @@ def attributes_of(key: str) -> Attributes:
 def state_of(file: IO[bytes]) -> tuple[int, int] | None:
     """Size and time of change of a regular file; ``None`` for what is none."""
     try:
-        stat = os.fstat(file.fileno())
-    except OSError:  # io.UnsupportedOperation, too
+        found = os.fstat(file.fileno())
+    except (OSError, AttributeError):  # io.UnsupportedOperation, too
         return None
-    return (stat.st_size, stat.st_mtime_ns) if S_ISREG(stat.st_mode) else None
+    return (found.st_size, found.st_mtime_ns) if S_ISREG(found.st_mode) else None
 
 
 def require_unchanged(file: IO[bytes], state: tuple[int, int] | None) -> None:
@@ -141,8 +141,8 @@ def _md5(data: bytes = b"") -> hashlib._Hash:
 
 
 def _left(file: IO[bytes]) -> int | None:
-    """How many bytes there are to the end; ``None`` for a pipe."""
-    if not file.seekable():
+    """How many bytes there are to the end; ``None`` for a pipe, or less than a file."""
+    if not (hasattr(file, "seekable") and file.seekable()):
         return None
     start = file.tell()
     size = file.seek(0, os.SEEK_END) - start

@@ -8,6 +8,7 @@ a few at a time in parts. Nothing here follows a link or deletes outside of ``So
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache, partial
@@ -180,14 +181,12 @@ class _Run:
         self._wanted = wanted
         self._say = say
         self._told = told
+        self._outage = crowd.Outage()
 
     def run(self, steps: Plan) -> None:
         not_copied = [copy.target for wave in steps.copies for copy in self._copy(wave)]
         self._upload([*not_copied, *steps.uploads])
-        arrived = set(self._tally.uploaded)
-        late = [copy for copy in steps.late_copies if copy.source in arrived]
-        orphans = [copy.target for copy in steps.late_copies if copy.source not in arrived]
-        self._upload([*orphans, *(copy.target for copy in self._copy(late))])
+        self._upload([copy.target for copy in self._copy(steps.late_copies)])
         batches = range(0, len(steps.deletes), DELETE_COUNT_MAX)
         each(
             self._delete,
@@ -220,10 +219,11 @@ class _Run:
             self._say(f"Copy {copy.source} to {copy.target}")
         small, large = _parted(copies, lambda copy: self._size(copy.target) <= PART_BYTES_MAX)
         copy_object = self._store.copy_object
-        crowd.run(
+        errands = (
             crowd.Errand(0, partial(copy_object, *copy), partial(check, copy), partial(fail, copy))
             for copy in small
         )
+        crowd.run(errands, self._outage)
         each(copy_large, large, LARGE_AT_ONCE)
         return failed
 
@@ -241,7 +241,7 @@ class _Run:
 
     def _upload(self, keys: Sequence[str]) -> None:
         small, large = _parted(keys, lambda key: self._size(key) < PART_BYTES)
-        crowd.run(errand for key in small for errand in self._errand(key))
+        crowd.run((errand for key in small for errand in self._errand(key)), self._outage)
         each(self._upload_large, large, LARGE_AT_ONCE)
 
     def _errand(self, key: str) -> Iterator[crowd.Errand[str]]:
@@ -264,19 +264,28 @@ class _Run:
         self._told(size, size, key)
 
     def _upload_large(self, key: str) -> None:
+        if self._outage.error is not None:
+            self._tally.fail(key, self._outage.error)
+            return
         self._say(f"Upload: {self._paths[key]} -> {key}")
+        begun_sec = time.monotonic()
         try:
             with open(self._paths[key], "rb") as file:
                 sent = transfer.upload(self._store, file, key, self._told)
         except (OSError, QarnotfsError) as error:
+            self._outage.feared(error, begun_sec)
             self._tally.fail(key, error)
         else:
+            self._outage.over()
             self._tally.uploaded.append(key)
             self._tally.moved.append(sent)
 
     # --- deletions ---------------------------------------------------------------------------
 
     def _delete(self, keys: Sequence[str]) -> None:
+        if self._outage.error is not None:
+            self._tally.failed.update(dict.fromkeys(keys, str(self._outage.error)))
+            return
         for key in keys:
             self._say(f"Remove: {key}")
         failed = transfer.delete(self._store, keys)

@@ -100,9 +100,9 @@ def each(step: Callable[[T], object], items: Iterable[T], threads: int) -> None:
         threading.Thread(target=work, name=f"qarnotfs-bucket-{number}", daemon=True)
         for number in range(min(threads, len(todo)))
     ]
-    for worker in workers:
-        worker.start()
     try:
+        for worker in workers:
+            worker.start()  # in here, too, Ctrl-C finds some of them at work
         for _ in workers:
             ended.get()
             if failures:
@@ -110,7 +110,7 @@ def each(step: Callable[[T], object], items: Iterable[T], threads: int) -> None:
     finally:
         halt.set()
         deadline = time.monotonic() + STOP_SEC_MAX
-        for worker in workers:
+        for worker in filter(threading.Thread.is_alive, workers):
             worker.join(max(0.0, deadline - time.monotonic()))
 
 

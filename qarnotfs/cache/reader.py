@@ -31,6 +31,7 @@ from qarnotfs.cache.blocks import (
     spans,
 )
 from qarnotfs.cache.disk import Disk
+from qarnotfs.cache.runway import Runway
 from qarnotfs.errors import NoSuchKey, PreconditionFailed, QarnotfsError, Stale, Unavailable
 from qarnotfs.store.base import Fetched, ObjectInfo, Store
 
@@ -39,8 +40,6 @@ log = logging.getLogger(__name__)
 IO_TIMEOUT_SEC = 60.0
 FLIGHTS_MAX = 16
 FLIGHT_BYTES_MAX = 64 << 20
-FLIGHTS_KEPT_FREE = 4  # of both, a quarter is out of bounds for reading ahead,
-BYTES_KEPT_FREE = 16 << 20  # so that a read never queues behind bytes nobody waits for
 INLINE_BYTES_MAX = 512 << 10  # writing and checking that much takes the loop 0.3 ms
 BACKOFF_SEC_MIN = 0.1
 BACKOFF_SEC_MAX = 5.0
@@ -103,7 +102,7 @@ class Reader:
         # Who is fetching a block of a version. Set when a flight starts; cleared when its
         # bytes are where `disk` finds them, so that between the two nobody asks again.
         self._flights: dict[tuple[str, str, int, int], _Flight] = {}
-        self._runway = _Runway(FLIGHTS_MAX, FLIGHT_BYTES_MAX)
+        self._runway = Runway(FLIGHTS_MAX, FLIGHT_BYTES_MAX)
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Host the flights until cancelled. Before and after, only what is cached can be read."""
@@ -315,34 +314,6 @@ class Reader:
                     raise
             await trio.sleep(pause_sec * random.uniform(0.5, 1.0))
             pause_sec = min(2 * pause_sec, BACKOFF_SEC_MAX)
-
-
-class _Runway:
-    """How many flights, and how many of their bytes, are in the air at the same time."""
-
-    def __init__(self, flights_max: int, bytes_max: int) -> None:
-        self._flights_free = flights_max
-        self._bytes_free = bytes_max
-        self._queue = trio.lowlevel.ParkingLot()  # woken whenever something was given back
-
-    async def take(self, size: int) -> None:
-        while self._flights_free < 1 or self._bytes_free < size:
-            await self._queue.park()
-        self._flights_free -= 1
-        self._bytes_free -= size
-
-    def try_take(self, size: int) -> bool:
-        """Take a place for reading ahead, if that leaves enough for those who cannot wait."""
-        if self._flights_free <= FLIGHTS_KEPT_FREE or self._bytes_free < size + BYTES_KEPT_FREE:
-            return False
-        self._flights_free -= 1
-        self._bytes_free -= size
-        return True
-
-    def give_back(self, size: int) -> None:
-        self._flights_free += 1
-        self._bytes_free += size
-        self._queue.unpark_all()
 
 
 def _key(info: ObjectInfo, number: int) -> tuple[str, str, int, int]:

@@ -10,8 +10,11 @@ from __future__ import annotations
 import json
 import logging
 import os
+import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, TextIO
 
@@ -37,20 +40,37 @@ def start(request: MountRequest) -> None:
     request.spec()
     make_way(request.mountpoint)
     receiving, sending = os.pipe()
+    process: subprocess.Popen[bytes] | None = None
     with os.fdopen(receiving, "rb") as pipe:
         try:
-            process = _spawn(request, sending)
-        finally:
-            os.close(sending)
-        try:
+            with _heard_later(signal.SIGINT, signal.SIGTERM):
+                try:
+                    process = _spawn(request, sending)
+                finally:
+                    os.close(sending)
             line = pipe.readline()
         except BaseException:
-            _stop(process)
+            if process is not None:
+                _stop(process)
             raise
     if line != READY:
         _stop(process)
         raise _failure(line, request.log_path())
     process.returncode = 0  # it is on its own now: no warning that we did not wait for it
+
+
+@contextmanager
+def _heard_later(*numbers: signal.Signals) -> Iterator[None]:
+    """Signals wait for the end of the block: a process that was just started must be known."""
+    heard: list[int] = []
+    before = [signal.signal(number, lambda n, _: heard.append(n)) for number in numbers]
+    try:
+        yield
+    finally:
+        for number, handler in zip(numbers, before, strict=True):
+            signal.signal(number, handler)
+        for one in heard:
+            signal.raise_signal(one)
 
 
 def _spawn(request: MountRequest, ready_fd: int) -> subprocess.Popen[bytes]:

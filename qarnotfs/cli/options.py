@@ -35,6 +35,7 @@ class Settings(Account, Shown):
     cache_size: int | None
     cache_ttl: int | None
     attrs: Literal["full", "listing"]
+    offline_reads: bool
     close: Literal["later", "wait"]
     fsync_timeout: float
     upload_delay: float
@@ -129,6 +130,12 @@ _OPTIONS = [
         show_default=True,
         help="'full' asks for each file's mode, owner and time; 'listing' takes what a listing"
         " says: faster in directories never seen before.",
+    ),
+    _cache(
+        "--offline-reads",
+        is_flag=True,
+        help="While the server cannot be reached, show what is cached, however old it is;"
+        " 'status' says since when.",
     ),
     _writing(
         "--close",

@@ -76,6 +76,7 @@ class MountRequest:
             io_timeout_sec=said.io_timeout,
             attrs=said.attrs,
             on_conflict=said.on_conflict,
+            offline_reads=said.offline_reads,
         )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -114,7 +115,7 @@ def _second_signal_hurries(drains: list[Drain]) -> Iterator[None]:
         nonlocal heard
         heard += 1
         if heard == 1:
-            click.echo("Uploading what is left; once more ends that.", err=True)
+            os.write(2, b"Uploading what is left; once more ends that.\n")  # echo may be under way
         else:
             for drain in drains:
                 drain.hurry()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -109,6 +110,12 @@ def _lines(mount: dict[str, Any]) -> Iterator[str]:
     for one in mount.get("transfers", []):
         bar = bar_text(one["bytes_sent"], one["bytes"])
         yield f"{bar} {bytes_text(one['bytes_sent'])} of {bytes_text(one['bytes'])} {one['path']}"
+    if mount.get("unvalidated_since_sec"):
+        since = datetime.fromtimestamp(mount["unvalidated_since_sec"]).astimezone()
+        yield (
+            f"{mount['mountpoint']}: the server does not answer; what is shown is as it was at"
+            f" {since:%Y-%m-%d %H:%M:%S} or before, and not validated since"
+        )
     for error in mount["errors"]:
         place = "/".join(part for part in (mount["mountpoint"], error["path"]) if part)
         yield f"{place}: {error['message']}{_where(error)}"

@@ -139,6 +139,8 @@ class Content:
         debt = inode.debt
         if inode.staged is None or debt is None or not debt.recorded:
             return
+        if not self._journal.has(debt.id):
+            return
         inode.staged.close()
         inode.staged = self._journal.staging.create(None)
         self._owe(inode, inode.staged)
@@ -267,8 +269,9 @@ class Content:
             if debt is None or not debt.recorded:
                 break
             await self._uploader.settle(debt)
-            if debt.paid:
-                break  # else it was renamed or written again, and its bytes are owed anew
+            renamed = inode.debt not in (None, debt) and inode.staged is debt.staged
+            if debt.paid and not renamed:
+                break  # else its bytes are owed anew
         self.take_over(inode)
 
     async def release(self, inode: Inode) -> None:

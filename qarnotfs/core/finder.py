@@ -13,11 +13,10 @@ from qarnotfs.cache.reader import Reader
 from qarnotfs.core import names
 from qarnotfs.core.browse import Browse
 from qarnotfs.core.tree import Node
-from qarnotfs.core.walk import Walks, is_small
+from qarnotfs.core.walk import Descents, Walks, is_small
 from qarnotfs.errors import InvalidName, Stale, StoreError
-from qarnotfs.index.book import parent_of
 from qarnotfs.index.index import Index
-from qarnotfs.index.listing import Listing
+from qarnotfs.index.listing import Listing, parent_of
 from qarnotfs.store.base import Attributes, ObjectInfo
 from qarnotfs.views import View
 from qarnotfs.writeback.debts import Debt, Kind
@@ -42,7 +41,7 @@ class Finder:
         self._index, self._reader, self._journal, self._view = index, reader, journal, view
         self.asks_attributes = asks_attributes
         self._survivors: dict[str, str] = {}  # of the directory that was emptied last
-        self._walks = Walks()
+        self._walks, self._descents = Walks(), Descents()
         self._stats = 0  # looks in a row at files nobody read
         # The listing whose attributes were wanted last, and how far they are foreseen.
         self._ahead = (0, "")
@@ -160,11 +159,10 @@ class Finder:
             return
         if self._ahead[0] != listing.number or not self._ahead[1] >= key:
             self._ahead = (listing.number, key)
-        siblings = [
-            name
-            for name, info in islice(listing.after(key), AHEAD)
-            if info and info.metadata is None
-        ]
+        count = min(AHEAD_FIRST << self._stats, AHEAD)
+        self._stats += 1
+        entries = islice(listing.after(key), count)
+        siblings = [name for name, info in entries if info and info.metadata is None]
         self._index.foresee(name for name in siblings if name > self._ahead[1])
         self._ahead = (listing.number, siblings[-1] if siblings else key)
 
@@ -178,10 +176,17 @@ class Finder:
                 if debt.present:
                     return key, debt.attributes, debt.size
                 continue
+            self._list_ahead(key)
             info = await self._index.find(key)
             if info is not None:
                 return key, Attributes(info.metadata or {}, info.content_type), info.size
         return None
+
+    def _list_ahead(self, prefix: str) -> None:
+        """A program looks into a directory: list those that it will look into next."""
+        parent = self._index.fresh_listing(parent_of(prefix[:-1]))
+        if parent and prefix in parent and not self._index.is_listed(prefix):
+            self._index.foresee_listings(self._descents.entered(parent, prefix))
 
     async def has_children(self, directory: str) -> bool:
         """Whether anything is in a visible directory; quick also while it is being emptied."""

@@ -154,9 +154,13 @@ class Lookup:
         if inode is not None and info.same_version(inode.info) and not inode.is_directory:
             inode.exact &= info.metadata is not None  # the bytes are the same; its mode may not be
             return inode
-        if info.metadata is None and self.finder.asks_attributes:
-            belief = self._index.believed(node.key)
-            info = belief.info if belief and belief.info else info
+        belief = self._index.believed(node.key)
+        if belief is not None:
+            info = belief.info
+        elif inode is not None:  # what was listed may be older than what the name stands for
+            return None
+        if info is None:
+            return None
         certain = info.metadata is not None or info.size > LINK_BYTES_MAX
         if certain or not self.finder.asks_attributes:
             return self._file_inode(parent, node, info)

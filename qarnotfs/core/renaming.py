@@ -8,6 +8,7 @@ dying in between leaves it under one name or under both, never under none.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from contextlib import ExitStack
 
 import trio
@@ -43,6 +44,7 @@ class Renamer:
     async def file(self, key: str, new_key: str, known: Condition, inode: Inode | None) -> None:
         """Move one file. ``known``: what the bucket has under the new key, as we believe."""
         copied = None
+        await self._deleted([new_key])
         with self._journal.holding((key, new_key)):
             if not self._is_owed(key):
                 await self._settle(new_key)
@@ -66,6 +68,7 @@ class Renamer:
                 keys = [*listed, *self._known_below(prefix, inode)]
                 new = {key: self._target(key, prefix, new_prefix) for key in dict.fromkeys(keys)}
                 new = {key: target for key, target in new.items() if key not in targets}
+                await self._deleted(new.values())
                 held.enter_context(self._journal.holding([*new, *new.values()]))
                 targets |= new
                 missing = {
@@ -181,6 +184,13 @@ class Renamer:
         """Nothing may be on its way to a key that is about to be copied to; it is held."""
         while self._journal.is_paying(key):
             await self._uploader.step()
+
+    async def _deleted(self, keys: Iterable[str]) -> None:
+        """A deletion without an answer may be carried out late: it must not meet a copy."""
+        for key in keys:
+            debt = self._journal.latest(key)
+            if debt is not None and debt.kind is Kind.DELETE and debt.begun:
+                await self._uploader.settle(debt)
 
     def _moved_object(self, key: str, copied: ObjectInfo, inode: Inode | None) -> None:
         replaced = self._journal.latest(copied.key)

@@ -1,8 +1,8 @@
-"""Whether a program reads the small files of a directory one after the other. Pure.
+"""Whether a program goes through small files, or directories, one after the other. Pure.
 
-Used by `finder`, which tells every look at a small file and every use of one, and fetches
-what is wanted next. What a program does not do twice in a row costs nothing; the first
-surprise (a file skipped, or looked at and not read) ends a walk.
+Used by `finder`, which tells every look at a small file, every use of one and every directory
+that had to be listed, and fetches what is wanted next. What a program does not do twice in a
+row costs nothing; the first surprise (one skipped, or looked at and not read) ends a walk.
 """
 
 from __future__ import annotations
@@ -13,12 +13,13 @@ from dataclasses import dataclass
 from itertools import islice
 
 from qarnotfs.cache.blocks import SMALL_BYTES_MAX
-from qarnotfs.index.listing import Listing
+from qarnotfs.index.listing import Listing, parent_of
 from qarnotfs.store.base import ObjectInfo
 
 FILES_MAX = 64  # that are wanted ahead of their reader: a tenth of a second's worth
 BYTES_MAX = 16 << 20
 FILES_FIRST_MAX = 8  # in the next directory, of a program that read the last one through
+DIRECTORIES_MAX = 32  # that are listed ahead
 WALKS_MAX = 8  # directories that are read at the same time
 SEARCH_MAX = 4 * FILES_MAX  # entries looked through for the next small file
 
@@ -82,10 +83,40 @@ class Walks:
         self._walks[listing.prefix].ahead = key
 
     def _begin(self, prefix: str) -> Walk:
-        walk = self._walks[prefix] = Walk()
-        while len(self._walks) > WALKS_MAX:
-            self._walks.popitem(last=False)
-        return walk
+        return _added(self._walks, prefix)
+
+
+class Descents:
+    """The directories whose sub-directories programs look into, as ``find`` does."""
+
+    def __init__(self) -> None:
+        self._walks: OrderedDict[str, Walk] = OrderedDict()  # by the prefix of the parent
+
+    def entered(self, parent: Listing, prefix: str) -> list[str]:
+        """A program looks into a directory nobody has listed: which ones it will want next."""
+        walk = self._walks.get(parent.prefix)
+        if walk is None:
+            above = self._walks.get(parent_of(parent.prefix[:-1]))
+            walk = _added(self._walks, parent.prefix)
+            walk.window = above.window if above else 0  # who goes on there will go on here
+        in_order = (walk.ahead or walk.window) and prefix in _directories(parent, walk.ahead, 1)
+        walk.window = min(max(1, 2 * walk.window), DIRECTORIES_MAX) if in_order else 0
+        wanted = _directories(parent, prefix, walk.window)
+        walk.ahead = wanted[-1] if wanted else prefix
+        return wanted
+
+
+def _added(walks: OrderedDict[str, Walk], prefix: str) -> Walk:
+    walk = walks[prefix] = Walk()
+    while len(walks) > WALKS_MAX:
+        walks.popitem(last=False)
+    return walk
+
+
+def _directories(listing: Listing, prefix: str, count: int) -> list[str]:
+    """The next directories behind ``prefix``, as they are listed."""
+    entries = islice(listing.after(prefix), SEARCH_MAX)
+    return list(islice((name for name, info in entries if info is None), count))
 
 
 def is_small(info: ObjectInfo | None) -> bool:

@@ -17,7 +17,8 @@ from cachetools import LRUCache
 
 from qarnotfs.index.beliefs import Belief, Beliefs
 from qarnotfs.index.changes import Changes
-from qarnotfs.index.listing import Listing
+from qarnotfs.index.listing import Listing, child_of, parent_of
+from qarnotfs.index.reach import Reach
 from qarnotfs.store.base import ObjectInfo
 
 
@@ -41,12 +42,16 @@ class Book:
     def __init__(
         self,
         database: Path,
+        reach: Reach,
         *,
         ttl_sec: float,
         filter_prefix: str = "",
         now: Callable[[], float] = time.time,
     ) -> None:
         self.ttl_sec = ttl_sec
+        # Whether beliefs are of use at all after they were asked for.
+        self.keeps = ttl_sec > 0 or reach.offline_reads
+        self._reach = reach
         self._now, self._filter = now, filter_prefix
         self._disk = Beliefs(database)
         self._objects: LRUCache[str, Belief] = LRUCache(OBJECTS_MAX)
@@ -87,17 +92,21 @@ class Book:
         listing = self._fresh(self._loaded(prefix))
         return listing if listing and listing.complete else None
 
+    def is_listed(self, prefix: str) -> bool:
+        """Whether at least a page of a directory's listing needs no asking."""
+        return self._fresh(self._loaded(prefix)) is not None
+
     # --- being told ---------------------------------------------------------------------------
 
     def remember(self, info: ObjectInfo) -> None:
         """We stored this version ourselves, just now."""
         self._changes.note(info.key, info)
         self._learn(info)
+        # All of them: that the innermost one knows the name does not say that its parent knows
+        # of it. A LIST may have come between our upload and this.
         for prefix in _ancestors(info.key):
             self._below.pop(prefix, None)
-        for prefix in _ancestors(info.key):
-            if self._patch(prefix, info.key, info):
-                break
+            self._patch(prefix, info.key, info)
 
     def remember_missing(self, key: str) -> None:
         """We deleted this key ourselves, just now. For a marker ``dir/``: and the directory."""
@@ -106,12 +115,17 @@ class Book:
         for prefix in _ancestors(key):
             self._below.pop(prefix, None)
         self._patch(parent_of(key), key, None)
-        if key.endswith("/"):
-            above = self._loaded(parent_of(key[:-1]))
-            below = self._loaded(key)
-            if above and not (below and len(below)):
-                above.drop(key)
-                self._disk.save_patch(above, key, None, present=False)
+        directory = parent_of(key)  # of a marker: what it marks
+        below = self._loaded(directory)
+        if key != directory:  # it ends with its last name too, where it has no marker
+            below = self._fresh(below)
+            emptied = below is not None and below.complete and not len(below)
+        else:
+            emptied = not (below and len(below))
+        above = self._loaded(parent_of(directory[:-1])) if directory else None
+        if above and emptied:
+            above.drop(directory)
+            self._disk.save_patch(above, directory, None, present=False)
 
     def remember_empty(self, prefix: str) -> None:
         """A directory that is certain to be new: nothing is in it."""
@@ -143,16 +157,13 @@ class Book:
         self._objects[key] = belief
         self._disk.save_object(key, belief)
 
-    def _patch(self, prefix: str, key: str, info: ObjectInfo | None) -> bool:
-        """Lay our own change over a believed listing; whether the name was there before."""
+    def _patch(self, prefix: str, key: str, info: ObjectInfo | None) -> None:
+        """Lay our own change over a believed listing."""
         listing = self._loaded(prefix)
-        if listing is None or not key.startswith(listing.prefix):
-            return False
-        name, is_prefix = child_of(listing.prefix, key)
-        known = name in listing
-        if listing.covers(name):  # else the next page will tell of it
-            self._lay(listing, name, info, is_prefix=is_prefix)
-        return known
+        if listing is not None and key.startswith(listing.prefix):
+            name, is_prefix = child_of(listing.prefix, key)
+            if listing.covers(name):  # else the next page will tell of it
+                self._lay(listing, name, info, is_prefix=is_prefix)
 
     def _lay(
         self, listing: Listing, name: str, info: ObjectInfo | None, *, is_prefix: bool
@@ -175,7 +186,7 @@ class Book:
     def _loaded(self, prefix: str) -> Listing | None:
         prefix = self._narrowed(prefix)
         listing = self._listings.get(prefix)
-        if listing is None and self.ttl_sec:
+        if listing is None and self.keeps:
             listing = self._disk.listing(prefix)
             if listing:
                 self._keep(listing)
@@ -188,14 +199,14 @@ class Book:
             self._listings.pop(listing.prefix, None)
 
     def _is_fresh(self, validated_sec: float) -> bool:
-        return 0 <= self._now() - validated_sec < self.ttl_sec
+        return self._reach.lost or 0 <= self._now() - validated_sec < self.ttl_sec
 
     def _fresh(self, known: T | None) -> T | None:
         return known if known is not None and self._is_fresh(known.validated_sec) else None
 
     def _object(self, key: str) -> Belief | None:
         belief = self._objects.get(key)
-        if belief is None and self.ttl_sec:
+        if belief is None and self.keeps:
             belief = self._disk.object(key)
             if belief:
                 if belief.info:
@@ -217,10 +228,6 @@ class Book:
         return self._filter if self._filter.startswith(prefix) else prefix
 
 
-def parent_of(key: str) -> str:
-    return key[: key.rfind("/") + 1]
-
-
 def _ancestors(key: str) -> Iterator[str]:
     """The directories a key lies in, innermost first: ``a/b`` -> ``a/``, ``""``."""
     prefix = parent_of(key)
@@ -228,12 +235,6 @@ def _ancestors(key: str) -> Iterator[str]:
         yield prefix
         prefix = parent_of(prefix[:-1])
     yield ""
-
-
-def child_of(prefix: str, key: str) -> tuple[str, bool]:
-    """What a listing of ``prefix`` shows of ``key``: itself, or the common prefix it is in."""
-    at = key.find("/", len(prefix))
-    return (key, False) if at < 0 else (key[: at + 1], True)
 
 
 def _same_attributes(a: ObjectInfo, b: ObjectInfo) -> bool:

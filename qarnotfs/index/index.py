@@ -20,12 +20,14 @@ from typing import TypeVar
 import trio
 
 from qarnotfs.bridge import Bridge
-from qarnotfs.errors import NoSuchKey, Refused, StoreError
-from qarnotfs.index.book import Below, Book, child_of, parent_of
-from qarnotfs.index.listing import Listing, entries_of
+from qarnotfs.errors import NoSuchKey, Refused, StoreError, Unavailable
+from qarnotfs.index.book import Below, Book
+from qarnotfs.index.listing import Listing, child_of, entries_of, parent_of
+from qarnotfs.index.reach import Reach
 from qarnotfs.store.base import Capabilities, ListPage, ObjectInfo, Store
 
 T = TypeVar("T")
+_Question = tuple[Callable[[str], Awaitable[object]], str]
 
 PROBE_TTL_SEC = 86_400.0  # a server may be upgraded; asking costs five requests
 FORESEEN_MAX = 1000  # keys that wait for their attributes to be fetched ahead
@@ -43,32 +45,51 @@ class Index(Book):
         *,
         ttl_sec: float,
         filter_prefix: str = "",
+        offline_reads: bool = False,
         now: Callable[[], float] = time.time,
     ) -> None:
-        super().__init__(database, ttl_sec=ttl_sec, filter_prefix=filter_prefix, now=now)
+        self.reach = Reach(bridge, now, offline_reads=offline_reads)
+        super().__init__(
+            database, self.reach, ttl_sec=ttl_sec, filter_prefix=filter_prefix, now=now
+        )
         self._store, self._bridge = store, bridge
         self._flights: dict[object, _Flight] = {}
-        self._foresee_in, self._foresee_out = trio.open_memory_channel[str](FORESEEN_MAX)
+        self._foresee_in, self._foresee_out = trio.open_memory_channel[_Question](FORESEEN_MAX)
 
     async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Fetch attributes ahead (`foresee`) until cancelled."""
+        """Ask ahead (`foresee`, `foresee_listings`) until cancelled."""
         async with trio.open_nursery() as nursery:
             for _ in range(FORESEERS):
                 nursery.start_soon(self._foreseer, self._foresee_out.clone())
+            nursery.start_soon(self.reach.watch, self._probe)
             task_status.started()
 
     # --- asking -----------------------------------------------------------------------------
 
     async def info(self, key: str) -> ObjectInfo:
-        """The version of ``key`` with its metadata, or `NoSuchKey`; HEAD only when needed."""
-        belief = self.believed(key)
-        if belief is None or (belief.info and belief.info.metadata is None):
-            info = await self._once(("head", key), lambda: self._head(key))
-        else:
-            info = belief.info
+        """The version of ``key`` with its metadata, or `NoSuchKey`; HEAD only when needed.
+
+        Without metadata where that is not known and the bucket cannot be reached.
+        """
+        info = await self._or_believed(lambda: self._info(key))
         if info is None:
             raise NoSuchKey(f"There is no object {key!r}.")
         return info
+
+    async def _info(self, key: str) -> ObjectInfo | None:
+        belief = self.believed(key)
+        if belief and (not belief.info or belief.info.metadata is not None or self.reach.lost):
+            return belief.info
+        return await self._once(("head", key), lambda: self._head(key))
+
+    async def _or_believed(self, question: Callable[[], Awaitable[T]]) -> T:
+        """Ask; and once more when nobody answers and beliefs of any age therefore count."""
+        try:
+            return await question()
+        except Unavailable:
+            if not self.reach.lost:
+                raise
+        return await question()
 
     async def listing(self, prefix: str) -> Listing:
         """Everything directly in a directory, asked for when the belief is too old."""
@@ -79,6 +100,9 @@ class Index(Book):
 
     async def begun(self, prefix: str) -> Listing:
         """The listing of a directory, of which there is a first page; `grow` adds the next."""
+        return await self._or_believed(lambda: self._begun(prefix))
+
+    async def _begun(self, prefix: str) -> Listing:
         listing = self._fresh(self._loaded(prefix))
         if listing is None:
             listing = await self._once(("list", prefix), lambda: self._begin(prefix))
@@ -109,7 +133,7 @@ class Index(Book):
 
     async def _listing_for(self, key: str) -> Listing | None:
         """The listing that tells of ``key`` and ``key/``, if there is one or one page makes one."""
-        if not self.ttl_sec:
+        if not self.ttl_sec and not self.reach.lost:
             return None
         listing = await self.begun(parent_of(key))
         return listing if listing.covers(key + "/") else None
@@ -152,7 +176,7 @@ class Index(Book):
             return known.present
         since, now_sec = self._changes.enter(), self._now()
         try:
-            page = await self._bridge.patiently(
+            page = await self.reach.ask(
                 lambda: self._bridge.call(self._store.list_page, narrowed, count_max=1)
             )
         finally:
@@ -163,9 +187,16 @@ class Index(Book):
 
     def foresee(self, keys: Iterable[str]) -> None:
         """Somebody will soon want the attributes of these keys: fetch them, if there is room."""
-        for key in keys:
+        self._ask_ahead(self.info, keys)
+
+    def foresee_listings(self, prefixes: Iterable[str]) -> None:
+        """Somebody will soon look into these directories: list their first pages."""
+        self._ask_ahead(self.begun, prefixes)
+
+    def _ask_ahead(self, ask: Callable[[str], Awaitable[object]], names: Iterable[str]) -> None:
+        for name in names:
             try:
-                self._foresee_in.send_nowait(key)
+                self._foresee_in.send_nowait((ask, name))
             except trio.WouldBlock:
                 return
 
@@ -191,7 +222,7 @@ class Index(Book):
     async def _head(self, key: str) -> ObjectInfo | None:
         since = self._changes.enter()
         try:
-            info: ObjectInfo | None = await self._bridge.patiently(
+            info: ObjectInfo | None = await self.reach.ask(
                 lambda: self._bridge.wait(self._store.head(key))
             )
         except NoSuchKey:
@@ -209,7 +240,7 @@ class Index(Book):
         listing = self._new_listing(prefix)
         listing.next = ""
         await self._next_page(listing)
-        if self.ttl_sec:
+        if self.keeps:
             self._keep(listing)
         return listing
 
@@ -223,7 +254,7 @@ class Index(Book):
         begin, page_number = listing.end, listing.page_count
         listing.extend(entry for entry in entries_of(page) if entry[0] > begin)
         listing.next = page.next
-        if self.ttl_sec:
+        if self.keeps:
             for number in range(page_number, listing.page_count):
                 self._disk.save_page(listing, number)
         for key, info in ours.items():
@@ -231,12 +262,12 @@ class Index(Book):
                 name, is_prefix = child_of(listing.prefix, key)
                 if listing.covers(name) and (name > begin or not begin):
                     self._lay(listing, name, info, is_prefix=is_prefix)
-        if listing.complete and self.ttl_sec:
+        if listing.complete and self.keeps:
             self._keep(listing)  # it weighs more than when it was begun
             self._disk.save_listing(listing)
 
     async def _list_page(self, prefix: str, after: str | None) -> ListPage:
-        return await self._bridge.patiently(
+        return await self.reach.ask(
             lambda: self._bridge.call(self._store.list_page, prefix, delimiter="/", after=after)
         )
 
@@ -260,10 +291,13 @@ class Index(Book):
             del self._flights[name]
             flight.landed.set()
 
-    async def _foreseer(self, keys: trio.MemoryReceiveChannel[str]) -> None:
-        async for key in keys:
+    async def _probe(self) -> None:
+        await self._bridge.call(self._store.list_page, self._filter, count_max=1)
+
+    async def _foreseer(self, questions: trio.MemoryReceiveChannel[_Question]) -> None:
+        async for ask, name in questions:
             with suppress(StoreError):  # whoever really wants it will ask again, and hear of it
-                await self.info(key)
+                await ask(name)
 
 
 class _Flight:

@@ -152,7 +152,7 @@ class Listing:
             page = _Page(self.prefix, {name: entries[name] for name in half})
             if at == number:
                 self._open.pop(self._pages[number], None)
-                self._pages[number] = page
+                self._pages[number], self._firsts[number] = page, half[0]
             else:
                 self._pages.insert(at, page)
                 self._firsts.insert(at, half[0])
@@ -218,7 +218,7 @@ def _unpacked(prefix: str, data: bytes) -> dict[str, ObjectInfo | None]:
             prefix + row[0]: ObjectInfo(prefix + row[0], *row[1:]) if row[1:] else None
             for row in json.loads(zlib.decompress(data))
         }
-    except (zlib.error, TypeError, LookupError) as error:
+    except (zlib.error, ValueError, TypeError, LookupError) as error:
         raise ValueError("not a page of a listing") from error
 
 
@@ -227,3 +227,14 @@ def entries_of(page: ListPage) -> list[Entry]:
     found: list[Entry] = [(info.key, info) for info in page.objects]
     found += [(prefix, None) for prefix in page.prefixes]
     return sorted(found, key=lambda entry: entry[0])
+
+
+def parent_of(key: str) -> str:
+    """The directory a key is listed in: ``a/b`` and ``a/`` -> ``a/``."""
+    return key[: key.rfind("/") + 1]
+
+
+def child_of(prefix: str, key: str) -> tuple[str, bool]:
+    """What a listing of ``prefix`` shows of ``key``: itself, or the common prefix it is in."""
+    at = key.find("/", len(prefix))
+    return (key, False) if at < 0 else (key[: at + 1], True)

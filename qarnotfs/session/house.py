@@ -64,7 +64,12 @@ def build(bucket: Bucket, options: MountOptions) -> House:
     capabilities = [NO_CAPABILITIES]
     bridge = Bridge(timeout_sec=options.io_timeout_sec)
     index = Index(
-        store, bridge, place / "beliefs.db", ttl_sec=ttl_sec, filter_prefix=view.filter_prefix
+        store,
+        bridge,
+        place / "beliefs.db",
+        ttl_sec=ttl_sec,
+        filter_prefix=view.filter_prefix,
+        offline_reads=options.offline_reads,
     )
     blocks, checksum = place / "blocks", Checksum("crc32c", crc32c)
     disk = Disk(

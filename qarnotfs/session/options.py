@@ -30,3 +30,4 @@ class MountOptions:
     io_timeout_sec: float
     attrs: Literal["full", "listing"]
     on_conflict: Literal["keep-both", "overwrite"]
+    offline_reads: bool = False

@@ -196,8 +196,8 @@ class _Inspection:
             Severity.ERROR,
             f"{doubt} It belongs to '{record.key}', and will not be uploaded.",
             self._staged / (record.staged_name or ""),
-            "Look for another copy of the file. What is left here stays until the file is"
-            " written anew, or deleted, on a mount.",
+            "Look for another copy of the file. What is left of it is never deleted: the next mount"
+            " keeps it in error, or in quarantine where it is too short.",
             self._described(record),
         )
 

@@ -73,6 +73,7 @@ class Journal(Recorded):
         """Nobody writes to the file any more: it may be sent from ``not_before_sec``."""
         if debt.state is State.HELD:
             debt.state, debt.not_before_sec = State.QUEUED, not_before_sec
+            debt.attempts = 0  # of other bytes
 
     def owe_empty(self, key: str, attributes: Attributes, expected: Condition) -> Debt:
         """An object without bytes: a directory marker."""
@@ -162,10 +163,15 @@ class Journal(Recorded):
         if debt.staged:
             debt.staged.sends += 1
 
-    def perhaps_stored(self, debt: Debt, etag: str) -> None:
-        """A request that stores this under the debt's key is about to be sent."""
+    def perhaps_stored(self, debt: Debt, etag: str, *, recorded: bool = False) -> None:
+        """A request that stores this under the debt's key is about to be sent.
+
+        For a small file it is not worth a row before it is known that no answer came.
+        """
         if etag not in debt.perhaps:
             debt.perhaps = (*debt.perhaps, etag)[-PERHAPS_MAX:]
+            if recorded:
+                self._rewrite(debt)
 
     def postpone(self, debt: Debt, not_before_sec: float, reason: str) -> None:
         """It did not work this time."""

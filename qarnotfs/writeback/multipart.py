@@ -137,7 +137,12 @@ class Multipart:
             with ExitStack() as stack:
                 stack.enter_context(debt.staged.pinned())
                 stack.enter_context(flight.scope)
-                etag = await self._carry(debt.staged, upload, number, part)
+                try:
+                    etag = await self._carry(debt.staged, upload, number, part)
+                except Corrupt:
+                    if not upload.is_spoilt(number):  # else it was cut while it was read
+                        raise
+                    return
                 # One synchronous stretch: what arrived is what the file has now, or nothing.
                 if not upload.is_spoilt(number):
                     self._note(debt, upload, number, part, etag)

@@ -155,7 +155,7 @@ class Sender:
         A failure that may pass (`Unavailable`) leaves the upload as it is, to be gone on
         with. After any other one it is aborted: it would never become this object.
         """
-        await self._check_early(staged, plan, key, expected)
+        await self._check_early(debt, staged, plan, key, expected)
         try:
             upload = await self.multipart.begin(debt, key)
             if upload is None:
@@ -183,13 +183,13 @@ class Sender:
         key = upload.key
         etags = await self.multipart.send_all(debt, upload, plan)
         whole = composite_etag(etags)
-        there = await self._already_there(staged, key, expected, whole)
+        there = await self._already_there(debt, staged, key, expected, whole)
         if there:
             self._journal.stray_upload(debt)
             return there
         lost = False
         if key == debt.key:
-            self._journal.perhaps_stored(debt, whole)
+            self._journal.perhaps_stored(debt, whole, recorded=True)
         try:
             await self._bridge.call(self._store.complete_upload, key, upload.id, etags)
         except NoSuchKey:  # completed by a try whose answer was lost, or really gone
@@ -202,25 +202,34 @@ class Sender:
         raise Corrupt(f"{key!r} is not in the bucket as it was sent.")
 
     async def _check_early(
-        self, staged: Staged, plan: list[Part], key: str, expected: Condition
+        self, debt: Debt, staged: Staged, plan: list[Part], key: str, expected: Condition
     ) -> None:
         """A conflict that can be seen now is not worth sending the parts for."""
         current = await self._current(key)
-        if current and current.size == staged.size and current.etag.endswith(f"-{len(plan)}"):
-            return  # perhaps ours, of a try whose answer was lost
-        await self._check_base(staged)
+        alike = current and current.size == staged.size and current.etag.endswith(f"-{len(plan)}")
+        if current and alike and current.etag not in debt.perhaps:
+            return  # perhaps ours, of a former life
+        await self._check_base(debt, staged)
         if not _holds(expected, current):
             raise PreconditionFailed(f"{key!r} was changed by somebody else.")
 
-    async def _check_base(self, staged: Staged) -> None:
-        """`NotUploaded` where what was not changed here is no longer in the bucket."""
-        if staged.base and staged.base_limit and not staged.whole:
-            source = await self._current(staged.base.key)
-            if not staged.base.same_version(source):
-                raise replaced_elsewhere(staged.base)
+    async def _check_base(self, debt: Debt, staged: Staged) -> None:
+        """`NotUploaded` where what was not changed here is no longer in the bucket.
+
+        A try of ours may have arrived without our hearing of it: then it is the base. What
+        is not changed here by now was not changed in it.
+        """
+        base = staged.base
+        if base is None or not staged.base_limit or staged.whole:
+            return
+        source = await self._current(base.key)
+        if source and source.key == debt.key and source.etag in debt.perhaps:
+            staged.base = source
+        elif not base.same_version(source):
+            raise replaced_elsewhere(base)
 
     async def _already_there(
-        self, staged: Staged, key: str, expected: Condition, whole: str
+        self, debt: Debt, staged: Staged, key: str, expected: Condition, whole: str
     ) -> ObjectInfo | None:
         """The last look before the parts become the object; servers ignore conditions here.
 
@@ -230,7 +239,7 @@ class Sender:
         current = await self._current(key)
         if current and current.etag == whole and current.size == staged.size:
             return current
-        await self._check_base(staged)
+        await self._check_base(debt, staged)
         if not _holds(expected, current):
             raise PreconditionFailed(f"{key!r} was changed by somebody else.")
         return None

@@ -15,7 +15,7 @@ import os
 import shutil
 import zlib
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from uuid import uuid4
@@ -254,7 +254,8 @@ class Staged:
         self.pins -= 1
         if self.pins == 0:
             self.close()
-            self.path.unlink(missing_ok=True)
+            with suppress(OSError):  # it only takes room: the next life finds and removes it
+                self.path.unlink(missing_ok=True)
 
 
 def _lay(content: bytearray, start: int, at: int, data: bytes) -> None:

@@ -29,6 +29,7 @@ from qarnotfs.writeback.uploads import Upload
 
 log = logging.getLogger(__name__)
 
+DEFECT_SEC = 5.0
 CELLS_MIN = 2  # with only one full cell the file may end here, and one PUT costs less
 
 
@@ -94,9 +95,17 @@ class Streamer:
         """Send and abort until cancelled."""
         async with trio.open_nursery() as nursery:
             while True:
-                next_sec = min(self._start_streams(nursery), self._start_aborts(nursery))
+                next_sec = self._start_safely(nursery)
                 with trio.move_on_at(next_sec):
                     await self._progress.wait()
+
+    def _start_safely(self, nursery: trio.Nursery) -> float:
+        """A defect here must not take the mount, and what programs still write, with it."""
+        try:
+            return min(self._start_streams(nursery), self._start_aborts(nursery))
+        except Exception:
+            log.exception("no parts could be sent early")
+            return trio.current_time() + DEFECT_SEC
 
     def _start_streams(self, nursery: trio.Nursery) -> float:
         """Start what the budget allows; when to look again at the latest."""

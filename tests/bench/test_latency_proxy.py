@@ -6,11 +6,12 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 
 import pytest
 
 from bench.latency_proxy import far_away
+from tests.support import eventually
 
 RTT_MS = 40.0
 RTT_SEC = RTT_MS / 1000
@@ -47,17 +48,18 @@ def far(echo: str) -> Iterator[tuple[str, int]]:
 
 
 def test_a_round_trip_takes_what_it_says(far: tuple[str, int]) -> None:
-    took: list[float] = []
     with socket.create_connection(far) as client:
         client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        for _ in range(10):
+
+        def round_trip_sec() -> float:
             begun = time.monotonic()
             client.sendall(b"x")
             assert client.recv(1) == b"x"
-            took.append(time.monotonic() - begun)
-    assert took[0] >= 2 * RTT_SEC  # the handshake
-    assert min(took[1:]) >= RTT_SEC
-    assert min(took[1:]) < RTT_SEC * 1.25  # the best of nine: a busy machine is later
+            return time.monotonic() - begun
+
+        assert round_trip_sec() >= 2 * RTT_SEC  # the handshake
+        assert min(round_trip_sec() for _ in range(10)) >= RTT_SEC
+        eventually(lambda: round_trip_sec() < RTT_SEC * 1.25)  # a busy machine is often later
 
 
 def test_bytes_do_not_wait_for_each_other(far: tuple[str, int]) -> None:
@@ -77,14 +79,13 @@ def test_bytes_do_not_wait_for_each_other(far: tuple[str, int]) -> None:
 
 
 def test_connections_do_not_wait_for_each_other(far: tuple[str, int]) -> None:
-    clients = [socket.create_connection(far) for _ in range(100)]
-    begun = time.monotonic()
-    for client in clients:
-        client.sendall(b"x")
-    assert [client.recv(1) for client in clients] == [b"x"] * len(clients)
-    took = time.monotonic() - begun
-    for client in clients:
-        client.close()
+    with ExitStack() as stack:
+        clients = [stack.enter_context(socket.create_connection(far)) for _ in range(100)]
+        begun = time.monotonic()
+        for client in clients:
+            client.sendall(b"x")
+        assert [client.recv(1) for client in clients] == [b"x"] * len(clients)
+        took = time.monotonic() - begun
     assert RTT_SEC <= took < len(clients) / 4 * RTT_SEC
 
 

@@ -189,6 +189,20 @@ def test_a_removed_directory_leaves_its_parents_listing(
     assert len(ask(lambda: index.listing(""))) == 0
 
 
+def test_a_removed_directory_may_lose_its_marker_first(
+    store: MemoryStore, make: Callable[..., Index]
+) -> None:
+    put(store, "d/", b"")
+    put(store, "d/a")
+    index = make()
+    ask(lambda: index.listing(""))
+    ask(lambda: index.listing("d/"))
+    index.remember_missing("d/")
+    assert dict(ask(lambda: index.listing(""))).keys() == {"d/"}
+    index.remember_missing("d/a")
+    assert len(ask(lambda: index.listing(""))) == 0
+
+
 def test_a_filter_is_pushed_to_the_server(store: MemoryStore, make: Callable[..., Index]) -> None:
     for key in ("a/b/image1", "a/b/image2", "a/b/other", "z"):
         put(store, key)

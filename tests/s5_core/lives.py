@@ -185,12 +185,12 @@ class Sequel:
     owed: list[str]  # what could not be paid, and why
 
 
-def next_life(store: MemoryStore, directory: Path) -> Sequel:
+def next_life(store: MemoryStore, directory: Path, **options: Any) -> Sequel:
     """Mount again, look, drain, and end as by kill -9."""
 
     async def life() -> Sequel:
         with trio.fail_after(LIFE_SEC_MAX):
-            async with entered(store, directory) as world:
+            async with entered(store, directory, **options) as world:
                 shown = files_of(await world.tree())
                 await world.drain()
                 journal = world.house.journal

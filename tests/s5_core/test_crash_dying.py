@@ -24,6 +24,8 @@ from tests.s5_core.lives import (
     unrecorded_uploads,
 )
 
+pytestmark = pytest.mark.timeout(600)  # hundreds of lives, on a machine with other work
+
 STEPS_MIN = 20  # fewer: they are not seen
 
 Prepare = Callable[[MemoryStore, Path], None]

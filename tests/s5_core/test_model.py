@@ -6,7 +6,6 @@ directory. After the last step everything is drained and the bucket itself is co
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
 
@@ -17,26 +16,9 @@ from hypothesis import strategies as st
 from qarnotfs.errors import FileError
 from qarnotfs.store.memory import MemoryStore
 from tests.s5_core.house import World, bucket, entered
+from tests.steps import Step, lives, paths, steps
 
 Model = dict[str, bytes | None]
-
-paths = st.sampled_from(["a", "b", "d", "d/a", "d/b", "d/e", "d/e/a"])
-
-
-@dataclass(frozen=True)
-class Step:
-    """One call. ``path`` and what the call needs besides."""
-
-    what: str
-    path: str
-    other: str = ""
-    offset: int = 0
-    data: bytes = b""
-
-
-def steps(what: str, **more: st.SearchStrategy[object]) -> st.SearchStrategy[Step]:
-    return st.builds(Step, st.just(what), paths, **more)
-
 
 any_step = st.one_of(
     steps("write", offset=st.integers(0, 6), data=st.binary(min_size=1, max_size=4)),
@@ -114,7 +96,7 @@ async def perform(world: World, step: Step) -> None:
             await world.house.uploader.drain()
 
 
-def lives(life: list[Step]) -> list[list[Step]]:
+def parts_of(life: list[Step]) -> list[list[Step]]:
     """Cut at each kill."""
     found: list[list[Step]] = [[]]
     for step in life:
@@ -132,7 +114,7 @@ def into_itself(step: Step) -> bool:
 
 async def live(life: list[Step], store: MemoryStore, directory: Path, delay_sec: float) -> Model:
     model: Model = {}
-    for part in lives([step for step in life if not into_itself(step)]):
+    for part in parts_of([step for step in life if not into_itself(step)]):
         async with entered(store, directory, upload_delay_sec=delay_sec) as world:
             for step in part:
                 allowed = expect(model, step)
@@ -149,8 +131,8 @@ async def live(life: list[Step], store: MemoryStore, directory: Path, delay_sec:
     return model
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(st.lists(any_step, max_size=25), st.sampled_from([0.0, 0.005, 1000.0]))
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(lives(any_step, 25), st.sampled_from([0.0, 0.005, 1000.0]))
 def test_a_mount_is_a_file_system(life: list[Step], delay_sec: float) -> None:
     store = MemoryStore()
     with TemporaryDirectory() as directory:

@@ -5,6 +5,7 @@ And which requests of one key may not overtake each other.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -176,6 +177,79 @@ def test_a_put_does_not_overtake_a_deletion_without_an_answer(
     if dies:
         play(after)
     assert bucket(store) == {"a": b"new"}
+
+
+def test_a_rename_does_not_overtake_a_deletion_without_an_answer(
+    store: MemoryStore, play: Play
+) -> None:
+    put(store, "a", b"a")
+    put(store, "b", b"b")
+
+    async def scene(world: World) -> None:
+        store.faults = lambda method, _: Unavailable("timeout") if method == "delete" else None
+        await world.unlink("b")
+        await until(lambda: ("delete", "") in store.calls)
+        await trio.sleep(0.01)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(world.rename, "a", "b")
+            await trio.sleep(0.05)
+            assert ("copy", "a") not in store.calls
+            store.faults = lambda *_: None
+        assert await world.drain()
+        assert await world.tree() == {"b": b"a"}
+
+    play(scene)
+    assert bucket(store) == {"b": b"a"}
+
+
+@pytest.mark.parametrize("size", [100, PART_BYTES + 100])
+def test_a_patch_behind_a_patch_whose_answer_was_lost(
+    store: MemoryStore, play: Play, size: int
+) -> None:
+    """Ours is in the bucket, and is what the second one builds upon."""
+    put(store, "a", b"0" * size)
+
+    async def scene(world: World) -> None:
+        handle = await world.open("a", os.O_WRONLY)
+        await world.fs.write(handle, 1, b"1")
+        lost = False
+
+        def fault(method: str, key: str) -> Exception | None:
+            nonlocal lost
+            lost |= bucket_has(store, "a", b"01")
+            return Unavailable("reset") if lost and method != "list_page" else None
+
+        store.faults = fault
+        await world.fs.flush(handle)
+        world.house.uploader.wake()
+        debt = world.house.journal.latest("a")
+        assert debt is not None
+        debt.urgent = True
+        await until(lambda: lost)
+        await until(lambda: debt.attempts)
+        await world.fs.write(handle, 3, b"3")
+        store.faults = lambda *_: None
+        await world.close(handle)
+        assert await world.drain()
+
+    def bucket_has(store: MemoryStore, key: str, start: bytes) -> bool:
+        return store._objects[key][1].startswith(start)
+
+    put_unheard(store)
+    play(scene, upload_delay_sec=NEVER_SEC)
+    assert bucket(store) == {"a": b"0103" + b"0" * (size - 4)}
+
+
+def put_unheard(store: MemoryStore) -> None:
+    """The first PUT is carried out, and its answer lost."""
+    real = store.put
+
+    def unheard(*args: Any, **kwargs: Any) -> Flight[str]:
+        store.put = real  # type: ignore[method-assign]  # as it was
+        real(*args, **kwargs)
+        return Flight.failed(Unavailable("reset"))
+
+    store.put = unheard  # type: ignore[method-assign]  # the network's part
 
 
 def test_a_file_rewritten_behind_its_lost_answer_meets_nobody_else(

@@ -97,13 +97,14 @@ def set_aside(cache_dir: Path) -> list[bytes]:
     return [path.read_bytes() for path in cache_dir.glob("*/journals/*/quarantine/*")]
 
 
-def debts(journal: Path) -> list[str]:
-    """The records of a journal, read beside whoever uses it."""
+def rows(journal: Path, table: str) -> int:
+    """How many rows a table of a journal has, counted beside whoever uses it."""
     db = sqlite3.connect(f"file:{journal}?mode=ro", uri=True)
     try:
-        return [record for (record,) in db.execute("SELECT record FROM debts")]
+        (count,) = db.execute(f"SELECT count(*) FROM {table}").fetchone()
     finally:
         db.close()
+    return int(count)
 
 
 @contextmanager

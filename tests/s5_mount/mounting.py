@@ -87,6 +87,10 @@ class Mount:
         assert isinstance(entry, dict)
         return entry
 
+    def text_status(self) -> str:
+        """What ``qarnotfs status`` tells a person about this mount."""
+        return self._cli("status", self.path).ok().out
+
     def flush(self) -> None:
         """Return when everything written is in the bucket."""
         self.try_flush().ok()

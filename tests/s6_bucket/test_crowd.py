@@ -63,14 +63,14 @@ class Answers:
 
 def test_it_is_bounded_in_number() -> None:
     answers = Answers(300)
-    crowd.run(answers.errands())
+    crowd.run(answers.errands(), crowd.Outage())
     assert sorted(answers.landed) == list(range(300))
     assert 1 < answers.most <= crowd.IN_FLIGHT_MAX
 
 
 def test_it_is_bounded_in_bytes() -> None:
     answers = Answers(20, size=crowd.IN_FLIGHT_BYTES_MAX // 4)
-    crowd.run(answers.errands())
+    crowd.run(answers.errands(), crowd.Outage())
     assert len(answers.landed) == 20
     assert answers.most == 4
 
@@ -78,7 +78,7 @@ def test_it_is_bounded_in_bytes() -> None:
 def test_what_is_not_answered_is_sent_again(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(crowd, "CALL_SEC", 0.1)
     answers = Answers(10, silent=3)
-    crowd.run(answers.errands())
+    crowd.run(answers.errands(), crowd.Outage())
     assert sorted(answers.landed) == list(range(10))
     assert (answers.sent, answers.flying) == (13, 0)
 
@@ -95,7 +95,7 @@ def test_a_defect_is_raised_and_what_flies_is_given_up() -> None:
             yield errand
 
     with pytest.raises(ZeroDivisionError):
-        crowd.run(errands())
+        crowd.run(errands(), crowd.Outage())
     assert answers.flying == 0
 
 

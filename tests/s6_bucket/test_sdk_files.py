@@ -301,12 +301,6 @@ def test_progress(face: Face, one: Any, content: Content, tree: Path) -> None:
         assert read[-1] == len(body)
 
 
-def test_progress_may_be_a_bar(one: Any, content: Content, tree: Path) -> None:
-    content["x"] = b"1"
-    one.get_file("x", str(tree), progress=True)
-    assert found(tree) == {"x": b"1"}
-
-
 # --- copy, delete ---------------------------------------------------------------------------
 
 

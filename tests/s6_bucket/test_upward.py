@@ -298,11 +298,26 @@ def test_when_the_store_is_gone_it_is_not_asked_for_each_file(
     store: MemoryStore, tmp_path: Path
 ) -> None:
     root = write(tmp_path, **{f"f{n}": b"%d" % n for n in range(300)})
-    store.faults = only("put")
+    write(tmp_path, **{f"large{n}": bytes([n]) * PART_BYTES for n in range(6)})
+    put(store, {f"old{n}": b"old" for n in range(10)})
+    store.faults = only("put", "create_upload", "delete")
     with pytest.raises(SyncFailed) as caught:
         up(store, root)
-    assert len(caught.value.report.failed) == 300
-    assert asked(store)["put"] <= crowd.IN_FLIGHT_MAX * transfer.TRIES
+    assert len(caught.value.report.failed) == 316
+    assert set(caught.value.report.failed.values()) == {"busy"}
+    counts = asked(store)
+    assert counts.keys() == {"list_page", "put"}
+    assert counts["put"] <= (crowd.IN_FLIGHT_MAX + crowd.OUTAGE_FAILURES) * transfer.TRIES
+
+
+def test_large_files_too_are_given_up(store: MemoryStore, tmp_path: Path) -> None:
+    write(tmp_path, **{f"large{n}": bytes([n]) * PART_BYTES for n in range(20)})
+    store.faults = only("create_upload")
+    with pytest.raises(SyncFailed) as caught:
+        up(store, tmp_path)
+    assert len(caught.value.report.failed) == 20
+    most = upward.LARGE_AT_ONCE + crowd.OUTAGE_FAILURES
+    assert asked(store)["create_upload"] <= most * transfer.TRIES
 
 
 @pytest.mark.parametrize("error", [NoSuchBucket("gone"), CredentialsExpired("log in")])

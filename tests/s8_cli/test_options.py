@@ -57,6 +57,7 @@ def test_defaults(asked: list[MountRequest], tmp_path: Path) -> None:
     assert (request.bucket, request.mountpoint) == ("data", tmp_path)
     assert (said.uid, said.gid, said.umask) == (os.getuid(), os.getgid(), 0o22)
     assert (said.close, said.upload_delay, said.io_timeout) == ("later", 0.5, 60.0)
+    assert said.fsync_timeout == 300.0
     assert (said.attrs, said.on_conflict, said.cache_ttl) == ("full", "keep-both", None)
     assert said.cache_dir == default_cache_dir()
     assert (said.read_only, said.allow_other, said.no_verify_tls) == (False, False, False)
@@ -95,6 +96,7 @@ SAID: list[list[str]] = [
     [],
     ["--prefix=", "--strip-prefix=a b/--c"],
     ["--cache-ttl=30d", "--cache-size=1.5G", "--dirty-size=7M", "--upload-delay=250ms"],
+    ["--fsync-timeout=90s"],
     ["--umask=0077", "--uid=0", "--gid=5", "--read-only", "--allow-other", "--no-verify-tls"],
     ["--close=wait", "--attrs=listing", "--on-conflict=overwrite", "--io-timeout=2m"],
     ["--endpoint=https://x", "--profile=p", "--region=r", "--log-level=debug", "--log-file=l"],

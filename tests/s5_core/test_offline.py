@@ -1,0 +1,113 @@
+"""A bucket that cannot be reached: with ``--offline-reads`` what was seen goes on being shown."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import trio
+
+from qarnotfs.errors import Unavailable
+from qarnotfs.session.pace import Pace
+from qarnotfs.session.report import report
+from qarnotfs.store.memory import MemoryStore
+from tests.s5_core.house import World, entered, put
+
+ALWAYS_ASK = 0  # a TTL: everything is too old at once
+
+
+def filled() -> MemoryStore:
+    store = MemoryStore()
+    put(store, "d/a", b"first", mode="33188")
+    put(store, "d/sub/b", b"second")
+    put(store, "unseen/c", b"third")
+    return store
+
+
+def silence(store: MemoryStore) -> None:
+    store.faults = lambda *_: Unavailable("nobody is there")
+
+
+async def seen(world: World) -> None:
+    assert await world.tree("d") == {"d/a": b"first", "d/sub": None, "d/sub/b": b"second"}
+
+
+@pytest.mark.parametrize("ttl_sec", [ALWAYS_ASK, 60])
+def test_what_was_seen_is_shown_while_nobody_answers(tmp_path: Path, ttl_sec: int) -> None:
+    store = filled()
+
+    async def main() -> None:
+        async with entered(
+            store, tmp_path, cache_ttl_sec=ttl_sec, offline_reads=True, io_timeout_sec=0.2
+        ) as world:
+            await seen(world)
+            silence(store)
+            await seen(world)
+            with pytest.raises(Unavailable):
+                await world.read("unseen/c")
+            since_sec = report(world.house, "serving", 0.0, Pace())["unvalidated_since_sec"]
+            assert since_sec is not None
+            with trio.fail_after(1):  # nobody waits for a bucket that is known to be silent
+                await seen(world)
+
+    trio.run(main)
+
+
+def test_what_is_written_meanwhile_arrives_later(tmp_path: Path) -> None:
+    store = filled()
+
+    async def main() -> None:
+        async with entered(
+            store, tmp_path, cache_ttl_sec=ALWAYS_ASK, offline_reads=True, io_timeout_sec=0.2
+        ) as world:
+            await seen(world)
+            silence(store)
+            await seen(world)
+            await world.write("d/a", b"FIRST")
+            assert await world.read("d/a") == b"FIRST"
+            put_back(store)
+            assert await world.drain()
+        assert store.get("d/a", 0, 5).result().data == b"FIRST"
+
+    trio.run(main)
+
+
+def put_back(store: MemoryStore) -> None:
+    store.faults = lambda *_: None
+
+
+def test_back_again_everything_is_validated(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("qarnotfs.index.reach.RETRY_SEC", 0.01)
+    store = filled()
+
+    async def main() -> None:
+        async with entered(
+            store, tmp_path, cache_ttl_sec=ALWAYS_ASK, offline_reads=True, io_timeout_sec=0.2
+        ) as world:
+            await seen(world)
+            silence(store)
+            await seen(world)
+            put_back(store)
+            put(store, "d/a", b"newer", mode="33188")
+            with trio.fail_after(10):
+                while world.house.index.reach.lost:
+                    await trio.sleep(0.01)
+            assert await world.read("d/a") == b"newer"
+
+    trio.run(main)
+
+
+def test_without_it_a_read_fails_in_bounded_time(tmp_path: Path) -> None:
+    store = filled()
+
+    async def main() -> None:
+        async with entered(store, tmp_path, cache_ttl_sec=ALWAYS_ASK, io_timeout_sec=0.2) as world:
+            await seen(world)
+            silence(store)
+            with trio.fail_after(5), pytest.raises(Unavailable):
+                await world.read("d/a")
+            assert not world.house.index.reach.lost
+
+    trio.run(main)

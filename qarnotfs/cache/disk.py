@@ -19,7 +19,7 @@ import errno
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import replace
 from functools import lru_cache, partial
@@ -39,6 +39,7 @@ from qarnotfs.cache.entry import (
     punch,
 )
 from qarnotfs.cache.opened import Opened
+from qarnotfs.cache.pins import Pins
 from qarnotfs.cache.recent import Recent
 from qarnotfs.cache.shelves import survey
 from qarnotfs.cache.space import Space
@@ -68,8 +69,9 @@ class Disk:
         memory_bytes_max: int = MEMORY_BYTES_MAX,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self.directory = directory
+        self.directory, self.cache_bytes_max = directory, cache_bytes_max
         self.ttl_sec = ttl_sec
+        self.pins = Pins.of(directory)
         self.corrupt = 0  # blocks whose checksum was wrong, since the start
         self.evicted_bytes = 0
         self._space = Space(directory, cache_bytes_max, clock)
@@ -186,6 +188,10 @@ class Disk:
         with self._lock:
             self._pinned.discard(self._identity(info).name)
 
+    def entries(self, infos: Iterable[ObjectInfo]) -> Iterator[tuple[str, int]]:
+        """(entry, bytes) of each version, as `Pins` keeps it."""
+        return ((self._identity(info).name, info.size) for info in infos)
+
     def bytes_used(self) -> int:
         """What the directory takes on disk, as far as this process knows."""
         return self._space.used_bytes
@@ -233,6 +239,7 @@ class Disk:
         """Evict until ``found`` takes at most ``bytes_max``; the bytes that were freed."""
         with self._lock:
             pinned = frozenset(self._pinned)
+        pinned |= self.pins.names()
         sizes, total = {entry.name: entry.bytes for entry in found}, 0
         for victim in ledger.victims(
             found, bytes_max=bytes_max, now_sec=self._clock(), ttl_sec=self.ttl_sec, pinned=pinned

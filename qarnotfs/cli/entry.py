@@ -21,13 +21,14 @@ from qarnotfs.cli.run import run
 from qarnotfs.cli.status import status
 from qarnotfs.cli.sync import sync
 from qarnotfs.cli.umount import flush, umount
+from qarnotfs.cli.warm import warm
 from qarnotfs.errors import QarnotfsError
 
 INTERRUPTED = 128 + 2  # what a shell reports for a command ended by SIGINT
 
 
 KINDS = {
-    "Mounts": (mount, umount, flush, status, check, run),
+    "Mounts": (mount, umount, flush, status, check, warm, run),
     "Buckets, without mounting them": (ls, get, put, sync, cp, rm, mb, rb, cat),
 }
 

@@ -36,6 +36,7 @@ class Settings(Account, Shown):
     cache_ttl: int | None
     attrs: Literal["full", "listing"]
     offline_reads: bool
+    pin: tuple[str, ...]
     close: Literal["later", "wait"]
     fsync_timeout: float
     upload_delay: float
@@ -69,6 +70,8 @@ def _spoken(name: str, value: object) -> list[str]:
     match name, value:
         case _, None | False:
             return []
+        case _, tuple():
+            return [f"{flag}={one}" for one in value]
         case _, True:
             return [flag]
         case "umask", int():
@@ -94,6 +97,20 @@ _what, _cache, _writing, _owner, _process = (
 
 _PLACE = click.Path(resolve_path=True, path_type=Path)
 
+cache_dir_option = _cache(
+    "--cache-dir",
+    type=_PLACE,
+    default=default_cache_dir,
+    show_default=str(default_cache_dir()),
+    help="Where blocks and files not yet uploaded are kept.",
+)
+size_option = _cache(
+    "--cache-size",
+    type=size,
+    help="Keep at most this much of what was read."
+    " [default: 10G, but at most half of the disk space that is free]",
+)
+
 _ONLY_MOUNT = [
     SPEC_OPTION,
     _process("--foreground", is_flag=True, help="Stay in the foreground and log to stderr."),
@@ -110,19 +127,8 @@ _OPTIONS = [
         help="Trust what was seen in the bucket for this long: 90s, 12h, 30d; 0 asks always."
         " [default: the spec's cacheTTLSec, else 60s]",
     ),
-    _cache(
-        "--cache-dir",
-        type=_PLACE,
-        default=default_cache_dir,
-        show_default=str(default_cache_dir()),
-        help="Where blocks and files not yet uploaded are kept.",
-    ),
-    _cache(
-        "--cache-size",
-        type=size,
-        help="Keep at most this much of what was read."
-        " [default: 10G, but at most half of the disk space that is free]",
-    ),
+    cache_dir_option,
+    size_option,
     _cache(
         "--attrs",
         type=click.Choice(["full", "listing"]),
@@ -130,6 +136,13 @@ _OPTIONS = [
         show_default=True,
         help="'full' asks for each file's mode, owner and time; 'listing' takes what a listing"
         " says: faster in directories never seen before.",
+    ),
+    _cache(
+        "--pin",
+        multiple=True,
+        metavar="PREFIX",
+        help="Fetch every key that begins with PREFIX ahead, and never evict it (see 'warm');"
+        " several times for several.",
     ),
     _cache(
         "--offline-reads",

@@ -77,6 +77,7 @@ class MountRequest:
             attrs=said.attrs,
             on_conflict=said.on_conflict,
             offline_reads=said.offline_reads,
+            pins=said.pin,
         )
 
 

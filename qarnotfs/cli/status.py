@@ -15,7 +15,7 @@ from qarnotfs import control
 from qarnotfs.cli.mountpoint import is_dead
 from qarnotfs.control import MountState
 from qarnotfs.errors import UsageError
-from qarnotfs.figures import bar_text, bytes_text, left_text
+from qarnotfs.figures import bar_text, bytes_text, files_text, left_text
 
 # The states of a mount whose process does not answer; what it says itself is in `session`.
 DEAD, UNREACHABLE = "dead", "unreachable"
@@ -110,6 +110,8 @@ def _lines(mount: dict[str, Any]) -> Iterator[str]:
     for one in mount.get("transfers", []):
         bar = bar_text(one["bytes_sent"], one["bytes"])
         yield f"{bar} {bytes_text(one['bytes_sent'])} of {bytes_text(one['bytes'])} {one['path']}"
+    for pin in mount.get("pins", []):
+        yield f"{mount['mountpoint']}: {_pinned(pin)}"
     if mount.get("unvalidated_since_sec"):
         since = datetime.fromtimestamp(mount["unvalidated_since_sec"]).astimezone()
         yield (
@@ -125,6 +127,16 @@ def _lines(mount: dict[str, Any]) -> Iterator[str]:
         yield f"{mount['mountpoint']}: {mount['best_effort']}"
     for finding in mount.get("findings", []):
         yield f"{mount['mountpoint']}: {finding}"
+
+
+def _pinned(pin: dict[str, Any]) -> str:
+    name = f"'{pin['prefix']}'"
+    if pin["message"]:
+        return f"{name} is not pinned: {pin['message']}"
+    if not pin["done"]:
+        return f"{name} is being fetched: {pin['files']} of {pin['files_total']} files"
+    failed = f", {files_text(len(pin['failed']))} could not be fetched" if pin["failed"] else ""
+    return f"{name} is pinned: {files_text(pin['files_total'])}, {bytes_text(pin['bytes'])}{failed}"
 
 
 def _where(error: dict[str, Any]) -> str:

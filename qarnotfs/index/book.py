@@ -136,10 +136,11 @@ class Book:
     def learn_attributes(self, info: ObjectInfo) -> None:
         """Metadata of a version that was seen on the way; whether it is current we do not say."""
         belief = self.believed(info.key)
-        if belief is None or belief.info is None or not _same_attributes(belief.info, info):
-            return
-        if belief.info.metadata is None:
+        if belief and belief.info and _same_attributes(belief.info, info):
+            if belief.info.metadata is not None:
+                return
             self._objects[info.key] = Belief(info, belief.validated_sec)
+        if self.keeps:
             self._disk.save_attributes(info)
 
     def close(self) -> None:

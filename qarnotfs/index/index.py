@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
@@ -22,6 +22,7 @@ import trio
 from qarnotfs.bridge import Bridge
 from qarnotfs.errors import NoSuchKey, Refused, StoreError, Unavailable
 from qarnotfs.index.book import Below, Book
+from qarnotfs.index.flat import Flat
 from qarnotfs.index.listing import Listing, child_of, entries_of, parent_of
 from qarnotfs.index.reach import Reach
 from qarnotfs.store.base import Capabilities, ListPage, ObjectInfo, Store
@@ -108,6 +109,37 @@ class Index(Book):
             listing = await self._once(("list", prefix), lambda: self._begin(prefix))
         return listing
 
+    async def survey(self, prefix: str) -> Listing:
+        """Every key that starts with ``prefix``, without delimiter.
+
+        Teaches the listing of each directory that is below it as a whole.
+        """
+        every = self._new_listing(prefix)
+        flat, ours = Flat(every.prefix, self._new_listing), dict[str, ObjectInfo | None]()
+        after = "" if every.prefix.startswith(self._filter) else None
+        while after is not None:
+            since = self._changes.enter()
+            try:
+                page = await self._list_page(every.prefix, after or None, delimiter="")
+            finally:
+                ours |= self._changes.leave(since)
+            every.extend((info.key, info) for info in page.objects)
+            for info in page.objects:
+                self._taught(flat.add(info), ours)
+            after = page.next
+        self._taught(flat.end(), ours)
+        return every
+
+    def _taught(self, listings: Iterable[Listing], ours: Mapping[str, ObjectInfo | None]) -> None:
+        """Believe whole listings, with our own changes since they were asked for."""
+        for listing in listings if self.keeps else ():
+            self._keep(listing)
+            for number in range(listing.page_count):
+                self._disk.save_page(listing, number)
+            self._disk.save_listing(listing)
+            for key, info in ours.items():
+                self._patch(listing.prefix, key, info)
+
     async def grow(self, listing: Listing) -> None:
         """Add one page to a listing that is not complete."""
         flight = ("grow", listing.number, listing.next)
@@ -119,6 +151,9 @@ class Index(Book):
         One LIST teaches the whole directory around a key; for directories of more than a
         page, and when nothing may be remembered, the one name is asked for.
         """
+        return await self._or_believed(lambda: self._entry(key))
+
+    async def _entry(self, key: str) -> tuple[ObjectInfo | None, bool]:
         listing = await self._listing_for(key)
         if listing:
             return listing.get(key), _has_below(listing, key + "/")
@@ -133,10 +168,11 @@ class Index(Book):
 
     async def _listing_for(self, key: str) -> Listing | None:
         """The listing that tells of ``key`` and ``key/``, if there is one or one page makes one."""
-        if not self.ttl_sec and not self.reach.lost:
-            return None
-        listing = await self.begun(parent_of(key))
-        return listing if listing.covers(key + "/") else None
+        if self.reach.lost:
+            listing = self._loaded(parent_of(key))
+        else:
+            listing = await self.begun(parent_of(key)) if self.ttl_sec else None
+        return listing if listing and listing.covers(key + "/") else None
 
     async def _look(self, key: str) -> tuple[ObjectInfo | None, bool]:
         """Ask for one name: HEAD for the object and LIST for what is below, at once."""
@@ -168,6 +204,9 @@ class Index(Book):
 
     async def exists_below(self, prefix: str) -> bool:
         """Whether any key starts with ``prefix`` (and passes the filter)."""
+        return await self._or_believed(lambda: self._exists_below(prefix))
+
+    async def _exists_below(self, prefix: str) -> bool:
         narrowed = self._narrowed(prefix)
         if not narrowed.startswith(self._filter):
             return False
@@ -266,9 +305,11 @@ class Index(Book):
             self._keep(listing)  # it weighs more than when it was begun
             self._disk.save_listing(listing)
 
-    async def _list_page(self, prefix: str, after: str | None) -> ListPage:
+    async def _list_page(self, prefix: str, after: str | None, delimiter: str = "/") -> ListPage:
         return await self.reach.ask(
-            lambda: self._bridge.call(self._store.list_page, prefix, delimiter="/", after=after)
+            lambda: self._bridge.call(
+                self._store.list_page, prefix, delimiter=delimiter, after=after
+            )
         )
 
     async def _once(self, name: object, ask: Callable[[], Awaitable[T]]) -> T:

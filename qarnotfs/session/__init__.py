@@ -5,11 +5,12 @@ mount, serve, unmount, drain. Nothing here decides what a file system call means
 
     options   what can be chosen            kernel   mounting and unmounting
     house     the rooms, connected          report   what a mount says of itself
-    life      serve, drain, end
+    life      serve, drain, end             warm     a cache filled without a mount
 """
 
 from qarnotfs.session.house import House, build
 from qarnotfs.session.life import run_mount
 from qarnotfs.session.options import MountOptions
+from qarnotfs.session.warm import unpin, warm
 
-__all__ = ["House", "MountOptions", "build", "run_mount"]
+__all__ = ["House", "MountOptions", "build", "run_mount", "unpin", "warm"]

@@ -8,14 +8,16 @@ from __future__ import annotations
 import json
 import math
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from hashlib import sha256
+from pathlib import Path
 
 from qarnotfs.bridge import Bridge
 from qarnotfs.bucket import Bucket
 from qarnotfs.cache.disk import Disk
 from qarnotfs.cache.entry import Checksum
 from qarnotfs.cache.reader import Reader
+from qarnotfs.cache.warming import Warmer, Warmth
 from qarnotfs.core.attributes import Defaults
 from qarnotfs.core.content import Content
 from qarnotfs.core.filesystem import Filesystem
@@ -47,12 +49,14 @@ class House:
     index: Index
     reader: Reader
     disk: Disk
+    warmer: Warmer
     journal: Journal
     lock: JournalLock
     uploader: Uploader
     filesystem: Filesystem
     operations: Operations
     capabilities: list[Capabilities]  # of one; the probe replaces it
+    warmths: dict[str, Warmth] = field(default_factory=dict)  # of the pinned prefixes
 
 
 def build(bucket: Bucket, options: MountOptions) -> House:
@@ -63,20 +67,13 @@ def build(bucket: Bucket, options: MountOptions) -> House:
     ttl_sec = next(given for given in ttls if given is not None)
     capabilities = [NO_CAPABILITIES]
     bridge = Bridge(timeout_sec=options.io_timeout_sec)
-    index = Index(
-        store,
+    index, disk, reader = reading_rooms(
+        bucket,
         bridge,
-        place / "beliefs.db",
+        place,
         ttl_sec=ttl_sec,
-        filter_prefix=view.filter_prefix,
+        cache_bytes_max=options.cache_bytes_max,
         offline_reads=options.offline_reads,
-    )
-    blocks, checksum = place / "blocks", Checksum("crc32c", crc32c)
-    disk = Disk(
-        blocks, options.cache_bytes_max, scope=place.name, ttl_sec=ttl_sec, checksum=checksum
-    )
-    reader = Reader(
-        store, bridge, disk, io_timeout_sec=options.io_timeout_sec, learn=index.learn_attributes
     )
     journal, lock = claim(place / "journals")
     overwrite = options.on_conflict == "overwrite"
@@ -110,9 +107,43 @@ def build(bucket: Bucket, options: MountOptions) -> House:
     )
     fs = Filesystem(rooms)
     door = Operations(fs, Xattrs(fs, disk.bytes_cached))
+    warmer = Warmer(index, reader, disk)
     return House(
-        bucket, options, index, reader, disk, journal, lock, uploader, fs, door, capabilities
+        *(bucket, options, index, reader, disk, warmer),
+        *(journal, lock, uploader, fs, door, capabilities),
     )
+
+
+def reading_rooms(
+    bucket: Bucket,
+    bridge: Bridge,
+    place: Path,
+    *,
+    ttl_sec: float,
+    cache_bytes_max: int,
+    offline_reads: bool = False,
+) -> tuple[Index, Disk, Reader]:
+    """What is needed to read a bucket through the cache at ``place``."""
+    index = Index(
+        bucket.store,
+        bridge,
+        place / "beliefs.db",
+        ttl_sec=ttl_sec,
+        filter_prefix=bucket.view.filter_prefix,
+        offline_reads=offline_reads,
+    )
+    checksum = Checksum("crc32c", crc32c)
+    disk = Disk(
+        place / "blocks", cache_bytes_max, scope=place.name, ttl_sec=ttl_sec, checksum=checksum
+    )
+    reader = Reader(
+        bucket.store,
+        bridge,
+        disk,
+        io_timeout_sec=bridge.timeout_sec,
+        learn=index.learn_attributes,
+    )
+    return index, disk, reader
 
 
 def _defaults(options: MountOptions) -> Defaults:

@@ -44,7 +44,7 @@ def run_mount(bucket: Bucket, options: MountOptions, ready: Callable[[], None]) 
     try:
         return trio.run(Session(house, ready).run)
     except BaseExceptionGroup as group:
-        raise _cause(group) from group
+        raise cause(group) from group
     finally:
         house.journal.close()
         house.lock.release()
@@ -53,12 +53,12 @@ def run_mount(bucket: Bucket, options: MountOptions, ready: Callable[[], None]) 
         bucket.store.close()
 
 
-def _cause(group: BaseExceptionGroup[BaseException]) -> BaseException:
+def cause(group: BaseExceptionGroup[BaseException]) -> BaseException:
     """What a nursery's group of exceptions is about, where that is one thing."""
     inside = group.exceptions[0]
     if len(group.exceptions) > 1:
         return group
-    return _cause(inside) if isinstance(inside, BaseExceptionGroup) else inside
+    return cause(inside) if isinstance(inside, BaseExceptionGroup) else inside
 
 
 class Session:
@@ -89,6 +89,7 @@ class Session:
                 nursery.start_soon(self._watch_signals)
                 nursery.start_soon(self._announce)
                 nursery.start_soon(self._keep_pace)
+                nursery.start_soon(self._pin)
                 with self._serving:
                     await self._kernel.serve()
                 arrived = await self._drain()
@@ -103,6 +104,18 @@ class Session:
         await self._kernel.look()
         log.info("%s is mounted on %s", self._house.bucket.uuid, self._house.options.mountpoint)
         self._ready()
+
+    async def _pin(self) -> None:
+        """Fetch and keep what is to be pinned; programs need not wait for it."""
+        warmths = self._house.warmths
+        for prefix in self._house.options.pins:
+            try:
+                await self._house.warmer.warm(
+                    prefix, lambda warmth: warmths.update({prefix: warmth})
+                )  # noqa: B023
+            except QarnotfsError as error:
+                log.error("%r is not pinned: %s", prefix, error)
+                warmths[prefix].message = str(error)
 
     async def _keep_pace(self) -> None:
         while True:

@@ -31,3 +31,4 @@ class MountOptions:
     attrs: Literal["full", "listing"]
     on_conflict: Literal["keep-both", "overwrite"]
     offline_reads: bool = False
+    pins: tuple[str, ...] = ()  # prefixes of keys to fetch ahead and keep

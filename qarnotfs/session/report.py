@@ -37,6 +37,7 @@ def report(house: House, state: str, started_sec: float, pace: Pace) -> dict[str
         "cache_dir": os.fspath(house.options.cache_dir),
         "cache_bytes": cache.bytes_used,
         "cache": asdict(cache),
+        "pins": [asdict(warmth) for warmth in house.warmths.values()],
         "unvalidated_since_sec": house.index.reach.unanswered_since_sec,
         "capabilities": asdict(house.capabilities[0]),
         "best_effort": _best_effort(house),

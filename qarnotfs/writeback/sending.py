@@ -224,6 +224,8 @@ class Sender:
             return
         source = await self._current(base.key)
         if source and source.key == debt.key and source.etag in debt.perhaps:
+            if debt.upload and debt.upload.base_etag == base.etag:  # its copies are good still
+                debt.upload.base_etag = source.etag
             staged.base = source
         elif not base.same_version(source):
             raise replaced_elsewhere(base)

@@ -109,53 +109,6 @@ def test_its_content_type(face: Face, one: Any) -> None:
     assert file.get()["ContentType"] == expected
 
 
-@pytest.mark.parametrize(
-    ("given", "stored"),
-    [
-        ("/x", "x"),
-        ("a//b///c", "a/b/c"),
-        ("//a//b", "a/b"),
-        ("\\x", "x"),
-        ("a\\\\b", "a\\b"),
-        (" x ", "x"),
-        ("d/", "d/"),
-    ],
-)
-def test_names_are_sanitised(one: Any, content: Content, given: str, stored: str) -> None:
-    one.add_string("1", given)
-    assert content.all() == {stored: b"1"}
-    one.delete_file(given)
-    assert content.all() == {}
-
-
-def test_names_are_kept_where_the_connection_says_so(
-    face: Face, one: Any, content: Content, tree: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(face.connection, "_sanitize_bucket_paths", False)
-    fill(tree, {"x": b"2"})
-    one.add_string("1", "/a//b ")
-    one.add_file(str(tree / "x"), "\\x")
-    one.sync_files({"y": str(tree / "x")}, remote="/r//s")
-    assert content.all() == {"/a//b ": b"1", "\\x": b"2", "/r//s/y": b"2"}
-    one.delete_file("/a//b ")
-    assert list(content.all()) == ["/r//s/y", "\\x"]
-    filtering = face.api.Filtering()
-    filtering.append(face.api.BucketPrefixFiltering("//p"))
-    view = face.bucket(one.uuid, filtering)
-    assert view.to_json()["filtering"] == {"prefixFiltering": {"prefix": "//p"}}
-
-
-def test_names_to_read_are_taken_as_they_are(
-    face: Face, one: Any, content: Content, tree: Path
-) -> None:
-    """An object that was stored under an unusual key can be read and copied."""
-    content["/odd//key"] = b"1"
-    one.get_file("/odd//key", str(tree / "got"))
-    one.copy_file("/odd//key", "//copy")
-    assert (tree / "got").read_bytes() == b"1"
-    assert content.all() == {"/odd//key": b"1", "//copy": b"1"}
-
-
 def test_there_is_no_such_local_file(one: Any, content: Content, tree: Path) -> None:
     with pytest.raises(FileNotFoundError):
         one.add_file(str(tree / "none"), "x")
@@ -299,6 +252,12 @@ def test_progress(face: Face, one: Any, content: Content, tree: Path) -> None:
         read = [read for read, _, _ in told]
         assert read == sorted(read)
         assert read[-1] == len(body)
+
+
+def test_progress_may_be_a_bar(one: Any, content: Content, tree: Path) -> None:
+    content["x"] = b"1"
+    one.get_file("x", str(tree), progress=True)
+    assert found(tree) == {"x": b"1"}
 
 
 # --- copy, delete ---------------------------------------------------------------------------

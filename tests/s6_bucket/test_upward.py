@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import threading
 from pathlib import Path
 from typing import IO
 
@@ -20,11 +19,10 @@ from qarnotfs.errors import (
     Refused,
     Unavailable,
 )
-from qarnotfs.store.base import Attributes, Flight
+from qarnotfs.store.base import Attributes
 from qarnotfs.store.memory import Faults, MemoryStore
 from qarnotfs.syncplan import PART_BYTES
 from tests.s6_bucket.stores import asked, held, put, tree, up, write
-from tests.support import eventually
 
 
 @pytest.fixture(autouse=True)
@@ -365,48 +363,3 @@ def test_a_file_that_goes_before_it_is_read(store: MemoryStore, tmp_path: Path) 
         up(store, root)
     assert list(caught.value.report.failed) == ["a", "c"]
     assert held(store) == {"b": b"22"}
-
-
-class Hanging(MemoryStore):
-    """A store that takes bytes and never answers."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.flights: list[Flight[str]] = []
-
-    def _hang(self) -> Flight[str]:
-        def abort() -> None:
-            if not flight.done():
-                flight.set_exception(Unavailable("given up"))
-
-        flight: Flight[str] = Flight(abort)
-        self.flights.append(flight)
-        return flight
-
-    def put(self, *_: object, **__: object) -> Flight[str]:
-        return self._hang()
-
-    def upload_part(self, *_: object, **__: object) -> Flight[str]:
-        return self._hang()
-
-
-@pytest.mark.parametrize("size", [10, 3 * PART_BYTES])
-def test_an_interruption_waits_for_nobody(
-    tmp_path: Path, size: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    store = Hanging()
-    root = write(tmp_path, a=bytes(size), b=bytes(size + 1))
-
-    def interrupt() -> None:
-        eventually(lambda: len(store.flights) >= 2)
-        os.kill(os.getpid(), 2)
-
-    thread = threading.Thread(target=interrupt)
-    thread.start()
-    with pytest.raises(KeyboardInterrupt):
-        up(store, root)
-    thread.join()
-    assert all(flight.done() for flight in store.flights)
-    assert not any(worker.name.startswith("qarnotfs-bucket") for worker in threading.enumerate())
-    uploads = [key for method, key in store.calls if method == "create_upload"]
-    assert sorted(uploads) == sorted(key for m, key in store.calls if m == "abort_upload")

@@ -32,8 +32,9 @@ Examples:
   qarnotfs warm --unpin data:train/        may be evicted again
 
 \b
-What is fetched is pinned: no mount with this --cache-dir evicts it. Begun again, it goes on where it
-was, and fetches what was replaced meanwhile. Exit code 1 when something could not be fetched.""",
+What is fetched is pinned: no mount with this --cache-dir evicts it. Begun again, it goes on
+where it was, and fetches what was replaced meanwhile. Exit code 1 when something could not be
+fetched.""",
 )
 @click.argument("target", metavar="BUCKET[:PREFIX]", type=place)
 @deed("--unpin", is_flag=True, help="Fetch nothing; let what is cached be evicted again.")
@@ -55,11 +56,9 @@ def warm(
     with Account(**server).buckets() as opened:
         bucket = opened(target.spec)
         if unpin:
-            was_pinned = session.unpin(bucket, target.key, cache_dir=cache_dir)
+            known = session.unpin(bucket, target.key, cache_dir=cache_dir)
             if not quiet:
-                click.echo(
-                    f"{target} {'is' if was_pinned else 'was'} not pinned{' any more' * was_pinned}."
-                )
+                click.echo(f"{target} {'is not pinned any more' if known else 'was not pinned'}.")
             return 0
         with _display(bar_wanted(quiet)) as shown:
             warmth = session.warm(

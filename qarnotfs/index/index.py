@@ -24,6 +24,7 @@ from qarnotfs.errors import NoSuchKey, Refused, StoreError, Unavailable
 from qarnotfs.index.book import Below, Book
 from qarnotfs.index.flat import Flat
 from qarnotfs.index.listing import Listing, child_of, entries_of, parent_of
+from qarnotfs.index.once import Once
 from qarnotfs.index.reach import Reach
 from qarnotfs.store.base import Capabilities, ListPage, ObjectInfo, Store
 
@@ -54,7 +55,7 @@ class Index(Book):
             database, self.reach, ttl_sec=ttl_sec, filter_prefix=filter_prefix, now=now
         )
         self._store, self._bridge = store, bridge
-        self._flights: dict[object, _Flight] = {}
+        self._once = Once()
         self._foresee_in, self._foresee_out = trio.open_memory_channel[_Question](FORESEEN_MAX)
 
     async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
@@ -312,26 +313,6 @@ class Index(Book):
             )
         )
 
-    async def _once(self, name: object, ask: Callable[[], Awaitable[T]]) -> T:
-        """One flight per question: who comes while it is being asked shares the answer."""
-        while (flight := self._flights.get(name)) is not None:
-            await flight.landed.wait()
-            if flight.error is not None:
-                raise flight.error
-            if flight.answered:
-                return flight.answer  # type: ignore[return-value]  # the name fixes the type
-        flight = self._flights[name] = _Flight()
-        try:
-            answer = await ask()
-            flight.answer, flight.answered = answer, True
-            return answer
-        except StoreError as error:
-            flight.error = error
-            raise
-        finally:  # also when cancelled: then the next one who waits asks
-            del self._flights[name]
-            flight.landed.set()
-
     async def _probe(self) -> None:
         await self._bridge.call(self._store.list_page, self._filter, count_max=1)
 
@@ -339,16 +320,6 @@ class Index(Book):
         async for ask, name in questions:
             with suppress(StoreError):  # whoever really wants it will ask again, and hear of it
                 await ask(name)
-
-
-class _Flight:
-    """One question that is being asked. ``landed`` is set by the one who asks, once."""
-
-    def __init__(self) -> None:
-        self.landed = trio.Event()
-        self.answered = False
-        self.answer: object = None
-        self.error: StoreError | None = None
 
 
 def _has_below(listing: Listing, prefix: str) -> bool:

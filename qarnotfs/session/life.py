@@ -19,7 +19,8 @@ import trio
 
 from qarnotfs import control
 from qarnotfs.bucket import Bucket
-from qarnotfs.errors import InUse
+from qarnotfs.cache.warming import Warmth
+from qarnotfs.errors import InUse, QarnotfsError
 from qarnotfs.figures import bytes_text, files_text, left_text
 from qarnotfs.session.house import House, build
 from qarnotfs.session.kernel import Kernel
@@ -107,15 +108,15 @@ class Session:
 
     async def _pin(self) -> None:
         """Fetch and keep what is to be pinned; programs need not wait for it."""
-        warmths = self._house.warmths
         for prefix in self._house.options.pins:
             try:
-                await self._house.warmer.warm(
-                    prefix, lambda warmth: warmths.update({prefix: warmth})
-                )  # noqa: B023
+                await self._house.warmer.warm(prefix, self._warmed)
             except QarnotfsError as error:
                 log.error("%r is not pinned: %s", prefix, error)
-                warmths[prefix].message = str(error)
+                self._house.warmths[prefix].message = str(error)
+
+    def _warmed(self, warmth: Warmth) -> None:
+        self._house.warmths[warmth.prefix] = warmth
 
     async def _keep_pace(self) -> None:
         while True:

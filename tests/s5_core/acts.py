@@ -143,7 +143,7 @@ LIVES: dict[str, Sequence[Act]] = {
         write("second", b"second"),
         DRAIN,
         rename("second", "final"),
-        rename("renamed", "old"),
+        rename("renamed", "old", whole=False),  # whose deletion may have been refused for good
         DRAIN,
     ],
     "deleting": [

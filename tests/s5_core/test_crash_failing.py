@@ -67,10 +67,10 @@ async def attempt(world: World, act: Act, after: Files) -> str:
             await act.play(world)
         except (QarnotfsError, OSError) as error:
             heard = f"{type(error).__name__}: {error}"
-            if files_of(await world.tree()) == after:
-                return ""  # it was carried out, though the program was told otherwise
-            continue
-        return ""
+        else:
+            return ""
+    if files_of(await world.tree()) == after:
+        return ""  # it was carried out, though the program was told otherwise
     return heard
 
 

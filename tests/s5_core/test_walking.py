@@ -180,7 +180,7 @@ async def settled(world: World) -> None:
     with trio.fail_after(10):
         while world.house.index._foresee_in.statistics().current_buffer_used:
             await trio.sleep(0.001)
-        while world.house.index._flights:
+        while len(world.house.index._once):
             await trio.sleep(0.001)
 
 

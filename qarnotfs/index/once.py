@@ -1,0 +1,55 @@
+"""One flight per question: who comes while it is being asked shares the answer.
+
+Used by `index`. An answer is given to those who waited for it, and kept for nobody.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+import trio
+
+from qarnotfs.errors import StoreError
+
+T = TypeVar("T")
+
+
+class Once:
+    """Questions that are being asked, by their names."""
+
+    def __init__(self) -> None:
+        self._flights: dict[object, _Flight] = {}
+
+    def __len__(self) -> int:
+        return len(self._flights)
+
+    async def __call__(self, name: object, ask: Callable[[], Awaitable[T]]) -> T:
+        """What ``ask()`` returns or raises, to everybody who wants to know it now."""
+        while (flight := self._flights.get(name)) is not None:
+            await flight.landed.wait()
+            if flight.error is not None:
+                raise flight.error
+            if flight.answered:
+                return flight.answer  # type: ignore[return-value]  # the name fixes the type
+        flight = self._flights[name] = _Flight()
+        try:
+            answer = await ask()
+            flight.answer, flight.answered = answer, True
+            return answer
+        except StoreError as error:
+            flight.error = error
+            raise
+        finally:  # also when cancelled: then the next one who waits asks
+            del self._flights[name]
+            flight.landed.set()
+
+
+class _Flight:
+    """One question that is being asked. ``landed`` is set by the one who asks, once."""
+
+    def __init__(self) -> None:
+        self.landed = trio.Event()
+        self.answered = False
+        self.answer: object = None
+        self.error: StoreError | None = None

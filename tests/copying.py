@@ -9,13 +9,15 @@ from __future__ import annotations
 import os
 import random
 import subprocess
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tests.faults import Fault, Rule, any_request, reads_object
+from tests.faults import Fault, FaultProxy, Rule, any_request, reads_object
 from tests.load import first_difference
+from tests.s5_mount.mounting import Mount
+from tests.support import eventually
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -82,6 +84,29 @@ def cp(source: Path, target: Path) -> str:
     )
     assert (done.returncode == 0) == (done.stderr == ""), done.stderr
     return done.stderr
+
+
+def drain(mount: Mount, proxy: FaultProxy, fault: Fault, options: Sequence[str]) -> None:
+    """End the mount: everything arrives. Only a server that lies about etags may keep a file
+    from it, which the mount says; the next mount, once the server is honest, uploads it."""
+    if fault is not Fault.WRONG_ETAG:
+        mount.unmount()
+    elif mount.try_unmount().code:
+        eventually(mount.has_ended)
+        proxy.calm()
+        mount.start(options, {"AWS_ENDPOINT_URL": proxy.endpoint})
+        mount.unmount()
+    eventually(mount.has_ended)
+
+
+def but_for_conflicts(fault: Fault, files: Files, found: Files) -> Files:
+    """What was found, without the files that a lie about an etag put beside: they are whole."""
+    beside = (
+        {path for path in found if ".conflict-" in path} if fault is Fault.WRONG_ETAG else set()
+    )
+    for path in beside:
+        assert found[path] == files[path.partition(".conflict-")[0]], path
+    return {path: body for path, body in found.items() if path not in beside}
 
 
 def check(files: Files, found: Files, told: str) -> Outcome:

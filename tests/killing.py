@@ -67,7 +67,7 @@ class KillLoop:
         self._calm()
         self._start()
         for worker in self.workers:
-            worker.resolve(self._mount.path, self._s3, self._mount.bucket)
+            worker.resolve(self._mount.path)
             worker.verify(self._mount.path, self._dice)
         if self.rounds % ROUNDS_UNTIL_DRAIN == 0:
             self.drain()

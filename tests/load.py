@@ -118,7 +118,7 @@ class Worker:
 
     # --- after a death ----------------------------------------------------------------------
 
-    def resolve(self, top: Path, s3: S3Client, bucket: str) -> None:
+    def resolve(self, top: Path) -> None:
         """See what became of the change in doubt: all of it, nothing, or a part allowed."""
         self.resolved = None
         if self.doubt is None:
@@ -132,8 +132,6 @@ class Worker:
         for path, target in self.doubt["renamed"].items():
             lost = found[path] is None and found[target] != self._body(path)
             assert not lost, self._complaint(path, None)
-            if found[target] is None:  # a copy may be there that is not believed in before its TTL
-                s3.delete_object(Bucket=bucket, Key=f"{self.name}/{target}")
         for path, writes in changes.items():
             self._adopt(top, path, found[path], writes)
         self.resolved, self.doubt = self.doubt, None
@@ -157,8 +155,11 @@ class Worker:
         )
         files = [path for path in self.state if not path.endswith("/")]
         for path in files:
-            size = max((offset + size for offset, _, size in self.state[path]), default=0)
-            assert (directory / path).stat().st_size == size, f"size of {self.name}/{path}"
+            wanted = max((offset + size for offset, _, size in self.state[path]), default=0)
+            found = (directory / path).stat().st_size
+            assert found == wanted, (
+                f"stat: {found} bytes; {self._complaint(path, content(directory / path))}"
+            )
         samples = dice.sample(files, min(SAMPLES, len(files)))
         for path in {*samples, *(self.changed & set(files))}:
             self._check(path, content(directory / path))
@@ -189,7 +190,8 @@ class Worker:
         return (
             f"{self.name}/{path}: {None if found is None else len(found)} bytes, promised were "
             f"{None if wanted is None else len(wanted)}; first difference at "
-            f"{first_difference(found or b'', wanted or b'')}; in doubt: {self.doubt}"
+            f"{first_difference(found or b'', wanted or b'')}; in doubt: {self.doubt}; before: "
+            f"{[line for line in self.history if path in line]}"
         )
 
 
@@ -205,6 +207,9 @@ def content(path: Path) -> bytes | None:
         return b""
     except FileNotFoundError:
         return None
+    except OSError as error:
+        error.add_note(str(path))
+        raise
 
 
 def allowed(kind: str, found: bytes | None, old: bytes | None, new: bytes | None) -> bool:

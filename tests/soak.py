@@ -14,6 +14,7 @@ import os
 import platform
 import random
 import secrets
+import shutil
 import sys
 import tempfile
 import time
@@ -26,14 +27,24 @@ from typing import TYPE_CHECKING
 from hypothesis import HealthCheck, given, seed, settings
 
 from tests.conftest import make_client, remove_bucket
-from tests.copying import FAULTS, check, cp, in_bucket, in_directory, make_files, rule, write_files
+from tests.copying import (
+    FAULTS,
+    but_for_conflicts,
+    check,
+    cp,
+    drain,
+    in_bucket,
+    in_directory,
+    make_files,
+    rule,
+    write_files,
+)
 from tests.faults import Fault, FaultProxy, Rule
 from tests.killing import KillLoop
 from tests.model import twins_on
 from tests.rgw import Gateway
 from tests.s5_mount.mounting import Cli, Mount
 from tests.steps import Step, any_local, any_or_death, any_remote, lives
-from tests.support import eventually
 
 if TYPE_CHECKING:
     pass
@@ -108,11 +119,10 @@ class Soak:
             with self._mounted(IMPATIENT, self._broken()) as mount:
                 self._inject(rule(fault))
                 told = cp(source, mount.path)
-                mount.unmount()
-                eventually(mount.has_ended)
+                drain(mount, self._proxy, fault, IMPATIENT)
                 self._calm()
                 stored = in_bucket(self._s3, mount.bucket)
-                outcome = check(files, stored, told)
+                outcome = check(files, but_for_conflicts(fault, files, stored), told)
                 mount.cache_dir = mount.cache_dir.with_name(mount.cache_dir.name + "-fresh")
                 mount.start(IMPATIENT, self._broken())
                 self._inject(rule(fault))
@@ -158,7 +168,7 @@ class Soak:
                 mount.start(options, environment)
                 yield mount
             except Exception as error:
-                error.add_note(mount.log_tail())
+                error.add_note(f"{mount.text_status()}{mount.log_tail()}")
                 raise
             finally:
                 self._calm()
@@ -195,7 +205,7 @@ class Soak:
     def close(self) -> None:
         """Leave nothing behind."""
         self._s3.close()
-        self._runtime.rmdir()
+        shutil.rmtree(self._runtime)
 
 
 # A wrong byte in a part of an object cannot be noticed: S3 has no checksum for it but TLS's.

@@ -247,6 +247,10 @@ class Reader:
             self._start(_Flight(info, span), self._fly_cleared)
         return True
 
+    def validated(self, info: ObjectInfo, at_sec: float) -> None:
+        """That version was seen to be current at ``at_sec``: its blocks are worth keeping."""
+        self._disk.validated(info, at_sec)
+
     # --- flights ------------------------------------------------------------------------------
 
     def _under_way(self, info: ObjectInfo, numbers: Iterable[int]) -> dict[int, _Flight]:

@@ -51,7 +51,7 @@ class Warmer:
         warmth = Warmth(prefix)
         shown(warmth)
         every = await self._index.survey(prefix)
-        warmth.files_total = len(every)
+        warmth.files_total = every.count
         warmth.bytes_total = sum(info.size for _, info in every if info)
         self._check_room(warmth)
         self._disk.pins.pin(prefix, self._disk.entries(info for _, info in every if info))

@@ -114,6 +114,8 @@ class Filesystem:
         if writable:
             self.names.check_writable()
         await self.lookup.getattr(inode)
+        if inode.info is not None and inode.staged is None:
+            self._finder.opened(inode.info)
         number = self.opened(inode, writable=writable)
         if writable and flags & os.O_TRUNC:
             try:

@@ -42,7 +42,7 @@ class Finder:
         self.asks_attributes = asks_attributes
         self._survivors: dict[str, str] = {}  # of the directory that was emptied last
         self._walks, self._descents = Walks(), Descents()
-        self._stats = 0  # looks in a row at files nobody read
+        self._looks_ahead = AHEAD_FIRST  # doubled with each look at a file that nobody reads
         # The listing whose attributes were wanted last, and how far they are foreseen.
         self._ahead = (0, "")
 
@@ -134,13 +134,19 @@ class Finder:
             await self._reader.read(info, 0, 1)
         return True
 
+    def opened(self, info: ObjectInfo) -> None:
+        """A program opens this version: its bytes are as fresh as the belief in it."""
+        belief = self._index.believed(info.key)
+        if belief and info.same_version(belief.info):
+            self._reader.validated(info, belief.validated_sec)
+
     def used(self, info: ObjectInfo) -> None:
         """A program reads a file from its beginning: fetch what it will read next."""
         if not is_small(info):
             return
         listing = self._index.fresh_listing(parent_of(info.key))
         if listing and info.key in listing:
-            self._stats = 0
+            self._looks_ahead = AHEAD_FIRST
             self._walks.used(listing, info.key)
             self._fetch_ahead(listing)
 
@@ -159,8 +165,8 @@ class Finder:
             return
         if self._ahead[0] != listing.number or not self._ahead[1] >= key:
             self._ahead = (listing.number, key)
-        count = min(AHEAD_FIRST << self._stats, AHEAD)
-        self._stats += 1
+        count = self._looks_ahead
+        self._looks_ahead = min(2 * count, AHEAD)
         entries = islice(listing.after(key), count)
         siblings = [name for name, info in entries if info and info.metadata is None]
         self._index.foresee(name for name in siblings if name > self._ahead[1])

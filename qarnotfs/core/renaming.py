@@ -171,14 +171,15 @@ class Renamer:
     async def _copy(self, key: str, new_key: str) -> ObjectInfo:
         debt = self._journal.latest(key)
         attributes: Attributes | None = debt.attributes if debt else None  # of a META
-        try:
-            info = await self._bridge.patiently(
-                lambda: self._bridge.call(self._store.copy, key, new_key, attributes)
-            )
-        except NoSuchKey:
-            raise NoSuchEntry("The file was deleted from the bucket.") from None
-        self._index.remember(info)
-        return info
+        with self._index.doubting(new_key):
+            try:
+                info = await self._bridge.patiently(
+                    lambda: self._bridge.call(self._store.copy, key, new_key, attributes)
+                )
+            except NoSuchKey:
+                raise NoSuchEntry("The file was deleted from the bucket.") from None
+            self._index.remember(info)
+            return info
 
     async def _settle(self, key: str) -> None:
         """Nothing may be on its way to a key that is about to be copied to; it is held."""

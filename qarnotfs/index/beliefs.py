@@ -34,6 +34,7 @@ CREATE TABLE IF NOT EXISTS pages (number INTEGER, first TEXT, data BLOB NOT NULL
     PRIMARY KEY (number, first));
 CREATE TABLE IF NOT EXISTS patches (number INTEGER, name TEXT, present INTEGER NOT NULL,
     size INTEGER, etag TEXT, modified INTEGER, PRIMARY KEY (number, name)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS doubts (key TEXT PRIMARY KEY) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS facts (name TEXT PRIMARY KEY, value TEXT, validated REAL) WITHOUT ROWID;
 """
 
@@ -70,6 +71,8 @@ class Beliefs:
             raise sqlite3.DatabaseError(f"format {found}, not {FORMAT}")
         db.executescript(SCHEMA)
         db.execute(f"PRAGMA user_version = {FORMAT}")
+        for key in db.execute("SELECT key FROM doubts").fetchall():  # of a mount that died
+            _forget(db, *key)
         for table in ("pages", "patches"):  # of listings that were never finished
             db.execute(f"DELETE FROM {table} WHERE number NOT IN (SELECT number FROM listings)")
         return db
@@ -89,6 +92,18 @@ class Beliefs:
             "INSERT OR REPLACE INTO objects VALUES (?, ?, ?, ?, ?)",
             [(key, belief.validated_sec, *version)],
         )
+
+    def save_doubt(self, key: str) -> None:
+        """From now on dying means that nothing is believed about a key; until `end_doubt`."""
+        self._write("INSERT OR REPLACE INTO doubts VALUES (?)", [(key,)])
+
+    def end_doubt(self, key: str) -> None:
+        self._write("DELETE FROM doubts WHERE key = ?", [(key,)])
+
+    def forget(self, key: str) -> None:
+        """Believe nothing about a key, nor a listing that would tell of it."""
+        with suppress(sqlite3.Error):
+            _forget(self._db, key)
 
     def attributes(self, info: ObjectInfo) -> Attributes | None:
         """Metadata of exactly this version, once seen."""
@@ -206,3 +221,9 @@ class Beliefs:
             self._db.executemany(statement, rows)
         except sqlite3.Error as error:
             log.debug("beliefs not written: %s", error)
+
+
+def _forget(db: sqlite3.Connection, key: str) -> None:
+    db.execute("DELETE FROM objects WHERE key = ?", (key,))
+    db.execute("DELETE FROM listings WHERE prefix = substr(?, 1, length(prefix))", (key,))
+    db.execute("DELETE FROM doubts WHERE key = ?", (key,))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
@@ -60,6 +61,7 @@ class Book:
         )
         self._below: LRUCache[str, Below] = LRUCache(OBJECTS_MAX)  # where no listing tells
         self._changes = Changes()
+        self._doubted: set[str] = set()
 
     # --- believing ----------------------------------------------------------------------------
 
@@ -102,6 +104,9 @@ class Book:
         """We stored this version ourselves, just now."""
         self._changes.note(info.key, info)
         self._learn(info)
+        if info.key in self._doubted:
+            self._doubted.remove(info.key)
+            self._disk.end_doubt(info.key)
         # All of them: that the innermost one knows the name does not say that its parent knows
         # of it. A LIST may have come between our upload and this.
         for prefix in _ancestors(info.key):
@@ -119,9 +124,9 @@ class Book:
         below = self._loaded(directory)
         if key != directory:  # it ends with its last name too, where it has no marker
             below = self._fresh(below)
-            emptied = below is not None and below.complete and not len(below)
+            emptied = below is not None and below.complete and not below.count
         else:
-            emptied = not (below and len(below))
+            emptied = not (below and below.count)
         above = self._loaded(parent_of(directory[:-1])) if directory else None
         if above and emptied:
             above.drop(directory)
@@ -132,6 +137,21 @@ class Book:
         listing = self._new_listing(prefix)
         self._keep(listing)
         self._disk.save_listing(listing)
+
+    @contextmanager
+    def doubting(self, key: str) -> Iterator[None]:
+        """Meanwhile a key is stored by a request of which nothing is on record (a copy).
+
+        If it is not remembered by the end, or if we die before, the bucket is asked again.
+        """
+        self._doubted.add(key)
+        self._disk.save_doubt(key)
+        try:
+            yield
+        finally:
+            if key in self._doubted:
+                self._doubted.remove(key)
+                self._forget(key)
 
     def learn_attributes(self, info: ObjectInfo) -> None:
         """Metadata of a version that was seen on the way; whether it is current we do not say."""
@@ -147,6 +167,13 @@ class Book:
         self._disk.close()
 
     # --- inside -------------------------------------------------------------------------------
+
+    def _forget(self, key: str) -> None:
+        self._objects.pop(key, None)
+        for prefix in _ancestors(key):
+            self._below.pop(prefix, None)
+            self._listings.pop(self._narrowed(prefix), None)
+        self._disk.forget(key)
 
     def _learn(self, info: ObjectInfo) -> None:
         self._believe(info.key, info)

@@ -324,4 +324,4 @@ class Index(Book):
 
 def _has_below(listing: Listing, prefix: str) -> bool:
     """Whether a listing shows something in ``prefix``; it may be of a filter further down."""
-    return (listing.prefix.startswith(prefix) and len(listing) > 0) or prefix in listing
+    return (listing.prefix.startswith(prefix) and listing.count > 0) or prefix in listing

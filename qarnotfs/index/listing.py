@@ -43,14 +43,11 @@ class Listing:
         self.prefix, self.validated_sec = prefix, validated_sec
         self.number = number  # under which the database keeps it
         self.next, self.end = next, ""
-        self._count = 0
+        self.count = 0  # of names. There is no ``len``: an empty listing is not a missing one
         self._pages: list[_Page] = []
         self._firsts: list[str] = []  # of each page: nothing in it is before that, but in page 0
         self._open: OrderedDict[_Page, None] = OrderedDict()  # the pages used last
         self.extend(entries)
-
-    def __len__(self) -> int:
-        return self._count
 
     def __contains__(self, name: str) -> bool:
         return name in self._page_of(name).entries
@@ -69,8 +66,8 @@ class Listing:
     @property
     def weight(self) -> int:
         """How much memory it takes, in names that are not packed."""
-        unpacked = min(self._count, OPEN_PAGES * PAGE_NAMES)
-        return 1 + unpacked + (self._count - unpacked) // PACKED_SHARE
+        unpacked = min(self.count, OPEN_PAGES * PAGE_NAMES)
+        return 1 + unpacked + (self.count - unpacked) // PACKED_SHARE
 
     def get(self, key: str) -> ObjectInfo | None:
         """The object ``key``."""
@@ -111,7 +108,7 @@ class Listing:
         page = self._page_of(name)
         if name not in page.entries:
             insort(page.names, name)
-            self._count += 1
+            self.count += 1
         page.entries[name] = info
         page.data = b""
         if len(page.names) > 2 * PAGE_NAMES:
@@ -122,7 +119,7 @@ class Listing:
         page = self._page_of(name)
         if name in page.entries:
             del page.entries[name], page.names[bisect_left(page.names, name)]
-            self._count -= 1
+            self.count -= 1
             page.data = b""
 
     def enrich(self, info: ObjectInfo) -> None:
@@ -143,7 +140,7 @@ class Listing:
         self._pages.append(page)
         self._firsts.append(first)
         names = self._opened(page).names
-        self._count += len(names)
+        self.count += len(names)
         self.end = max(self.end, names[-1]) if names else self.end
 
     def _split(self, number: int) -> None:

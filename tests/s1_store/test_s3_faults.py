@@ -212,6 +212,19 @@ def test_a_lost_answer_is_asked_again_within(faulty: Faulty) -> None:
     assert faulty.store.get("key", 0, 4).result().data == b"data"
 
 
+def test_the_bytes_of_a_whole_object_are_those_of_its_etag(faulty: Faulty) -> None:
+    body = b"data" * 50_000
+    whole = {"Content-Range": f"bytes 0-{len(body) - 1}/{len(body)}"}
+    for right, wrong in ((b"data", b"dada"), (body, b"D" + body[1:])):
+        etag = hashlib.md5(right, usedforsecurity=False).hexdigest()
+        said = {**RANGE, "ETag": f'"{etag}"', **(whole if right is body else {})}
+        faulty.answers(Answer(206, said, right))
+        assert faulty.store.get("key", 0, len(right)).result().data == right
+        faulty.answers(Answer(206, said, wrong))
+        with pytest.raises(Unavailable, match="checksum"):
+            faulty.store.get("key", 0, len(right)).result()
+
+
 def test_a_server_that_ignores_if_match(faulty: Faulty) -> None:
     faulty.answers(OK_RANGE)
     assert faulty.store.get("key", 0, 4, etag=MD5_OF_DATA).result().data == b"data"

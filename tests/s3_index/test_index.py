@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -109,6 +110,16 @@ def test_a_listing_teaches_a_directory(store: MemoryStore, make: Callable[..., I
     assert ask(lambda: index.entry("d/sub")) == (None, True)
 
 
+def test_an_empty_directory_is_known_too(store: MemoryStore, make: Callable[..., Index]) -> None:
+    index = make()
+    assert ask(lambda: index.listing("")).count == 0
+    assert requests(store, lambda: index.entry("a")) == 0
+    assert requests(store, lambda: index.find("a")) == 0
+    assert requests(store, lambda: index.listing("")) == 0
+    index.remember_empty("d/")
+    assert requests(store, lambda: index.entry("d/a")) == 0
+
+
 def test_a_remount_in_the_ttl_asks_nothing(
     store: MemoryStore, clock: Clock, make: Callable[..., Index]
 ) -> None:
@@ -186,7 +197,7 @@ def test_a_removed_directory_leaves_its_parents_listing(
     ask(lambda: index.listing("d/"))
     index.remember_missing("d/a")
     index.remember_missing("d/")
-    assert len(ask(lambda: index.listing(""))) == 0
+    assert ask(lambda: index.listing("")).count == 0
 
 
 def test_a_removed_directory_may_lose_its_marker_first(
@@ -200,7 +211,35 @@ def test_a_removed_directory_may_lose_its_marker_first(
     index.remember_missing("d/")
     assert dict(ask(lambda: index.listing(""))).keys() == {"d/"}
     index.remember_missing("d/a")
-    assert len(ask(lambda: index.listing(""))) == 0
+    assert ask(lambda: index.listing("")).count == 0
+
+
+@pytest.mark.parametrize("dies", [True, False], ids=["dies", "fails"])
+def test_a_copy_whose_end_is_unknown_is_asked_for(
+    dies: bool, store: MemoryStore, make: Callable[..., Index]
+) -> None:
+    index = make()
+    assert ask(lambda: index.listing("")).count == 0
+    with ExitStack() as stack:
+        stack.enter_context(index.doubting("d/a"))
+        put(store, "d/a")
+        if dies:
+            stack.pop_all()
+            index = make()
+    assert dict(ask(lambda: index.listing(""))).keys() == {"d/"}
+    assert ask(lambda: index.info("d/a")).size == 1
+
+
+def test_a_copy_that_is_remembered_leaves_no_doubt(
+    store: MemoryStore, make: Callable[..., Index]
+) -> None:
+    index = make()
+    ask(lambda: index.listing(""))
+    with index.doubting("a"):
+        index.remember(ObjectInfo("a", 5, "e" * 32, 0, {}))
+    store.faults = lambda *_: Unavailable("down")  # nothing needs asking
+    for one in (index, make()):
+        assert dict(ask(partial(one.listing, ""))).keys() == {"a"}
 
 
 def test_a_filter_is_pushed_to_the_server(store: MemoryStore, make: Callable[..., Index]) -> None:
@@ -228,7 +267,7 @@ def test_a_large_directory_is_not_listed_for_one_name(
         assert requests(store, partial(index.entry, name)) == 0
     index.remember(put(store, "d/none/sub/x"))
     assert ask(lambda: index.entry("d/none")) == (None, True)
-    assert len(ask(lambda: index.listing("d/"))) == 1002
+    assert ask(lambda: index.listing("d/")).count == 1002
 
 
 def test_many_who_ask_at_once_cost_one_request(
@@ -297,7 +336,7 @@ def test_an_answer_older_than_our_own_change_is_not_believed(
         return page
 
     found = ask(partial(answered_late, store, "list_page", list_page, partial(index.listing, "d/")))
-    assert len(found) == 0
+    assert found.count == 0
 
 
 async def answered_late(

@@ -236,3 +236,21 @@ def test_a_program_that_looks_into_one_directory_lists_one(tmp_path: Path) -> No
 
     living(store, tmp_path, story)
     assert [key for method, key in store.calls if method == "list_page"] == ["", "d07/", "d03/"]
+
+
+def test_opening_says_that_what_is_cached_is_current(tmp_path: Path) -> None:
+    """So that what nobody asks for any more is evicted before it."""
+    store = filled(count=1)
+
+    async def story(world: World) -> None:
+        await world.read("d0/000")
+        await landed(world)
+        info = (await world.inode("d0/000")).info
+        assert info is not None
+        entry = world.house.disk._entry(info)
+        assert entry is not None
+        entry.validated_at_sec = 0.0
+        await world.read("d0/000")
+        assert entry.validated_at_sec > 0.0
+
+    living(store, tmp_path, story)

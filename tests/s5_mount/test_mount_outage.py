@@ -110,7 +110,11 @@ def test_what_was_written_arrives_later(
         assert mount.status()["pending_files"] == 1
         assert mount.try_unmount("--timeout", "1").code == 1
     eventually(mount.has_ended, within_sec=60)
+    again = mounts(cache_dir=mount.cache_dir)
+    assert (again.path / "file").read_bytes() == b"written meanwhile"
+    again.unmount()
     assert s3.get_object(Bucket=bucket, Key="file")["Body"].read() == b"written meanwhile"
+    assert bucket_keys(s3, bucket) == ["file"]
 
 
 @outages

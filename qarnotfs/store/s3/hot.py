@@ -165,7 +165,7 @@ class HotStore:
         headers = [("Range", spoken), *([("If-Match", f'"{etag}"')] if etag else [])]
         return Ask("GET", wire.object_path(self.bucket, subject.key), subject, tuple(headers))
 
-    def _hashing(self, journey: Journey[str], size: int, send: Callable[[], None]) -> None:
+    def _hashing(self, journey: Journey[T], size: int, send: Callable[[], None]) -> None:
         if size <= HASH_INLINE_BYTES_MAX:
             journey.attempt(send)
         else:
@@ -216,7 +216,8 @@ class HotStore:
             journey.fail(reply.failure)
         else:
             self._saw_bucket()
-            self._land_fetched(journey, size, etag, reply.headers, reply.body)
+            land = partial(self._land_fetched, journey, size, etag, reply.headers, reply.body)
+            self._hashing(journey, len(reply.body), land)
 
     def _land_fetched(
         self,
@@ -231,6 +232,8 @@ class HotStore:
             journey.fail(changed(journey.subject))  # a server that ignores If-Match
         elif len(body) != size:
             journey.fail(incomplete(journey.subject, f"{len(body)} of {size} bytes"))
+        elif len(body) == info.size and wire.md5_of(headers) not in (None, _md5(body).hex()):
+            journey.fail(incomplete(journey.subject, "its checksum is another"))
         else:
             journey.land(Fetched(info, body))
 

@@ -19,6 +19,7 @@ META = "x-amz-meta-"
 TEXT_MIN, TEXT_MAX = " ", "~"  # printable ASCII: what a header carries unharmed
 
 _WORD = re.compile(r"=\?utf-8\?([bq])\?([^?]*)\?=", re.IGNORECASE)
+_MD5 = re.compile("[0-9a-f]{32}")
 _CODE = re.compile(rb"<Code>\s*(\w+)\s*</Code>")
 _ETAG = re.compile(rb"<ETag>\s*([^<\s]+)\s*</ETag>")
 _TOKEN = re.compile(rb"<NextContinuationToken>(.*?)</NextContinuationToken>", re.DOTALL)
@@ -139,6 +140,13 @@ def object_info(key: str, headers: Mapping[str, str]) -> ObjectInfo:
 
 def plain_etag(etag: str) -> str:
     return etag.strip('"').lower()
+
+
+def md5_of(headers: Mapping[str, str]) -> str | None:
+    """MD5 of the whole object where the etag is one: not made of parts, and no key of KMS."""
+    etag = plain_etag(headers["etag"])
+    kms = headers.get("x-amz-server-side-encryption", "").startswith("aws:kms")
+    return etag if _MD5.fullmatch(etag) and not kms else None
 
 
 def error_code(body: bytes | None) -> str:

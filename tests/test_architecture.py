@@ -50,6 +50,7 @@ FENCES: dict[str, set[str]] = {
         "cache.runway",
         "cache.warming",
         "writeback.uploader",
+        "writeback.deleting",
         "writeback.sending",
         "writeback.multipart",
         "writeback.streaming",

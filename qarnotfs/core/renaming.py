@@ -218,15 +218,17 @@ class Renamer:
         was_sent = debt.begun or not debt.expected.absent
         expected = debt.expected
         moved: Debt = self._journal.move(debt, new_key, known)
-        if was_sent:
-            self._owe_delete(key, expected, after=moved.id)
+        if was_sent or self._journal.is_paying(key):  # older bytes of it are on their way
+            self._owe_delete(key, expected, after=moved.id, perhaps=debt.perhaps)
         if inode is not None:
             inode.key = new_key
             if inode.debt is debt:
                 inode.debt = moved
 
-    def _owe_delete(self, key: str, expected: Condition, after: int = 0) -> None:
-        debt = self._journal.owe_delete(key, expected, after=after)
+    def _owe_delete(
+        self, key: str, expected: Condition, after: int = 0, perhaps: tuple[str, ...] = ()
+    ) -> None:
+        debt = self._journal.owe_delete(key, expected, after=after, perhaps=perhaps)
         if debt is not None:
             debt.not_before_sec = self._uploader.due_sec()
 

@@ -97,8 +97,10 @@ class Journal(Recorded):
             raise
         return debt
 
-    def owe_delete(self, key: str, expected: Condition, *, after: int = 0) -> Debt | None:
-        """The end of a key, where we believe the bucket has ``expected``.
+    def owe_delete(
+        self, key: str, expected: Condition, *, after: int = 0, perhaps: tuple[str, ...] = ()
+    ) -> Debt | None:
+        """The end of a key, where we believe the bucket has ``expected``, or ``perhaps`` these.
 
         ``None`` where a put that never began is all there was.
         """
@@ -107,6 +109,7 @@ class Journal(Recorded):
             self._forget(pending)
             return None
         debt = self._incur(Kind.DELETE, key, Attributes(), expected)
+        debt.perhaps += perhaps
         if after:
             debt.after = after
             self._awaited.add(after)

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from weakref import WeakValueDictionary
 
 from qarnotfs.errors import Corrupt, FileError
+from qarnotfs.store.base import ObjectInfo
 from qarnotfs.writeback.debts import Debt, Record, pack, unpack
 from qarnotfs.writeback.owed import Owed
 from qarnotfs.writeback.plan import PART_BYTES
@@ -32,6 +34,7 @@ class Recorded(Owed):
         self._records = Records(directory / "journal.db")
         self.uploads = Uploads(self._records)
         self._next_id = 1
+        self._shared: WeakValueDictionary[str, Staged] = WeakValueDictionary()  # by name
         self._replay()
 
     @property
@@ -151,12 +154,21 @@ class Recorded(Owed):
         debt.begun, debt.perhaps = True, record.perhaps  # perhaps sent in its former life
         self._awaited.add(debt.after)
         if record.staged_name and record.seal:
-            debt.staged = self.staging.recover(record.staged_name, record.base, record.seal)
+            debt.staged = self._staged(record.staged_name, record.base, record.seal)
             _require_length(debt.staged, record.seal)
             if record.was_open:  # written on after the last close: the newest bytes count
                 debt.seal = debt.staged.seal()
         self._remember(debt)
         self._revive_upload(debt, record)
+
+    def _staged(self, name: str, base: ObjectInfo | None, seal: Seal) -> Staged:
+        """The staged file of a record. One that was renamed while it was sent has two."""
+        staged = self._shared.get(name)
+        if staged is not None:
+            staged.shared = True
+            return staged.pin()
+        staged = self._shared[name] = self.staging.recover(name, base, seal)
+        return staged
 
     def _revive_upload(self, debt: Debt, record: Record) -> None:
         if debt.staged is None:
@@ -203,7 +215,7 @@ class Recorded(Owed):
         mine = replace(debt, id=self._next_id, upload=None, counted_bytes=0)
         self._next_id += 1
         if debt.staged and debt.seal:
-            mine.staged = self.staging.recover(debt.staged.path.name, debt.staged.base, debt.seal)
+            mine.staged = self._staged(debt.staged.path.name, debt.staged.base, debt.seal)
         return mine
 
     def give_up(self) -> None:

@@ -27,13 +27,13 @@ from qarnotfs.errors import (
     NoSuchKey,
     NotUploaded,
     QarnotfsError,
-    StoreError,
     Unavailable,
 )
 from qarnotfs.index.index import Index
 from qarnotfs.store.base import DELETE_COUNT_MAX, ObjectInfo, Store
 from qarnotfs.writeback.budget import Patience
 from qarnotfs.writeback.debts import Debt, Kind, State
+from qarnotfs.writeback.deleting import LATE_SEC, Deleted, delete
 from qarnotfs.writeback.journal import Journal
 from qarnotfs.writeback.plan import backoff_sec
 from qarnotfs.writeback.sending import Sender
@@ -43,7 +43,6 @@ from qarnotfs.writeback.tally import Totals, Transfer
 log = logging.getLogger(__name__)
 
 UPLOADS_MAX = 16  # at once; each holds one small file or a few parts in memory
-
 LOOK_SEC = 0.02  # no more often than this are the debts looked through without need
 DEFECT_SEC = 5.0
 CORRUPT_MAX = 5  # tries of bytes that arrive damaged, before it is no accident
@@ -70,11 +69,10 @@ class Uploader:
     ) -> None:
         self.totals = Totals()
         self.conflicts: list[str] = []
-        self._store, self._bridge = store, bridge
-        self._journal, self._index, self._sender = journal, index, sender
-        self._adopt = adopt
-        self._delay_sec, self._dirty_bytes_max = delay_sec, dirty_bytes_max
-        self._patience_sec = patience_sec
+        self._store, self._bridge, self._journal, self._index = store, bridge, journal, index
+        self._sender, self._adopt = sender, adopt
+        self._delay_sec, self._patience_sec = delay_sec, patience_sec
+        self._dirty_bytes_max = dirty_bytes_max
         self._deleting = False  # one batch at a time: a directory's marker goes after its files
         self._all_urgent = False  # while somebody waits for room or for the end
         self.streamer = Streamer(journal, sender.multipart, paid_on=self._hurry)
@@ -311,27 +309,30 @@ class Uploader:
 
     async def _pay_deletions(self, batch: list[Debt]) -> None:
         try:
-            failed = await self._bridge.call(self._store.delete, [debt.key for debt in batch])
-        except StoreError as error:
-            failed = {debt.key: error for debt in batch}
+            long_ago_sec = trio.current_time() + self._delay_sec - LATE_SEC
+            done = await delete(self._store, self._bridge, batch, long_ago_sec)
         except Exception as error:
             log.exception("a batch of deletions failed")
-            failed = {debt.key: error for debt in batch}
+            done = Deleted(failed=dict.fromkeys((debt.key for debt in batch), error))
         for debt in batch:
-            error_of_key = failed.get(debt.key)
+            error_of_key = done.failed.get(debt.key)
             if error_of_key is None:
-                self._deleted(debt)
+                self._deleted(debt, done.spared.get(debt.key))
             elif isinstance(error_of_key, Unavailable):
                 self._postpone(debt, error_of_key)
             else:
                 self._fail(debt, error_of_key)
         self._deleting = False
 
-    def _deleted(self, debt: Debt) -> None:
-        self._index.remember_missing(debt.key)
+    def _deleted(self, debt: Debt, theirs: ObjectInfo | None) -> None:
+        if theirs is None:
+            self._index.remember_missing(debt.key)
+        else:
+            log.warning("%s was replaced elsewhere before it was deleted, and stays", debt.key)
+            self._index.remember(theirs)
         try:
             self._paid(debt, None)
-            self.totals.deletions += 1
+            self.totals.deletions += theirs is None
         except FileError as error:  # once more, then
             self._postpone(debt, error)
 

@@ -80,6 +80,44 @@ def test_a_file_renamed_and_written_while_it_is_sent_is_sent_whole(
     assert bucket(store) == {"log.1": b"ONE"}
 
 
+def test_dying_after_the_rename_of_a_file_that_is_being_sent(
+    store: MemoryStore, play: Callable[..., None]
+) -> None:
+    """Its bytes are owed under both names, from one staged file."""
+
+    async def before(world: World) -> None:
+        stopped = StoppedPut(store)
+        await world.write("log", b"one")
+        await stopped.sent()
+        await world.rename("log", "log.1")
+
+    async def after(world: World) -> None:
+        assert await world.tree() == {"log.1": b"one"}
+        assert await world.drain()
+        assert await world.read("log.1") == b"one"
+
+    play(before)
+    play(after)
+    assert bucket(store) == {"log.1": b"one"}
+
+
+def test_a_file_rewritten_while_it_is_sent_and_then_renamed_leaves_nothing_behind(
+    store: MemoryStore, play: Callable[..., None]
+) -> None:
+    async def scene(world: World) -> None:
+        stopped = StoppedPut(store)
+        await world.write("log", b"one")
+        await stopped.sent()
+        await world.write("log", b"two")
+        await world.rename("log", "log.1")
+        stopped.arrive()
+        assert await world.drain()
+        assert await world.tree() == {"log.1": b"two"}
+
+    play(scene)
+    assert bucket(store) == {"log.1": b"two"}
+
+
 def test_fsync_of_a_renamed_file_waits_for_its_new_name(
     store: MemoryStore, play: Callable[..., None]
 ) -> None:

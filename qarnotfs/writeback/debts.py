@@ -17,6 +17,8 @@ from qarnotfs.store.base import UNCONDITIONAL, Attributes, Condition, ObjectInfo
 from qarnotfs.writeback.staging import Seal, Staged
 from qarnotfs.writeback.uploads import Upload
 
+ANY = "*"
+
 
 class Kind(Enum):
     PUT = "put"
@@ -56,7 +58,7 @@ class Debt:
     state: State = State.QUEUED
     error: str | None = None
     # Etags that may have been stored under the key by tries of ours without an answer: whoever
-    # finds one of them there has met nobody else.
+    # finds one of them there has met nobody else. `ANY`: a former life may have stored others.
     perhaps: tuple[str, ...] = ()
     recorded: bool = False
     counted_bytes: int = 0  # its share of `Journal.bytes_dirty`

@@ -15,7 +15,7 @@ import trio
 from qarnotfs.bridge import Bridge
 from qarnotfs.errors import NoSuchKey, StoreError
 from qarnotfs.store.base import UNCONDITIONAL, ObjectInfo, Store
-from qarnotfs.writeback.debts import Debt
+from qarnotfs.writeback.debts import ANY, Debt
 
 LATE_SEC = 10.0  # after the program's call; less is a queue, and to look would double its requests
 LOOKS_MAX = 16  # at once
@@ -36,7 +36,7 @@ async def delete(store: Store, bridge: Bridge, batch: list[Debt], long_ago_sec: 
     """
     done = Deleted()
     late = [debt for debt in batch if debt.attempts or debt.not_before_sec < long_ago_sec]
-    await _look(store, bridge, [debt for debt in late if debt.expected != UNCONDITIONAL], done)
+    await _look(store, bridge, [debt for debt in late if _is_known(debt)], done)
     keys = [debt.key for debt in batch if debt.key not in done.failed | done.spared]
     if keys:
         try:
@@ -44,6 +44,11 @@ async def delete(store: Store, bridge: Bridge, batch: list[Debt], long_ago_sec: 
         except StoreError as error:
             done.failed |= dict.fromkeys(keys, error)
     return done
+
+
+def _is_known(debt: Debt) -> bool:
+    """Whether we can tell our versions of the key from others'."""
+    return debt.expected != UNCONDITIONAL and ANY not in debt.perhaps
 
 
 async def _look(store: Store, bridge: Bridge, late: list[Debt], done: Deleted) -> None:

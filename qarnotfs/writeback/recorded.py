@@ -12,7 +12,7 @@ from weakref import WeakValueDictionary
 
 from qarnotfs.errors import Corrupt, FileError
 from qarnotfs.store.base import ObjectInfo
-from qarnotfs.writeback.debts import Debt, Record, pack, unpack
+from qarnotfs.writeback.debts import ANY, Debt, Kind, Record, pack, unpack
 from qarnotfs.writeback.owed import Owed
 from qarnotfs.writeback.plan import PART_BYTES
 from qarnotfs.writeback.quarantine import Quarantine
@@ -152,6 +152,8 @@ class Recorded(Owed):
         debt = Debt(debt_id, record.kind, record.key, record.attributes, recorded=True)
         debt.expected, debt.after, debt.seal = record.expected, record.after, record.seal
         debt.begun, debt.perhaps = True, record.perhaps  # perhaps sent in its former life
+        if debt.kind is Kind.PUT and ANY not in debt.perhaps:
+            debt.perhaps += (ANY,)
         self._awaited.add(debt.after)
         if record.staged_name and record.seal:
             debt.staged = self._staged(record.staged_name, record.base, record.seal)

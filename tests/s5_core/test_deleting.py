@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
+import trio
 
 from qarnotfs.errors import Unavailable
 from qarnotfs.store.memory import MemoryStore
@@ -69,6 +70,28 @@ def test_a_deletion_whose_answer_was_lost_is_not_repeated_on_another_version(
 
     play(scene)
     assert bucket(store) == {"a": b"theirs"}
+
+
+def test_what_a_former_life_may_have_stored_does_not_come_back(
+    store: MemoryStore, play: Callable[..., None]
+) -> None:
+    """It died after the bucket had taken the file, and before it knew; then it is deleted."""
+
+    async def write(world: World) -> None:
+        await world.write("a", b"stored, but nobody was told")
+
+    async def delete(world: World) -> None:
+        store.faults = lambda method, _: Unavailable("No.") if method == "delete" else None
+        await world.unlink("a")
+        await trio.sleep(0.1)  # a first try in vain, or none: either way it is repeated
+        store.faults = lambda *_: None
+        assert await world.drain()
+        assert await world.tree() == {}
+
+    play(write, upload_delay_sec=NEVER_SEC)
+    put(store, "a", b"stored, but nobody was told")
+    play(delete, upload_delay_sec=0.01)
+    assert bucket(store) == {}
 
 
 def test_a_prompt_deletion_costs_no_look(store: MemoryStore, play: Callable[..., None]) -> None:

@@ -132,6 +132,10 @@ class FaultProxy:
         with self._lock:
             self.injected[fault] += 1
 
+    def is_listening(self) -> bool:
+        """Whether a connection would be accepted now."""
+        return bool(self._listener.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN))
+
     def throw_out(self) -> None:
         """Refuse connections for a while, and end those there are. `_accept` listens again."""
         self._listener.shutdown(socket.SHUT_RDWR)

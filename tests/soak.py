@@ -45,6 +45,7 @@ from tests.model import twins_on
 from tests.rgw import Gateway
 from tests.s5_mount.mounting import Cli, Mount
 from tests.steps import Step, any_local, any_or_death, any_remote, lives
+from tests.support import eventually
 
 if TYPE_CHECKING:
     pass
@@ -168,7 +169,7 @@ class Soak:
                 mount.start(options, environment)
                 yield mount
             except Exception as error:
-                error.add_note(f"{mount.text_status()}{mount.log_tail()}")
+                error.add_note(f"{self._cli('status').out}{mount.log_tail()}")
                 raise
             finally:
                 self._calm()
@@ -190,7 +191,9 @@ class Soak:
         self._proxy.inject(*rules)
 
     def _calm(self) -> None:
+        """Only forward, from now on; what was refused before is over."""
         self._proxy.calm()
+        eventually(self._proxy.is_listening)
         self.injected += self._proxy.injected
         self._proxy.injected.clear()
 

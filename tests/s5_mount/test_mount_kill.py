@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import os
-import secrets
 from typing import TYPE_CHECKING
 
 import pytest
@@ -18,7 +17,7 @@ if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
 ROUNDS = 100
-SEED = int(os.environ.get("QARNOTFS_KILL_SEED") or secrets.randbits(32))
+SEED = int(os.environ.get("QARNOTFS_KILL_SEED", "1"))  # `make soak` draws others
 REPEAT = f"QARNOTFS_KILL_SEED={SEED} python -m pytest tests/s5_mount/test_mount_kill.py"
 
 

@@ -36,9 +36,10 @@ def real(examples: int) -> settings:
     return settings(
         max_examples=examples,
         deadline=None,
+        derandomize=True,  # the same lives each time; `make soak` draws others
         print_blob=True,
         suppress_health_check=list(HealthCheck),
-        phases=[Phase.explicit, Phase.reuse, Phase.generate, Phase.shrink],
+        phases=[Phase.explicit, Phase.generate, Phase.shrink],
     )
 
 
@@ -71,13 +72,13 @@ def twins(
         s3.close()
 
 
-@real(50)
+@real(40)
 @given(life=lives(any_local, 60))
 def test_lives_of_a_mount_that_believes(twins: MakeTwins, life: list[Step]) -> None:
     twins(*BELIEVING).live(life)
 
 
-@real(50)
+@real(40)
 @given(life=lives(any_remote, 60))
 def test_lives_with_others_in_the_bucket(twins: MakeTwins, life: list[Step]) -> None:
     twins(*ASKING).live(life)
@@ -89,7 +90,7 @@ def test_lives_of_large_files(twins: MakeTwins, life: list[Step]) -> None:
     twins(*BELIEVING).live(life)
 
 
-@real(20)
+@real(16)
 @given(
     life=lives(any_or_death, 60),
     options=st.sampled_from([BELIEVING, SLOW]),

@@ -64,6 +64,7 @@ class Twins:
     again: Callable[[bool], None]
     slots: dict[int, Slot] = field(default_factory=dict)
     unclosed: dict[int, Unclosed] = field(default_factory=dict)  # by the local inode
+    held: set[int] = field(default_factory=set)  # closed by one, still written by another
     seen: dict[int, bytes] = field(default_factory=dict)  # the last look, by the local inode
 
     def live(self, life: list[Step]) -> None:
@@ -107,7 +108,7 @@ class Twins:
         if step.what == "rename" and kept is not None and inode in self.unclosed:
             self.unclosed[inode].versions.append(kept)  # neither may be there, as everywhere
         elif step.what == "write" and inode is not None:
-            self.unclosed.pop(inode, None)
+            self.closed(inode)
         elif step.what == "truncate" and inode is not None and self.writers(inode):
             self.change(inode)
 
@@ -139,14 +140,25 @@ class Twins:
         assert here == there, f"{step}: {here} locally, {there} mounted"
         if step.what == "close":
             del self.slots[step.slot]
-        if step.what == "fsync" or (step.what == "close" and slot.writes):
+        if step.what == "fsync":
             self.unclosed.pop(inode, None)
+            self.held.discard(inode)
+        elif step.what == "close" and slot.writes:
+            self.closed(inode)
         elif step.what in ("pwrite", "ftruncate") and slot.writes:
             self.change(inode)
 
     def change(self, inode: int) -> None:
         """The file was changed and not closed yet."""
         self.unclosed.setdefault(inode, Unclosed([self.seen.get(inode, b"")]))
+
+    def closed(self, inode: int) -> None:
+        """What it is now survives; it is sent when nobody writes to it any more."""
+        self.unclosed.pop(inode, None)
+        if self.writers(inode):
+            self.held.add(inode)
+        else:
+            self.held.discard(inode)
 
     def close_all(self) -> None:
         for number in list(self.slots):
@@ -189,6 +201,7 @@ class Twins:
                 assert is_mixture(found, versions), f"{path} is what it never was"
                 (self.local / path).write_bytes(found)
         self.unclosed.clear()
+        self.held.clear()
 
     def again_without_files(self, kill: bool) -> None:
         inodes = {number: os.fstat(slot.local).st_ino for number, slot in self.slots.items()}
@@ -231,12 +244,17 @@ class Twins:
     def writers(self, inode: int) -> bool:
         return any(s.writes and os.fstat(s.local).st_ino == inode for s in self.slots.values())
 
+    def is_written(self, path: str) -> bool:
+        """Whether what the bucket has under a name is not yet what the file is."""
+        inode = self.inode(path)
+        return inode in self.unclosed or inode in self.held
+
     def expected(self) -> dict[str, bytes]:
         """The objects there should be, but for those that are being written."""
         return {
             self.prefix + path: body
             for path, body in tree(self.local, {}).items()
-            if body is not None and self.inode(path) not in self.unclosed
+            if body is not None and not self.is_written(path)
         }
 
     def in_bucket(self) -> dict[str, bytes]:
@@ -245,10 +263,10 @@ class Twins:
         pages = self.s3.get_paginator("list_objects_v2").paginate(
             Bucket=self.bucket, Prefix=self.prefix
         )
-        unclosed = {self.prefix + p for p in walk(self.local) if self.inode(p) in self.unclosed}
+        written = {self.prefix + path for path in walk(self.local) if self.is_written(path)}
         for entry in (entry for page in pages for entry in page.get("Contents", [])):
             key, body = entry["Key"], expected.get(entry["Key"])
-            if key.endswith("/") or key in unclosed:
+            if key.endswith("/") or key in written:
                 continue
             same = body is not None and entry["ETag"].strip('"') == md5(body)
             found[key] = body if same and body is not None else self.fetch(key)

@@ -119,6 +119,7 @@ class Finder:
         """The version of a file with its metadata, or `NoSuchKey`; siblings' are fetched ahead."""
         if node.info and (node.info.metadata is not None or not self.asks_attributes):
             return node.info
+        await self._index.renew(node.key)  # the kernel may come by inode, without a look at names
         if not await self._fetched(node.key):
             self._foresee(node.key)
         return await self._index.info(node.key)

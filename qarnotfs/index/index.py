@@ -160,9 +160,13 @@ class Index(Book):
             return listing.get(key), _has_below(listing, key + "/")
         return await self._look(key)
 
+    async def renew(self, key: str) -> None:
+        """Validate the directory around a key as a whole, where that is one request."""
+        await self._or_believed(lambda: self._listing_for(key))
+
     async def find(self, key: str) -> ObjectInfo | None:
         """The object ``key`` with its metadata, or ``None``: by a listing of its directory."""
-        await self._listing_for(key)
+        await self.renew(key)
         with suppress(NoSuchKey):
             return await self.info(key)
         return None

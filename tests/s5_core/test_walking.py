@@ -254,3 +254,22 @@ def test_opening_says_that_what_is_cached_is_current(tmp_path: Path) -> None:
         assert entry.validated_at_sec > 0.0
 
     living(store, tmp_path, story)
+
+
+def test_inodes_whose_time_is_over_are_renewed_by_one_listing(tmp_path: Path) -> None:
+    """The kernel may open a file by its inode, a moment after what it believes of it ended."""
+    store = filled(count=20)
+
+    async def story(world: World) -> None:
+        inodes = [await world.inode(f"d0/{number:03}") for number in range(20)]
+        for inode in inodes:
+            await world.fs.lookup.getattr(inode)
+        store.calls.clear()
+        index = world.house.index
+        now = index._now
+        index._now = lambda: now() + index.ttl_sec + 1
+        for inode in inodes:
+            await world.fs.lookup.getattr(inode)
+
+    living(store, tmp_path, story)
+    assert store.calls == [("list_page", "d0/")]

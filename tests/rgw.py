@@ -31,6 +31,7 @@ import urllib.error
 import urllib.request
 import uuid
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
@@ -43,6 +44,10 @@ PROGRAMS = (MON, OSD, RGW, "monmaptool", "osdmaptool", "radosgw-admin")
 FENCE = "/?fence="
 
 CONF = Path(__file__).with_suffix(".conf")
+
+# A parent's death, to the kernel, is that of the thread which started the child: this one lives
+# as long as the process, whichever thread calls.
+STARTER = ThreadPoolExecutor(1, "gateway-starter")
 
 # beast: 0x7f..: 127.0.0.1 - user [time] "GET /bucket/key HTTP/1.1" 200 11 - "agent" - latency=..
 LOG_LINE = re.compile(rb'beast: \S+: \S+ - \S+ \[[^]]*\] "(\S+) (.*?) HTTP/1\.\d" (\d+) (\d+) ')
@@ -293,14 +298,15 @@ class Gateway:
         # setpriv, not preexec_fn, which is unsafe beside the threads of a test run.
         bound = [] if self._keep_running else ["setpriv", "--pdeathsig", "KILL"]
         with (self.folder / "log" / f"{name}.err").open("ab") as errors:
-            child = subprocess.Popen(
+            child = STARTER.submit(
+                subprocess.Popen[bytes],
                 [*bound, name, "-f", "-c", "ceph.conf", *options],
                 cwd=self.folder,
                 stdin=subprocess.DEVNULL,
                 stdout=errors,
                 stderr=errors,
                 start_new_session=True,  # Ctrl-C is for us, not for them
-            )
+            ).result()
         self._children[name] = child
         (self.folder / f"{name}.pid").write_text(str(child.pid))
 

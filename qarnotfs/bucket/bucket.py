@@ -23,7 +23,8 @@ from qarnotfs.bucket.rules import (
     PrefixResourcesTransformation,
     ResourcesTransformation,
 )
-from qarnotfs.bucket.storage import Storage
+from qarnotfs.bucket.sources import Sources
+from qarnotfs.bucket.storage import Storage, below
 from qarnotfs.connection.connection import SdkConnection
 from qarnotfs.errors import UsageError
 from qarnotfs.views import BucketSpec, View
@@ -33,11 +34,14 @@ class Bucket(Storage):
     """A bucket, its filter, its transformation and its cache time.
 
     ``connection`` is ours or the SDK's. ``create``: make the bucket unless it is ours
-    already; without, a missing bucket is found out when it is first used. Raises
-    `BucketStorageUnavailableException` when the connection's account has no storage, and
-    `UsageError` for a name that no bucket can have.
+    already; without, a missing bucket is found out when it is first used. ``filtering`` and
+    ``resources_transformation``, ours or the SDK's, are copied. ``cacheTTLSec`` in seconds.
+    Raises `BucketStorageUnavailableException` when the connection's account has no storage,
+    and `UsageError` for a name that no bucket can have and for a rule of an unknown kind.
 
-    Every method may raise `MissingBucketException`, or another `StoreError`.
+    A local path is a ``str`` or ``os.PathLike`` (`Local`). ``progress`` is ``True``, or a
+    function of bytes so far, bytes in all, and name (`Progress`). Every method may raise
+    `MissingBucketException`, or another `StoreError`.
     """
 
     def __init__(
@@ -96,7 +100,7 @@ class Bucket(Storage):
 
     @property
     def view(self) -> View:
-        """What a mount of this bucket shows."""
+        """What a mount shows; has ``filter_prefix`` and ``strip_prefix``, ``""`` for none."""
         return self._spec.view
 
     @property
@@ -105,7 +109,12 @@ class Bucket(Storage):
         return self._cache_ttl_sec
 
     def to_json(self) -> dict[str, Any]:
-        """The SDK's dict."""
+        """The SDK's dict; without a rule, its object is ``{}``.
+
+        ``{"bucketName": str, "filtering": {"prefixFiltering": {"prefix": str}},
+        "resourcesTransformation": {"stripPrefix": {"prefix": str}},
+        "cacheTTLSec": int or None}``
+        """
         return {
             "bucketName": self._uuid,
             "filtering": self._filtering.to_json(),
@@ -115,7 +124,10 @@ class Bucket(Storage):
 
     @classmethod
     def from_json(cls, connection: SdkConnection, json_bucket: dict[str, Any]) -> Self:
-        """The bucket that `to_json`, or the SDK's, describes; it is not created."""
+        """The bucket that `to_json`, or the SDK's, describes; it is not created.
+
+        `UsageError` for what is not understood in it.
+        """
         spec = BucketSpec.from_json(json_bucket)
         return cls(
             connection,
@@ -129,14 +141,12 @@ class Bucket(Storage):
         )
 
     def with_filtering(self, filtering: BucketPrefixFiltering) -> Self:
-        """The same bucket with one more filter."""
-        rule = BucketPrefixFiltering(filtering.prefix)
-        return self._with("filtering", {rule.name: rule.to_json()})
+        """The same bucket with this filter, whose prefix is sanitised."""
+        return self._with("filtering", {filtering.name: filtering.to_json()})
 
     def with_resource_transformation(self, resource: PrefixResourcesTransformation) -> Self:
-        """The same bucket with one more transformation."""
-        rule = PrefixResourcesTransformation(resource.prefix)
-        return self._with("resourcesTransformation", {rule.name: rule.to_json()})
+        """The same bucket with this transformation, whose prefix is sanitised."""
+        return self._with("resourcesTransformation", {resource.name: resource.to_json()})
 
     def with_cache_ttl(self, ttl: int) -> Self:
         """The same bucket with another cache time, in seconds."""
@@ -177,16 +187,17 @@ class Bucket(Storage):
         """Make the bucket, or its directory ``remote``, hold what is in a local directory.
 
         Compared are name, size and content. What is in the bucket under another name is
-        copied there; identical files are uploaded once. Links are skipped. Last of all,
+        copied there; identical files are uploaded once. Links are skipped, and a warning
+        names them in the log. Last of all,
         ``delete`` removes what is under ``remote`` and not in the directory. ``dry_run``
         only tells. ``verbose`` logs each step; ``progress`` as in `get_file`. Raises
         `SyncFailed` when files failed, after the rest is done, and ``OSError`` when
         ``directory`` is none.
         """
         root, base = os.fspath(directory), self._base(remote)
-        sources = upward.Sources.of_tree(root, tree_of(root), base)
+        sources = Sources.of_tree(root, tree_of(root), base)
         manner = Manner(delete, dry_run, progress, self._saying(verbose))
-        return upward.sync(self.store, sources, manner)
+        return self._told(lambda: upward.sync(self.store, sources, manner))
 
     def sync_files(
         self,
@@ -209,7 +220,8 @@ class Bucket(Storage):
             raise UsageError("Two of these files would have the same name in the bucket.")
         paths = {key: os.fspath(files[given]) for key, given in named.items()}
         manner = Manner(delete, dry_run, progress, self._saying(verbose))
-        return upward.sync(self.store, upward.Sources.of_files(paths, base), manner)
+        sources = Sources.of_files(paths, base)
+        return self._told(lambda: upward.sync(self.store, sources, manner))
 
     def sync_remote_to_local(
         self,
@@ -223,13 +235,15 @@ class Bucket(Storage):
         """Make a local directory hold what is in the bucket, or in its ``remote_directory``.
 
         Files of the same size and content are left alone. ``delete`` removes local files
-        that are not in the bucket. Nothing is written outside, whatever the keys or links
-        are; keys that no file system can hold are ``skipped`` in the report, whose names are
-        relative to the directory. Raises `SyncFailed`; ``OSError`` for no directory.
+        that are not in the bucket, unless there is nothing at all below ``remote_directory``:
+        then `MissingFile`. Nothing is written outside, whatever the keys or links are; keys
+        that no file system can hold are ``skipped`` in the report, whose names are relative
+        to the directory, and named in the log. Raises `SyncFailed`; ``OSError`` for no
+        directory.
         """
+        root, base = os.fspath(local_directoy), below(remote_directory or "")
         manner = Manner(delete, dry_run, progress)
-        base = self._base(remote_directory)
-        return downward.sync(self.store, os.fspath(local_directoy), base, manner)
+        return self._told(lambda: downward.sync(self.store, root, base, manner))
 
     def get_all_files(self, output_dir: Local, progress: Progress | None = None) -> SyncReport:
         """Fetch every object into a local directory: `sync_remote_to_local` of the whole."""

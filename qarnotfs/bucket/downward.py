@@ -13,12 +13,12 @@ from dataclasses import dataclass, field
 from functools import cache, partial
 
 from qarnotfs.bucket import crowd, transfer
-from qarnotfs.bucket.local import Folder, Tree, printable, tree_of
+from qarnotfs.bucket.local import Folder, Tree, no_directory, printable, reading, tree_of
 from qarnotfs.bucket.manner import Manner
 from qarnotfs.bucket.progress import Told
 from qarnotfs.bucket.report import SyncReport, Tally
 from qarnotfs.bucket.workers import each
-from qarnotfs.errors import QarnotfsError
+from qarnotfs.errors import MissingFile, QarnotfsError
 from qarnotfs.store.base import Fetched, ObjectInfo, Store
 from qarnotfs.syncplan import PART_BYTES, directories_of, question, unholdable
 
@@ -33,27 +33,37 @@ class _Wanted:
     files: dict[str, ObjectInfo] = field(default_factory=dict)
     directories: set[str] = field(default_factory=set)
 
+    def bare_directories(self) -> set[str]:
+        """Those that no file below brings along."""
+        return self.directories - directories_of(self.files)
 
-def sync(store: Store, local: str, base: str, manner: Manner) -> SyncReport:
+
+def sync(
+    store: Store, local: str, base: str, manner: Manner, *, must_exist: bool = False
+) -> SyncReport:
     """Make ``local`` hold what is under ``base`` (``""`` or ending in ``/``).
 
-    Raises `SyncFailed`, and `OSError` when ``local`` cannot be a directory.
+    Raises `SyncFailed`, and `OSError` when ``local`` cannot be a directory. Where there is
+    nothing, not even a marker, `MissingFile` with ``must_exist`` or before files are deleted.
     """
     tally = Tally()
-    named = ((info.key[len(base) :], info) for info in transfer.objects(store, base))
-    wanted = _wanted(named, tally)
+    found = list(transfer.objects(store, base))
+    if base and not found and (must_exist or manner.delete):
+        raise MissingFile(f"There is no directory {base!r} in '{store.bucket}'.")
+    wanted = _wanted(((info.key[len(base) :], info) for info in found), tally)
     if not manner.dry_run:
         os.makedirs(local, exist_ok=True)
     tree = tree_of(local) if os.path.lexists(local) else Tree()
     _note_unseen(tree, tally, manner.delete)
     missing = _missing(local, tree, wanted, tally)
     doomed = sorted(tree.files.keys() - wanted.files.keys()) if manner.delete else []
-    total = sum(wanted.files[name].size for name in missing)
     if manner.dry_run:
-        tally.downloaded += missing
+        tally.failed.update(_blocked(tree, wanted, missing, doomed))
+        tally.downloaded += (name for name in missing if name not in tally.failed)
         tally.deleted += map(printable, doomed)
-        tally.moved.append(total)
+        tally.moved += (wanted.files[name].size for name in tally.downloaded)
         return tally.report()
+    total = sum(wanted.files[name].size for name in missing)
     with Folder(local) as folder, manner.told(total) as told:
         _Run(store, folder, wanted, tally, manner.say, told).run(missing, doomed)
     return tally.report()
@@ -112,7 +122,7 @@ def _missing(local: str, tree: Tree, wanted: _Wanted, tally: Tally) -> list[str]
     def look(name: str) -> None:
         info = wanted.files[name]
         asking = question(info.size, info.etag)
-        etag_of = cache(partial(transfer.etag_of, os.path.join(local, name)))
+        etag_of = cache(partial(transfer.etag_of, partial(reading, local, name)))
         try:
             if asking.answer(etag_of) == info.etag:
                 tally.unchanged.append(name)
@@ -123,6 +133,21 @@ def _missing(local: str, tree: Tree, wanted: _Wanted, tally: Tally) -> list[str]
     each(look, alike, HASHING_THREADS)
     done = {*tally.unchanged, *tally.failed}
     return [name for name in wanted.files if name not in done]
+
+
+def _blocked(
+    tree: Tree, wanted: _Wanted, missing: Iterable[str], doomed: Iterable[str]
+) -> Iterator[tuple[str, str]]:
+    """What will fail for what is in its way: name -> why, in the words of `Folder`."""
+    walls = (tree.files.keys() - set(doomed)) | tree.skipped.keys()
+    staying = tree.directories - directories_of(doomed)
+    full = staying | directories_of([*staying, *tree.skipped])
+    for name in missing:
+        if name in full:
+            yield name, "Is a directory."
+    for name in (*missing, *(f"{folder}/" for folder in wanted.bare_directories())):
+        for folder in sorted(directories_of([name]) & walls):
+            yield name.rstrip("/"), no_directory(folder.rpartition("/")[2]) + "."
 
 
 class _Run:
@@ -152,7 +177,7 @@ class _Run:
             if name in above or not self._wanted.files.keys().isdisjoint(directories_of([name]))
         }
         self._remove(sorted(blocking))
-        for name in sorted(above - directories_of(self._wanted.files)):
+        for name in sorted(self._wanted.bare_directories()):
             self._make(name)
         small = [name for name in missing if self._wanted.files[name].size <= PART_BYTES]
         crowd.run((errand for name in small for errand in self._errand(name)), self._outage)

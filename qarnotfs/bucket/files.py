@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 class BucketFile:
     """One object as a listing tells it, with the fields of boto3's ``ObjectSummary``.
 
-    ``size`` in bytes; ``e_tag`` in double quotes; ``last_modified`` in UTC.
+    Of its methods there are `get`, without arguments, and `delete`. ``size`` in bytes;
+    ``e_tag`` in double quotes; ``last_modified`` in UTC.
     """
 
     bucket_name: str
@@ -36,7 +37,7 @@ class BucketFile:
     @classmethod
     def of(cls, store: Store, info: ObjectInfo) -> Self:
         """What ``info`` says, and where its bytes are."""
-        return cls(store.bucket, info.key, info.size, f'"{info.etag}"', _modified(info), store)
+        return cls(store.bucket, info.key, info.size, f'"{info.etag}"', modified(info), store)
 
     def get(self) -> dict[str, Any]:
         """The object as it is now: what boto3's ``ObjectSummary.get()`` returns of it.
@@ -45,28 +46,41 @@ class BucketFile:
         ``LastModified``: a ``datetime``; ``Metadata``: a dict; ``ContentType``. Raises
         `MissingFile`, a `ValueError`, and any `StoreError`.
         """
-        if self._store is None:
-            raise ValueError("Only a file that a Bucket has listed can be read.")
-        info = found(self._store, self.key)
+        store = self._its_store()
+        info = found(store, self.key)
         return {
-            "Body": Body(self._store, info),
+            "Body": Body(store, info),
             "ContentLength": info.size,
             "ETag": f'"{info.etag}"',
-            "LastModified": _modified(info),
+            "LastModified": modified(info),
             "Metadata": dict(info.metadata or {}),
             "ContentType": info.content_type,
         }
+
+    def delete(self) -> None:
+        """Delete the object as it is now; one that is not there is no failure."""
+        for error in transfer.delete(self._its_store(), [self.key]).values():
+            raise error
+
+    def _its_store(self) -> Store:
+        if self._store is None:
+            raise ValueError("This file was not listed by a Bucket, and has no object.")
+        return self._store
 
 
 class Body(io.BufferedReader):
     """The bytes of one version of an object, to be read once from start to end.
 
-    ``read([n])``, ``readline``, iteration over lines, ``close`` and ``with`` as for any
+    ``readline``, iteration over lines, ``close`` and ``with`` as for any
     binary file; `iter_chunks` as boto3's. `PreconditionFailed`: it was replaced meanwhile.
     """
 
     def __init__(self, store: Store, info: ObjectInfo) -> None:
         super().__init__(_Pieces(transfer.pieces(store, info)))
+
+    def read(self, amt: int | None = None) -> bytes:
+        """The next ``amt`` bytes, fewer only at the end; without, all that are left."""
+        return super().read(amt)
 
     def iter_chunks(self, chunk_size: int = 1024) -> Iterator[bytes]:
         """The bytes, ``chunk_size`` at a time."""
@@ -111,5 +125,6 @@ def missing(store: Store, key: str) -> MissingFile:
     return MissingFile(f"There is no file {key!r} in '{store.bucket}'.")
 
 
-def _modified(info: ObjectInfo) -> datetime:
+def modified(info: ObjectInfo) -> datetime:
+    """When it was stored, in UTC."""
     return datetime.fromtimestamp(info.modified_sec, UTC)

@@ -1,4 +1,4 @@
-"""Local directories: what is in one, and writing into one without ever leaving it.
+"""Local directories: what is in one, reading and writing in one without ever leaving it.
 
 Used by `transfer`, `upward` and `downward`. Names are paths with ``/``, relative to the directory.
 Links inside a directory are never followed.
@@ -12,6 +12,7 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from stat import S_ISREG
 from typing import IO, Self
 
 FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -20,7 +21,7 @@ Local = str | os.PathLike[str]
 
 
 class Folder:
-    """A directory that is written to under names from elsewhere.
+    """A directory that is read and written under names from elsewhere.
 
     Each step of a path is opened from the one above and must be a directory: neither a link
     that was there nor one that appears meanwhile leads outside. Raises `OSError`.
@@ -35,17 +36,25 @@ class Folder:
     def __exit__(self, *_: object) -> None:
         os.close(self._root)
 
+    def descriptor(self, name: str, flags: int) -> int:
+        """A file that is there, opened."""
+        with self._parent(name, makes=False) as (parent, last):
+            return os.open(last, flags | os.O_NOFOLLOW, dir_fd=parent)
+
     @contextmanager
     def written(self, name: str) -> Iterator[IO[bytes]]:
         """A file to be written, which takes its name when the block ends well.
 
-        Directories above it are made. A link of that name is replaced, not followed.
+        Directories above it are made. A file of that name hands on its permissions; a link
+        is replaced, not followed.
         """
         with self._parent(name) as (parent, last):
             unfinished = f".{uuid.uuid4().hex}.part"
             try:
                 with open(os.open(unfinished, NEW, 0o666, dir_fd=parent), "wb") as file:
                     yield file
+                    with suppress(FileNotFoundError):
+                        _keep_permissions(os.lstat(last, dir_fd=parent), file)
                 os.replace(unfinished, last, src_dir_fd=parent, dst_dir_fd=parent)
             finally:
                 with suppress(FileNotFoundError):  # as it is when all went well
@@ -67,30 +76,50 @@ class Folder:
             os.rmdir(last, dir_fd=parent)
 
     @contextmanager
-    def _parent(self, name: str) -> Iterator[tuple[int, str]]:
+    def _parent(self, name: str, *, makes: bool = True) -> Iterator[tuple[int, str]]:
         """The open directory above ``name``, and the last segment."""
         *folders, last = name.split("/")
         opened = os.dup(self._root)
         try:
             for folder in folders:
-                above, opened = opened, _opened(folder, opened)
+                above, opened = opened, _opened(folder, opened, makes)
                 os.close(above)
             yield opened, last
         finally:
             os.close(opened)
 
 
-def _opened(folder: str, parent: int) -> int:
+def reading(root: str, name: str) -> IO[bytes]:
+    """A file of a directory, open; one that became a link, or is below one, is an `OSError`."""
+
+    def opener(_path: str, flags: int) -> int:
+        with Folder(root) as folder:
+            return folder.descriptor(name, flags)
+
+    return open(os.path.join(root, name), "rb", opener=opener)
+
+
+def _keep_permissions(old: os.stat_result, file: IO[bytes]) -> None:
+    if S_ISREG(old.st_mode):
+        os.fchmod(file.fileno(), old.st_mode & 0o777)
+
+
+def _opened(folder: str, parent: int, makes: bool) -> int:
     try:
         return os.open(folder, FOLDER, dir_fd=parent)
     except FileNotFoundError:
+        if not makes:
+            raise
         with suppress(FileExistsError):
             os.mkdir(folder, dir_fd=parent)
         return os.open(folder, FOLDER, dir_fd=parent)
     except NotADirectoryError:
-        raise NotADirectoryError(
-            errno.ENOTDIR, f"A file or link {folder!r} is where a directory should be"
-        ) from None
+        raise NotADirectoryError(errno.ENOTDIR, no_directory(folder)) from None
+
+
+def no_directory(name: str) -> str:
+    """Why nothing can be put below ``name``."""
+    return f"A file or link {name!r} is where a directory should be"
 
 
 @dataclass(slots=True)
@@ -131,7 +160,8 @@ def _look(tree: Tree, folder: Local, prefix: str, unseen: list[str]) -> None:
                 tree.directories.add(name)
                 unseen.append(name)
             elif entry.is_file(follow_symlinks=False):
-                tree.files[name] = entry.stat(follow_symlinks=False).st_size
+                with suppress(FileNotFoundError):  # it is gone by now
+                    tree.files[name] = entry.stat(follow_symlinks=False).st_size
             else:
                 tree.skipped[name] = "it is neither a file nor a directory"
 

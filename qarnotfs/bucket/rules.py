@@ -7,9 +7,10 @@ is `views`' business.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Self
+from typing import Generic, Self, TypeVar
 
-from qarnotfs.views import FILTER_KIND, STRIP_KIND
+from qarnotfs.errors import UsageError
+from qarnotfs.views import FILTER_KIND, STRIP_KIND, sanitized
 
 
 class _Prefix:
@@ -34,38 +35,54 @@ class _Prefix:
 
 
 class BucketPrefixFiltering(_Prefix):
-    """Only keys that start with ``prefix``."""
+    """``BucketPrefixFiltering(prefix: str)``: only keys that start with ``prefix``."""
 
     name = FILTER_KIND
 
+    def sanitize_filter_paths(self, show_warnings: bool) -> None:
+        """Clean the prefix in place: the SDK's `Bucket` asks it of what it is given."""
+        self.prefix = sanitized(self.prefix)
+
 
 class PrefixResourcesTransformation(_Prefix):
-    """Keys are seen without ``prefix``."""
+    """``PrefixResourcesTransformation(prefix: str)``: keys are seen without ``prefix``."""
 
     name = STRIP_KIND
 
+    def sanitize_transformation_paths(self, show_warnings: bool) -> None:
+        """Clean the prefix in place: the SDK's `Bucket` asks it of what it is given."""
+        self.prefix = sanitized(self.prefix)
 
-class _Rules:
+
+Rule = TypeVar("Rule", bound=_Prefix)
+
+
+class _Rules(Generic[Rule]):
     """Rules of a bucket, at most one of each kind. The SDK's own objects are as welcome."""
 
-    known: type[_Prefix]
+    known: type[Rule]
 
     def __init__(self) -> None:
-        self._by_kind: dict[str, _Prefix] = {}
+        self._by_kind: dict[str, Rule] = {}
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({list(self._by_kind.values())})"
 
-    def append(self, rule: _Prefix) -> None:
-        """Add a rule, in place of one of the same kind."""
+    def append(self, rule: Rule) -> None:
+        """Add a rule, ours or the SDK's, in place of one of the same kind."""
         self._by_kind[rule.name] = rule
 
     @classmethod
     def from_json(cls, json: dict[str, dict[str, str]]) -> Self:
-        """Read the SDK's dict; kinds that are not known are left out, as the SDK does."""
+        """Read the SDK's dict: ``{kind: {"prefix": ..}}``, or ``{}``.
+
+        `UsageError` for a kind that is not known: without it more would be seen, and written.
+        """
         rules = cls()
-        if cls.known.name in json:
-            rules.append(cls.known.from_json(json[cls.known.name]))
+        for kind, said in json.items():
+            if kind != cls.known.name:
+                raise UsageError(f"{kind!r} is not known here, only {cls.known.name!r} is.")
+            rules.append(cls.known.from_json(said))
         return rules
 
     def to_json(self) -> dict[str, dict[str, str]]:
@@ -80,13 +97,23 @@ class _Rules:
         return rules
 
 
-class Filtering(_Rules):
-    """Which keys of a bucket are seen."""
+class Filtering(_Rules[BucketPrefixFiltering]):
+    """``Filtering()``: which keys of a bucket are seen; all of them until a rule is appended."""
 
     known = BucketPrefixFiltering
 
+    def sanitize_filter_paths(self, show_warnings: bool) -> None:
+        """Clean every rule in place: the SDK's `Bucket` asks it of what it is given."""
+        for rule in self._by_kind.values():
+            rule.sanitize_filter_paths(show_warnings)
 
-class ResourcesTransformation(_Rules):
-    """Under which names they are seen."""
+
+class ResourcesTransformation(_Rules[PrefixResourcesTransformation]):
+    """``ResourcesTransformation()``: under which names keys are seen; their own without a rule."""
 
     known = PrefixResourcesTransformation
+
+    def sanitize_transformation_paths(self, show_warnings: bool) -> None:
+        """Clean every rule in place: the SDK's `Bucket` asks it of what it is given."""
+        for rule in self._by_kind.values():
+            rule.sanitize_transformation_paths(show_warnings)

@@ -56,7 +56,8 @@ def upload(store: Store, file: IO[bytes], key: str, told: Told) -> int:
     upload_id = calling(lambda: store.create_upload(key, attributes_of(key)))
     try:
         etags, sent = [], 0
-        for etag, count in _send_parts(store, key, upload_id, _parts(first, file, part), part):
+        parts = _parts(first, file, part, grows=size is None)
+        for etag, count in _send_parts(store, key, upload_id, parts):
             etags.append(etag)
             sent += count
             told(sent, size or sent, key)
@@ -69,17 +70,17 @@ def upload(store: Store, file: IO[bytes], key: str, told: Told) -> int:
 
 
 def _send_parts(
-    store: Store, key: str, upload_id: str, parts: Iterator[bytes], size: int
+    store: Store, key: str, upload_id: str, parts: Iterator[bytes]
 ) -> Iterator[tuple[str, int]]:
     """Etag and size in bytes of each part, once it has arrived."""
     sizes: list[int] = []
 
-    def sends() -> Iterator[Callable[[], Flight[str]]]:
+    def sends() -> Iterator[tuple[int, Callable[[], Flight[str]]]]:
         for number, data in enumerate(parts, start=1):
             sizes.append(len(data))
-            yield partial(store.upload_part, key, upload_id, number, data)
+            yield len(data), partial(store.upload_part, key, upload_id, number, data)
 
-    for number, etag in enumerate(in_order(sends(), size)):
+    for number, etag in enumerate(in_order(sends())):
         yield etag, sizes[number]
 
 
@@ -115,9 +116,9 @@ def require_unchanged(file: IO[bytes], state: tuple[int, int] | None) -> None:
         raise Stale("It changed while it was read.")
 
 
-def etag_of(path: str | os.PathLike[str], grid: int) -> str:
+def etag_of(opened: Callable[[], IO[bytes]], grid: int) -> str:
     """The etag of a local file sent in parts of ``grid`` bytes; 0: all at once."""
-    with open(path, "rb") as file:
+    with opened() as file:
         if not grid:
             return _digest(file, sys.maxsize)[0].hex()
         digests: list[bytes] = []
@@ -150,11 +151,18 @@ def _left(file: IO[bytes]) -> int | None:
     return size
 
 
-def _parts(first: bytes, file: IO[bytes], size: int) -> Iterator[bytes]:
-    part = first
+def _parts(first: bytes, file: IO[bytes], size: int, *, grows: bool) -> Iterator[bytes]:
+    """``grows``: nobody knows where the file ends, and there are no more than 10,000 parts."""
+    part, number = first, 1
     while part:
         yield part
-        part = _read(file, size)
+        number += 1
+        part = _read(file, grown(size, number) if grows else size)
+
+
+def grown(size: int, number: int) -> int:
+    """The size of a part, so that half a TiB fits. The first 39 GiB are cut as the SDK does it."""
+    return size << max(0, number // 1000 - 4)
 
 
 def _read(file: IO[bytes], count: int) -> bytes:
@@ -182,28 +190,29 @@ def download(store: Store, info: ObjectInfo, file: IO[bytes], told: Told) -> Non
 
 def pieces(store: Store, info: ObjectInfo) -> Iterator[bytes]:
     """The bytes of this version in order, the next few parts on their way."""
-    calls = (
-        partial(store.get, info.key, start, min(PART_BYTES, info.size - start), etag=info.etag)
-        for start in range(0, info.size, PART_BYTES)
+    spans = (
+        (start, min(PART_BYTES, info.size - start)) for start in range(0, info.size, PART_BYTES)
     )
-    for fetched in in_order(calls, PART_BYTES):
+    calls = ((span[1], partial(store.get, info.key, *span, etag=info.etag)) for span in spans)
+    for fetched in in_order(calls):
         yield fetched.data
 
 
 # --- patience ------------------------------------------------------------------------------
 
 
-def in_order(calls: Iterable[Callable[[], Flight[T]]], size: int) -> Iterator[T]:
-    """The results of hot calls of ``size`` bytes each, a few of them under way."""
+def in_order(calls: Iterable[tuple[int, Callable[[], Flight[T]]]]) -> Iterator[T]:
+    """The results of hot calls, each with the bytes it moves; a few of them are under way."""
     flying: deque[tuple[Callable[[], Flight[T]], Flight[T]]] = deque()
-    ahead = max(1, AHEAD_BYTES // size)
+    largest = 0
     try:
-        for call in calls:
+        for size, call in calls:
+            largest = max(largest, size)
             flying.append((call, call()))
-            if len(flying) >= ahead:
-                yield _landed(*flying.popleft(), bytes_in_flight=AHEAD_BYTES + size)
+            while len(flying) * largest >= AHEAD_BYTES:
+                yield _landed(*flying.popleft(), bytes_in_flight=AHEAD_BYTES + largest)
         while flying:
-            yield _landed(*flying.popleft(), bytes_in_flight=AHEAD_BYTES + size)
+            yield _landed(*flying.popleft(), bytes_in_flight=AHEAD_BYTES + largest)
     finally:
         for _, flight in flying:
             flight.abort()

@@ -7,19 +7,16 @@ a few at a time in parts. Nothing here follows a link or deletes outside of ``So
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import cache, partial
-from stat import S_ISREG
-from typing import TypeVar
+from functools import partial
+from typing import IO, TypeVar
 
 from qarnotfs.bucket import crowd, transfer
-from qarnotfs.bucket.local import Tree, printable
 from qarnotfs.bucket.manner import Manner
 from qarnotfs.bucket.progress import Told
-from qarnotfs.bucket.report import SyncReport, Tally
+from qarnotfs.bucket.report import SyncReport
+from qarnotfs.bucket.sources import Sources
 from qarnotfs.bucket.workers import each
 from qarnotfs.errors import QarnotfsError, Stale, StoreError
 from qarnotfs.store.base import DELETE_COUNT_MAX, PART_BYTES_MAX, Store
@@ -29,11 +26,9 @@ from qarnotfs.syncplan import (
     Copy,
     Plan,
     Question,
-    directories_of,
     plan,
     question,
     questions,
-    unstorable,
 )
 
 T = TypeVar("T")
@@ -41,70 +36,6 @@ T = TypeVar("T")
 LARGE_AT_ONCE = 4  # files that are sent, or copied, in parts
 HASHING_THREADS = 4  # MD5 runs without the GIL
 BATCHES_AT_ONCE = 4
-
-
-@dataclass(frozen=True)
-class Sources:
-    """Local files under the keys they are to have: key -> path, and key -> size in bytes.
-
-    ``base`` is the part of the bucket they are compared with: ``""`` or ending in ``/``.
-    ``directories`` are the keys of local directories without the ``/`` of their markers.
-    ``tally`` names what could not be looked at; nothing of that name is deleted.
-    """
-
-    base: str = ""
-    paths: dict[str, str] = field(default_factory=dict)
-    sizes: dict[str, int] = field(default_factory=dict)
-    directories: set[str] = field(default_factory=set)
-    tally: Tally = field(default_factory=Tally)
-
-    @classmethod
-    def of_tree(cls, root: str, tree: Tree, base: str) -> Sources:
-        """A directory, whose names follow ``base`` in the bucket."""
-        sources = cls(base, directories={base + name for name in tree.directories})
-        for name, size in tree.files.items():
-            sources._add(base + name, os.path.join(root, name), size)
-        for found, told in (
-            (tree.skipped, sources.tally.skipped),
-            (tree.failed, sources.tally.failed),
-        ):
-            told.update((printable(base + name), reason) for name, reason in found.items())
-        return sources
-
-    @classmethod
-    def of_files(cls, files: Mapping[str, str], base: str) -> Sources:
-        """Files that were named one by one: key -> path. Links among them are followed."""
-        sources = cls(base)
-        for key, path in files.items():
-            try:
-                found = os.stat(path)
-            except OSError as error:
-                sources.tally.fail(key, error)
-                continue
-            if S_ISREG(found.st_mode):
-                sources._add(key, path, found.st_size)
-            else:
-                sources.tally.failed[key] = "It is not a file."
-        return sources
-
-    def _add(self, key: str, path: str, size: int) -> None:
-        if reason := unstorable(key):
-            self.tally.failed[printable(key)] = reason
-        else:
-            self.paths[key], self.sizes[key] = path, size
-
-    def keeper(self) -> Callable[[str], bool]:
-        """Whether a key is not to be deleted: the marker of a directory that is there, or
-        what is, or may be, at the place of something that was not looked at."""
-        markers = self.directories | directories_of(self.sizes) | {self.base.rstrip("/")}
-        unknown = self.tally.skipped.keys() | self.tally.failed.keys()
-
-        def is_kept(key: str) -> bool:
-            if key.endswith("/") and key[:-1] in markers:
-                return True
-            return bool(unknown) and not unknown.isdisjoint({key, *directories_of([key])})
-
-        return is_kept
 
 
 def sync(store: Store, sources: Sources, manner: Manner) -> SyncReport:
@@ -136,7 +67,7 @@ def _contents(sources: Sources, stored: Mapping[str, Content]) -> dict[str, Cont
     def look(asked: tuple[str, Question]) -> None:
         key, asking = asked
         try:
-            etag = asking.answer(cache(partial(transfer.etag_of, sources.paths[key])))
+            etag = asking.answer(sources.etag_of(key))
         except OSError as error:
             sources.tally.fail(key, error)
         else:
@@ -176,7 +107,7 @@ class _Run:
         told: Told,
     ) -> None:
         self._store = store
-        self._paths = sources.paths
+        self._sources = sources
         self._tally = sources.tally
         self._wanted = wanted
         self._say = say
@@ -186,13 +117,28 @@ class _Run:
     def run(self, steps: Plan) -> None:
         not_copied = [copy.target for wave in steps.copies for copy in self._copy(wave)]
         self._upload([*not_copied, *steps.uploads])
-        self._upload([copy.target for copy in self._copy(steps.late_copies)])
-        batches = range(0, len(steps.deletes), DELETE_COUNT_MAX)
+        self._copy_late(steps.late_copies)
+        deletes = self._spared(steps)
+        batches = range(0, len(deletes), DELETE_COUNT_MAX)
         each(
             self._delete,
-            [steps.deletes[start : start + DELETE_COUNT_MAX] for start in batches],
+            [deletes[start : start + DELETE_COUNT_MAX] for start in batches],
             BATCHES_AT_ONCE,
         )
+
+    def _spared(self, steps: Plan) -> list[str]:
+        """What to delete: not what is still the only object with the bytes of a lost copy."""
+        lost = {
+            copy.source: copy.target
+            for wave in steps.copies
+            for copy in wave
+            if copy.target in self._tally.failed
+        }
+        spared = [key for key in steps.deletes if key in lost]
+        self._tally.skipped.update(
+            (key, f"it is kept, for {lost[key]!r} could not be made of it") for key in spared
+        )
+        return [key for key in steps.deletes if key not in lost]
 
     # --- copies ------------------------------------------------------------------------------
 
@@ -210,29 +156,44 @@ class _Run:
                 failed.append(copy)
 
         def copy_large(copy: Copy) -> None:
+            attributes = transfer.attributes_of(copy.target)
             try:
-                check(copy, transfer.calling(partial(self._store.copy, *copy)).etag)
+                check(copy, transfer.calling(partial(self._store.copy, *copy, attributes)).etag)
             except StoreError as error:
                 fail(copy, error)
 
         for copy in copies:
             self._say(f"Copy {copy.source} to {copy.target}")
         small, large = _parted(copies, lambda copy: self._size(copy.target) <= PART_BYTES_MAX)
-        copy_object = self._store.copy_object
         errands = (
-            crowd.Errand(0, partial(copy_object, *copy), partial(check, copy), partial(fail, copy))
+            crowd.Errand(
+                0,
+                # What is stored beside the bytes is that of the file, not of the source.
+                partial(self._store.copy_object, *copy, transfer.attributes_of(copy.target)),
+                partial(check, copy),
+                partial(fail, copy),
+            )
             for copy in small
         )
         crowd.run(errands, self._outage)
         each(copy_large, large, LARGE_AT_ONCE)
         return failed
 
+    def _copy_late(self, copies: Sequence[Copy]) -> None:
+        """Copy what was uploaded. Where that failed, the name still holds something else."""
+        uploaded = set(self._tally.uploaded)
+        not_copied = self._copy([copy for copy in copies if copy.source in uploaded])
+        orphans = [copy for copy in copies if copy.source not in uploaded]
+        self._upload([copy.target for copy in (*not_copied, *orphans)])
+
     def _is_wanted(self, key: str, etag: str) -> bool:
         """Whether an object with this etag has the file's content, however it was put together."""
         if etag == self._wanted[key].etag:
             return True
-        same = partial(transfer.etag_of, self._paths[key])
-        return question(self._size(key), etag).answer(cache(same)) == etag
+        try:
+            return question(self._size(key), etag).answer(self._sources.etag_of(key)) == etag
+        except OSError:  # the upload that follows says why
+            return False
 
     def _size(self, key: str) -> int:
         return self._wanted[key].size
@@ -245,9 +206,10 @@ class _Run:
         each(self._upload_large, large, LARGE_AT_ONCE)
 
     def _errand(self, key: str) -> Iterator[crowd.Errand[str]]:
-        self._say(f"Upload: {self._paths[key]} -> {key}")
+        self._say(f"Upload: {self._sources.paths[key]} -> {key}")
         try:
-            body = _read(self._paths[key])
+            with self._sources.open(key) as file:
+                body = _read(file)
         except (OSError, Stale) as error:
             self._tally.fail(key, error)
             return
@@ -267,10 +229,10 @@ class _Run:
         if self._outage.error is not None:
             self._tally.fail(key, self._outage.error)
             return
-        self._say(f"Upload: {self._paths[key]} -> {key}")
+        self._say(f"Upload: {self._sources.paths[key]} -> {key}")
         begun_sec = time.monotonic()
         try:
-            with open(self._paths[key], "rb") as file:
+            with self._sources.open(key) as file:
                 sent = transfer.upload(self._store, file, key, self._told)
         except (OSError, QarnotfsError) as error:
             self._outage.feared(error, begun_sec)
@@ -294,12 +256,11 @@ class _Run:
         self._tally.deleted += [key for key in keys if key not in failed]
 
 
-def _read(path: str) -> bytes:
+def _read(file: IO[bytes]) -> bytes:
     """A small file; `Stale` when it changes meanwhile."""
-    with open(path, "rb") as file:
-        state = transfer.state_of(file)
-        body = file.read(PART_BYTES)
-        transfer.require_unchanged(file, state)
+    state = transfer.state_of(file)
+    body = file.read(PART_BYTES)
+    transfer.require_unchanged(file, state)
     if len(body) == PART_BYTES:
         raise Stale("It has grown since it was looked at.")
     return body

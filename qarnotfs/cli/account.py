@@ -14,7 +14,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from qarnotfs.cli.sections import FILE, Decorated, section_of, with_options
+from qarnotfs.cli.sections import FILE, Decorated, Option, section_of, with_options
 from qarnotfs.errors import UsageError
 from qarnotfs.views import BucketSpec, View
 
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from qarnotfs.connection import Connection
 
 _server = section_of("Server and account")
-_what = section_of("What is shown")
 
 SERVER_OPTIONS = [
     _server("--conf", type=FILE, help="A qarnot.conf with token and URLs."),
@@ -33,15 +32,21 @@ SERVER_OPTIONS = [
     _server("--ca-bundle", type=FILE, help="Certificates to trust instead of the system's."),
     _server("--no-verify-tls", is_flag=True, help="Accept any certificate. Dangerous."),
 ]
-SPEC_OPTION = _what(
-    "--spec",
-    type=FILE,
-    help="Bucket description in JSON, as the Qarnot SDK's Bucket.to_json() writes it.",
-)
-PREFIX_OPTIONS = [
-    _what("--prefix", metavar="TEXT", help="Show only keys that begin with TEXT."),
-    _what("--strip-prefix", metavar="TEXT", help="Show keys without TEXT at their beginning."),
-]
+
+
+def _view(what: Callable[..., Option]) -> list[Option]:
+    return [
+        what(
+            "--spec",
+            type=FILE,
+            help="Bucket description in JSON, as the Qarnot SDK's Bucket.to_json() writes it.",
+        ),
+        what("--prefix", metavar="TEXT", help="Show only keys that begin with TEXT."),
+        what("--strip-prefix", metavar="TEXT", help="Show keys without TEXT at their beginning."),
+    ]
+
+
+SPEC_OPTION, *PREFIX_OPTIONS = _view(section_of("What is shown"))
 
 
 def server_options(command: Decorated) -> Decorated:
@@ -50,8 +55,12 @@ def server_options(command: Decorated) -> Decorated:
 
 
 def view_options(command: Decorated) -> Decorated:
-    """Give ``command`` every option of `Shown`."""
-    return with_options([SPEC_OPTION, *PREFIX_OPTIONS], command)
+    """Give ``command`` every option of `Shown`, for commands that change nothing in a bucket.
+
+    Without twins: a view that was exported for a mount would make ``ls`` show one object
+    under the name by which ``rm``, which knows stored keys only, deletes another.
+    """
+    return with_options(_view(section_of("What is shown", twins=False)), command)
 
 
 @dataclass(frozen=True, kw_only=True)

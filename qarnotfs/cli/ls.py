@@ -60,6 +60,8 @@ def ls(
     """List buckets, or what a mount of BUCKET would show in the directory PREFIX."""
     account = Account(**server)
     if target is None and spec is None:
+        if prefix is not None or strip_prefix is not None:
+            raise click.UsageError("--prefix and --strip-prefix need a BUCKET.")
         _list_buckets(account, as_json)
         return
     shown = Shown(spec=spec, prefix=prefix, strip_prefix=strip_prefix)

@@ -92,8 +92,9 @@ def _put_tree(bucket: Bucket, root: str, folder: str, progress: bool) -> SyncRep
     from qarnotfs.bucket import upward
     from qarnotfs.bucket.local import tree_of
     from qarnotfs.bucket.manner import Manner
+    from qarnotfs.bucket.sources import Sources
 
-    sources = upward.Sources.of_tree(root, tree_of(root), folder)
+    sources = Sources.of_tree(root, tree_of(root), folder)
     return upward.add(bucket.store, sources, Manner(progress=progress))
 
 
@@ -101,8 +102,9 @@ def _put_files(bucket: Bucket, files: dict[str, str], progress: bool) -> SyncRep
     from qarnotfs.bucket import upward
     from qarnotfs.bucket.manner import Manner
     from qarnotfs.bucket.report import SyncFailed
+    from qarnotfs.bucket.sources import Sources
 
-    sources = upward.Sources.of_files(files, "")
+    sources = Sources.of_files(files, "")
     try:
         return upward.add(bucket.store, sources, Manner(progress=progress))
     except SyncFailed as error:  # a person knows the files by the names they have here

@@ -34,7 +34,8 @@ Examples:
   qarnotfs rm -r --all data               everything; the bucket stays
 
 \b
-Exit code 1 when something could not be deleted, or was not there; the rest is deleted.""",
+KEY is the stored one: no view of a mount counts here. Exit code 1 when something could not be
+deleted, or was not there; the rest is deleted.""",
 )
 @click.argument("targets", metavar="BUCKET:KEY...", nargs=-1, required=True, type=place)
 @deed("--recursive", "-r", is_flag=True, help="Also every file in the directory KEY.")
@@ -59,7 +60,7 @@ def rm(
 
     tally = Tally()
     with Account(**server).buckets() as opened:
-        for name, group in groupby(targets, lambda target: target.bucket):
+        for name, group in groupby(dict.fromkeys(targets), lambda target: target.bucket):
             bucket = opened(BucketSpec(name))
             chosen = _trees if recursive else _files
             try:
@@ -107,8 +108,10 @@ def _trees(bucket: Bucket, targets: Iterable[Target], tally: Tally) -> Iterator[
 
 
 def _delete(bucket: Bucket, keys: Iterator[str], tally: Tally, dry_run: bool) -> None:
-    while batch := list(islice(keys, DELETE_COUNT_MAX)):
-        failed = {} if dry_run else bucket.store.delete(batch)
+    from qarnotfs.bucket import transfer
+
+    while batch := list(dict.fromkeys(islice(keys, DELETE_COUNT_MAX))):
+        failed = {} if dry_run else transfer.delete(bucket.store, batch)
         for key in batch:
             target = str(Target(bucket.uuid, key))
             if key in failed:

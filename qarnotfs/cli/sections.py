@@ -1,4 +1,4 @@
-"""Options under headings of ``--help``, each with its twin in the environment.
+"""Options under headings of ``--help``, most with a twin in the environment.
 
 Used by every command that has more than a few. No option takes a secret: argv can be read
 by everyone on the machine.
@@ -59,21 +59,18 @@ def twin(flag: str) -> str:
     return "QARNOTFS_" + flag.lstrip("-").replace("-", "_").upper()
 
 
-def section_of(heading: str) -> Callable[..., Option]:
+def section_of(heading: str, *, twins: bool = True) -> Callable[..., Option]:
     """Makes options of this section: ``option(flag, **what click.option takes)``."""
 
     def option(*names: str, **kwargs: Any) -> Option:
-        said = twin(names[0])
-        return click.option(
-            *names, cls=SectionOption, section=heading, envvar=said, show_envvar=True, **kwargs
-        )
+        said = {"envvar": twin(names[0]), "show_envvar": True} if twins else {}
+        return click.option(*names, cls=SectionOption, section=heading, **said, **kwargs)
 
     return option
 
 
-def deed(*names: str, **kwargs: Any) -> Option:
-    """An option that says what one command is to do: no twin, nobody wants it for them all."""
-    return click.option(*names, cls=SectionOption, section=SECTIONS[0], **kwargs)
+# What one command is to do: no twins, nobody wants it for them all.
+deed = section_of(SECTIONS[0], twins=False)
 
 
 def with_options(options: Sequence[Option], command: Decorated) -> Decorated:

@@ -25,9 +25,10 @@ Examples:
 
 \b
 Files are compared by name, size and content. What a bucket holds already under another key is
-copied there on the server. Links are not followed. PREFIX is a directory: 'a' is never 'ab'.
-With --json: {uploaded, downloaded, copied, deleted, unchanged: [names], skipped, failed: {name:
-why}, bytes_moved, dry_run}. Exit code 1: something failed, or has a key that no file can have.""",
+copied there on the server. Links are not followed. PREFIX is a directory: 'a' is never 'ab', and
+as SRC it must be there. With --json: {uploaded, downloaded, copied, deleted, unchanged: [names],
+skipped, failed: {name: why}, bytes_moved, dry_run}. Exit code 1: something failed, or has a key
+that no file can have.""",
 )
 @click.argument("source", metavar="SRC")
 @click.argument("target", metavar="DST")
@@ -49,6 +50,7 @@ def sync(
     from qarnotfs.bucket import downward, upward
     from qarnotfs.bucket.local import tree_of
     from qarnotfs.bucket.manner import Manner
+    from qarnotfs.bucket.sources import Sources
 
     upload = is_remote(target)
     if upload == is_remote(source):
@@ -65,8 +67,8 @@ def sync(
         def run() -> SyncReport:
             if upload:
                 return upward.sync(
-                    store, upward.Sources.of_tree(here, tree_of(here), there.folder), manner
+                    store, Sources.of_tree(here, tree_of(here), there.folder), manner
                 )
-            return downward.sync(store, here, there.folder, manner)
+            return downward.sync(store, here, there.folder, manner, must_exist=True)
 
         return finish(run, as_json=as_json, quiet=quiet, dry_run=dry_run, skipping_fails=not upload)

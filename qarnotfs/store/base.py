@@ -211,10 +211,12 @@ class Store(Protocol):
         `NoSuchUpload` is reported as `NoSuchKey`. Sending a part again replaces it.
         """
 
-    def copy_object(self, source: str, target: str) -> Flight[str]:
-        """Copy at most 5 GiB on the server, metadata too, and return the etag of the copy.
+    def copy_object(
+        self, source: str, target: str, attributes: Attributes | None = None
+    ) -> Flight[str]:
+        """Copy at most 5 GiB on the server to another key, and return the etag of the copy.
 
-        `copy` does any size. ``target`` is another key. Compare the etag: the source may
+        `copy` does any size. ``attributes`` as there. Compare the etag: the source may
         have been replaced. AWS gives the copy of parts the plain MD5, RGW the source's etag.
         """
 
@@ -240,7 +242,7 @@ class Store(Protocol):
     def copy(self, source: str, target: str, attributes: Attributes | None = None) -> ObjectInfo:
         """Copy on the server, of any size, also onto itself; return what a HEAD then says.
 
-        ``attributes`` replaces the metadata; ``None`` keeps the source's.
+        ``attributes`` replace the metadata and the type; ``None`` keeps the source's.
         """
 
     def delete(self, keys: Sequence[str]) -> dict[str, Exception]:

@@ -112,8 +112,12 @@ class MemoryStore:
 
         return self._fly("upload_part", key, upload_part)
 
-    def copy_object(self, source: str, target: str) -> Flight[str]:
-        return self._fly("copy_object", source, lambda: self._copied(source, target, None).etag)
+    def copy_object(
+        self, source: str, target: str, attributes: Attributes | None = None
+    ) -> Flight[str]:
+        return self._fly(
+            "copy_object", source, lambda: self._copied(source, target, attributes).etag
+        )
 
     # --- control -----------------------------------------------------------------------
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
 import pytest
 from botocore.session import Session
@@ -10,6 +11,7 @@ from botocore.session import Session
 from qarnotfs.store.base import Store
 from qarnotfs.store.memory import MemoryStore
 from qarnotfs.store.s3 import Access, S3Store
+from tests.faulty_server import Answer, FaultyServer, Request
 from tests.rgw import Gateway
 
 
@@ -63,3 +65,36 @@ def store(request: pytest.FixtureRequest) -> Store:
         return MemoryStore()
     made: S3Store = request.getfixturevalue("s3_store")
     return made
+
+
+@dataclass
+class Faulty:
+    """A store and the server it talks to; ``answer`` may be replaced at any time."""
+
+    server: FaultyServer
+    store: S3Store
+
+    def answers(self, *answers: Answer) -> None:
+        """These in turn; the last for ever."""
+        left = list(answers)
+        self.server.requests.clear()
+        self.server.answer = lambda request: left.pop(0) if len(left) > 1 else left[0]
+
+    def answers_by(self, choose: Callable[[Request], Answer]) -> None:
+        self.server.requests.clear()
+        self.server.answer = choose
+
+    @property
+    def methods(self) -> list[str]:
+        return [request.method for request in self.server.requests]
+
+
+@pytest.fixture
+def faulty(monkeypatch: pytest.MonkeyPatch) -> Iterator[Faulty]:
+    monkeypatch.setattr("qarnotfs.store.s3.access.ATTEMPTS_MAX", 1)  # boto3 pauses for seconds
+    with FaultyServer(lambda request: Answer(500)) as server:
+        access = access_to(server.url)
+        store = S3Store("bucket", access)
+        yield Faulty(server, store)
+        store.close()
+        access.close()

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -23,8 +22,8 @@ from qarnotfs.errors import (
 )
 from qarnotfs.store.base import Attributes, Capabilities, Condition, Flight
 from qarnotfs.store.s3 import S3Store
-from tests.faulty_server import Answer, FaultyServer, Request, Reset, Silence, s3_error
-from tests.s1_store.conftest import access_to
+from tests.faulty_server import Answer, Reset, Silence, s3_error
+from tests.s1_store.conftest import Faulty, access_to
 from tests.support import eventually
 
 MD5_OF_DATA = hashlib.md5(b"data").hexdigest()
@@ -32,39 +31,6 @@ MODIFIED = "Sun, 22 Nov 2026 18:59:51 GMT"
 VERSION = {"ETag": f'"{MD5_OF_DATA}"', "Last-Modified": MODIFIED}
 RANGE = {**VERSION, "Content-Range": "bytes 0-3/4"}
 OK_RANGE = Answer(206, RANGE, b"data")
-
-
-@dataclass
-class Faulty:
-    """A store and the server it talks to; ``answer`` may be replaced at any time."""
-
-    server: FaultyServer
-    store: S3Store
-
-    def answers(self, *answers: Answer) -> None:
-        """These in turn; the last for ever."""
-        left = list(answers)
-        self.server.requests.clear()
-        self.server.answer = lambda request: left.pop(0) if len(left) > 1 else left[0]
-
-    def answers_by(self, choose: Callable[[Request], Answer]) -> None:
-        self.server.requests.clear()
-        self.server.answer = choose
-
-    @property
-    def methods(self) -> list[str]:
-        return [request.method for request in self.server.requests]
-
-
-@pytest.fixture
-def faulty(monkeypatch: pytest.MonkeyPatch) -> Iterator[Faulty]:
-    monkeypatch.setattr("qarnotfs.store.s3.access.ATTEMPTS_MAX", 1)  # boto3 pauses for seconds
-    with FaultyServer(lambda request: Answer(500)) as server:
-        access = access_to(server.url)
-        store = S3Store("bucket", access)
-        yield Faulty(server, store)
-        store.close()
-        access.close()
 
 
 CALLS: dict[str, Callable[[S3Store], object]] = {

@@ -25,6 +25,15 @@ def test_copy_object_keeps_attributes_and_tells_the_etag(store: Store) -> None:
     assert copied.same_version(source)
 
 
+@pytest.mark.parametrize("given", [PLAIN, Attributes({"mode": "33261"}, "text/html")])
+def test_copy_object_may_replace_attributes(store: Store, given: Attributes) -> None:
+    store.put("a", b"data", FULL).result()
+    store.put("there", b"", given).result()
+    assert store.copy_object("a", "b", given).result() == md5(b"data")
+    copied, there = store.head("b").result(), store.head("there").result()
+    assert (copied.metadata, copied.content_type) == (there.metadata, there.content_type)
+
+
 def test_copy_object_of_parts_holds_the_same_bytes(store: Store) -> None:
     upload_id = store.create_upload("a", PLAIN)
     etag = store.upload_part("a", upload_id, 1, b"data").result()

@@ -8,6 +8,7 @@ from pathlib import Path
 from qarnotfs.bucket import SyncReport, downward, upward
 from qarnotfs.bucket.local import tree_of
 from qarnotfs.bucket.manner import Manner
+from qarnotfs.bucket.sources import Sources
 from qarnotfs.store.base import Attributes
 from qarnotfs.store.memory import MemoryStore
 
@@ -15,7 +16,7 @@ from qarnotfs.store.memory import MemoryStore
 def up(
     store: MemoryStore, root: Path, base: str = "", *, delete: bool = True, dry_run: bool = False
 ) -> SyncReport:
-    sources = upward.Sources.of_tree(str(root), tree_of(root), base)
+    sources = Sources.of_tree(str(root), tree_of(root), base)
     return upward.sync(store, sources, Manner(delete, dry_run))
 
 

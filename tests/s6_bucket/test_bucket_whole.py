@@ -146,7 +146,11 @@ def test_get_file_writes_where_it_is_told(
     assert ours.get_file("d/x", "new/dir/y") == "new/dir/y"
     assert ours.get_file("d/x", "new") == "new/x"
     ours.get_file("d/x", "link")
-    assert tree(tmp_path) == dict.fromkeys(["link", "new/dir/y", "new/x", "x"], b"1")
+    assert (tmp_path / "link").is_symlink()
+    (tmp_path / "new" / "x").unlink()
+    (tmp_path / "new" / "x").symlink_to("/dev/full")
+    ours.get_file("d/x", "new")  # here the key gives the name
+    assert tree(tmp_path) == dict.fromkeys(["elsewhere", "new/dir/y", "new/x", "x"], b"1")
     for key in ("d/..", "d/", "..", "."):
         with pytest.raises(UsageError, match="names no file"):
             ours.get_file(key)

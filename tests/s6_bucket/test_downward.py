@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import os
+import stat
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from qarnotfs.bucket import SyncFailed, crowd, downward, transfer
+from qarnotfs.bucket import SyncFailed, SyncReport, crowd, downward, transfer
 from qarnotfs.bucket.manner import Manner
 from qarnotfs.bucket.report import Tally
-from qarnotfs.errors import Refused, Unavailable
+from qarnotfs.errors import MissingFile, Refused, Unavailable
 from qarnotfs.store.base import Attributes
 from qarnotfs.store.memory import MemoryStore
 from qarnotfs.syncplan import PART_BYTES
@@ -187,6 +188,52 @@ def test_directories_have_markers_or_files(store: MemoryStore, out: Path) -> Non
         "empty",
         "empty/deep",
     ]
+
+
+@pytest.mark.parametrize("dry_run", [False, True])
+def test_a_directory_that_is_not_there_deletes_nothing(
+    store: MemoryStore, out: Path, dry_run: bool
+) -> None:
+    """A typing mistake is no wish to delete."""
+    put(store, {"results/a": b"1", "empty/": b""})
+    write(out, precious=b"2")
+    with pytest.raises(ValueError, match="no directory 'reslts/' in 'memory'"):
+        down(store, out, "reslts/", delete=True, dry_run=dry_run)
+    assert down(store, out, "reslts/") == SyncReport()
+    with pytest.raises(MissingFile):
+        downward.sync(store, str(out), "reslts/", Manner(), must_exist=True)
+    assert tree(out) == {"precious": b"2"}
+    assert down(store, out, "empty/", delete=True, dry_run=dry_run).deleted == ("precious",)
+
+
+def test_a_file_that_is_replaced_hands_on_its_permissions(store: MemoryStore, out: Path) -> None:
+    put(store, {"a": b"new", "b": b"new"})
+    write(out, a=b"old")
+    (out / "a").chmod(0o4750)
+    (out / "b").symlink_to("a")
+    down(store, out)
+    assert stat.S_IMODE((out / "a").stat().st_mode) == 0o750
+    assert stat.S_IMODE((out / "b").stat().st_mode) & 0o111 == 0
+    assert tree(out) == {"a": b"new", "b": b"new"}
+
+
+@pytest.mark.parametrize("delete", [False, True])
+def test_a_rehearsal_tells_what_is_in_the_way(store: MemoryStore, out: Path, delete: bool) -> None:
+    write(out, file=b"1", dir__x=b"2", linked__x=b"3", d__keep=b"")
+    (out.parent / "elsewhere").mkdir()
+    (out / "link").symlink_to(out.parent / "elsewhere")
+    (out / "linked/link").symlink_to("x")
+    (out / "empty").mkdir()
+    keys = ["file/y", "dir", "linked", "link/y", "link/deep/", "empty", "d/new", "d/keep"]
+    put(store, {key: b"" if key.endswith("/") else b"4" for key in keys})
+    reports = []
+    for dry_run in (True, False):
+        with pytest.raises(SyncFailed) as caught:
+            down(store, out, delete=delete, dry_run=dry_run)
+        reports.append(caught.value.report)
+    assert reports[0] == reports[1]
+    always = {"linked", "link/y", "link/deep", "empty"}
+    assert set(reports[0].failed) == (always if delete else {*always, "file/y", "dir"})
 
 
 # --- when something fails ---------------------------------------------------------------------

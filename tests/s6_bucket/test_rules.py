@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
@@ -21,6 +22,7 @@ from qarnotfs import (
     ResourcesTransformation,
 )
 from qarnotfs.errors import UsageError
+from qarnotfs.views import View
 
 PREFIXES = st.text(st.sampled_from("ab/\\ é."), max_size=8)
 TTLS = st.none() | st.integers(0, 2**40)
@@ -87,8 +89,55 @@ def test_the_rules_say_what_the_sdks_say() -> None:
         (ResourcesTransformation(), sdk.ResourcesTransformation()),
     ):
         assert our.to_json() == their.to_json()
-    spec = {"prefixFiltering": {"prefix": "x"}, "somethingNew": {}}
+    spec = {"prefixFiltering": {"prefix": "x"}}
     assert Filtering.from_json(spec).to_json() == sdk.Filtering.from_json(spec).to_json()
+
+
+def test_the_sdk_takes_what_we_made() -> None:
+    filtering, transformation = Filtering(), ResourcesTransformation()
+    filtering.append(BucketPrefixFiltering("//a/b"))
+    transformation.append(PrefixResourcesTransformation("/a"))
+    bucket = SdkBucket(theirs(), "data", False, filtering, transformation, 5)
+    ours = Bucket(CONNECTION, "data", False, filtering, transformation, 5)
+    assert json.dumps(bucket.to_json()) == json.dumps(ours.to_json())
+    assert ours.view == View("a/b", "a")
+    bucket = SdkBucket(theirs(), "data", False).with_filtering(BucketPrefixFiltering("//c"))
+    bucket = bucket.with_cache_ttl(3)
+    bucket = bucket.with_resource_transformation(PrefixResourcesTransformation("//d"))
+    assert bucket.with_cache_ttl(4).to_json() == {
+        "bucketName": "data",
+        "filtering": {"prefixFiltering": {"prefix": "c"}},
+        "resourcesTransformation": {"stripPrefix": {"prefix": "d"}},
+        "cacheTTLSec": 4,
+    }
+
+
+class Excluding:
+    """A rule of somebody else's kind; it has a ``prefix``, which means something else."""
+
+    name = "excludePrefix"
+    prefix = "secret/"
+
+    def to_json(self) -> dict[str, str]:
+        return {"prefix": self.prefix}
+
+
+def test_rules_of_a_kind_that_is_not_known_are_refused() -> None:
+    """Neither left out nor taken for another, wherever they come from."""
+    rule: Any = Excluding()
+    filtering, transformation = sdk.Filtering(), sdk.ResourcesTransformation()
+    filtering.append(rule)
+    transformation.append(rule)
+    ways: list[Callable[[], object]] = [
+        lambda: Bucket(CONNECTION, "data", False, filtering),
+        lambda: Bucket(CONNECTION, "data", False, None, transformation),
+        lambda: plain().with_filtering(rule),
+        lambda: plain().with_resource_transformation(rule),
+        lambda: Filtering.from_json({rule.name: rule.to_json()}),
+    ]
+    for way in ways:
+        with pytest.raises(UsageError, match="'excludePrefix'"):
+            way()
 
 
 def test_nothing_that_was_set_is_forgotten() -> None:

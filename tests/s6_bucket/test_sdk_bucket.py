@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -139,6 +139,70 @@ def test_a_rule_nobody_knows(face: Face) -> None:
     else:
         with pytest.raises(UsageError, match="suffixFiltering"):
             face.api.Bucket.from_json(face.connection, said)
+
+
+def test_a_rule_nobody_knows_as_an_object(face: Face, one: Any) -> None:
+    """D2: the SDK keeps it, and shows what it says to nobody but its own cluster."""
+    rule: Any = SDK.BucketPrefixFiltering("secret/")
+    rule.name = "excludePrefix"
+    filtering: Any = SDK.Filtering()
+    filtering.append(rule)
+    ways: list[Callable[[], Any]] = [
+        lambda: face.bucket("data", filtering),
+        lambda: one.with_filtering(rule),
+    ]
+    for make in ways:
+        if face.is_sdk:
+            assert make().to_json()["filtering"] == {"excludePrefix": {"prefix": "secret/"}}
+        else:
+            with pytest.raises(UsageError, match="excludePrefix"):
+                make()
+
+
+def test_a_field_nobody_knows(face: Face) -> None:
+    """D2: as above."""
+    said = {"bucketName": "data", "exclude": "secret/"}
+    if face.is_sdk:
+        assert "exclude" not in face.api.Bucket.from_json(face.connection, said).to_json()
+    else:
+        with pytest.raises(UsageError, match="exclude"):
+            face.api.Bucket.from_json(face.connection, said)
+
+
+@pytest.mark.parametrize("prefix", ["//a", "a//b", "\\a"])
+def test_a_rule_that_is_added(face: Face, one: Any, prefix: str) -> None:
+    """D27: ours is sanitised wherever it comes from; the SDK's when it is made over."""
+    filtered = face.closing(one.with_filtering(face.api.BucketPrefixFiltering(prefix)))
+    stripped = face.closing(
+        one.with_resource_transformation(face.api.PrefixResourcesTransformation(prefix))
+    )
+    clean = {"//a": "a", "a//b": "a/b", "\\a": "a"}[prefix]
+    now = {"prefix": prefix if face.is_sdk else clean}
+    assert filtered.to_json()["filtering"] == {"prefixFiltering": now}
+    assert stripped.to_json()["resourcesTransformation"] == {"stripPrefix": now}
+    made_over = [face.closing(bucket.with_cache_ttl(1)) for bucket in (filtered, stripped)]
+    assert made_over[0].to_json()["filtering"] == {"prefixFiltering": {"prefix": clean}}
+    assert made_over[1].to_json()["resourcesTransformation"] == {"stripPrefix": {"prefix": clean}}
+
+
+def test_rules_that_are_given(face: Face) -> None:
+    """D28: the SDK keeps the object itself, and changes it."""
+    filtering, rule = face.api.Filtering(), face.api.BucketPrefixFiltering("//a")
+    filtering.append(rule)
+    bucket = face.bucket("data", filtering)
+    assert rule.prefix == ("a" if face.is_sdk else "//a")
+    filtering.append(face.api.BucketPrefixFiltering("b"))
+    now = "b" if face.is_sdk else "a"
+    assert bucket.to_json()["filtering"] == {"prefixFiltering": {"prefix": now}}
+
+
+def test_a_warning(
+    face: Face, one: Any, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """D29: ours is logged; the SDK prints it into the program's own output."""
+    one.add_string("1", "//a")
+    assert ("//a" in capsys.readouterr().out) is face.is_sdk
+    assert ("//a" in caplog.text) is not face.is_sdk
 
 
 def test_with_makes_a_new_bucket(face: Face, one: Any) -> None:

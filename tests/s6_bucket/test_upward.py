@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from qarnotfs.bucket import SyncFailed, crowd, transfer, upward
 from qarnotfs.bucket.manner import Manner
+from qarnotfs.bucket.sources import Sources
 from qarnotfs.errors import (
     CredentialsExpired,
     NoSuchBucket,
@@ -207,7 +208,7 @@ def test_files_that_are_named_may_be_links_and_must_exist(
     paths = {"l": "link", "gone": "none", "d": "."}
     named = {key: str(tmp_path / path) for key, path in paths.items()}
     with pytest.raises(SyncFailed) as caught:
-        upward.sync(store, upward.Sources.of_files(named, ""), Manner(delete=True))
+        upward.sync(store, Sources.of_files(named, ""), Manner(delete=True))
     assert set(caught.value.report.failed) == {"gone", "d"}
     assert held(store) == {"l": b"1", "gone": b"kept"}
 

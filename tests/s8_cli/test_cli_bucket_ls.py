@@ -160,6 +160,12 @@ def test_of_two_keys_under_one_name_the_stripped_one_is_shown(
     ]
 
 
+@pytest.mark.parametrize("option", ["--prefix", "--strip-prefix"])
+def test_a_view_needs_a_bucket(cli: Cli, option: str) -> None:
+    done = cli("ls", option, "x")
+    assert (done.code, "need a BUCKET" in done.err) == (2, True)
+
+
 def test_a_spec_names_the_bucket_too(cli: Cli, filled: str, tmp_path: Path) -> None:
     spec = {"bucketName": filled, "filtering": {"prefixFiltering": {"prefix": "a/b"}}}
     (tmp_path / "spec.json").write_text(json.dumps(spec))

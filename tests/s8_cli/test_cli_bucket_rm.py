@@ -6,10 +6,17 @@ import json
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, cast
 
 import pytest
 
+from qarnotfs.bucket import Bucket, transfer
+from qarnotfs.bucket.report import Tally
+from qarnotfs.cli.rm import _delete
+from qarnotfs.errors import Unavailable
+from qarnotfs.store.base import Attributes
+from qarnotfs.store.memory import MemoryStore
 from tests.conftest import remove_bucket
 from tests.rgw import Gateway
 from tests.s5_mount.mounting import Cli
@@ -123,6 +130,45 @@ def test_rm_for_programs(cli: Cli, s3: S3Client, bucket: str) -> None:
     assert said["dry_run"] is False
     fill(s3, bucket, {"c": b""})
     assert cli("rm", "--quiet", f"{bucket}:c").ok().out == ""
+
+
+def test_a_view_that_was_exported_for_mounts_is_not_meant(
+    cli: Cli, s3: S3Client, bucket: str, tmp_path: Path
+) -> None:
+    """What a name stands for is the same to every command, or ``rm`` deletes another file."""
+    fill(s3, bucket, {"a.csv": b"outer", "s/a.csv": b"inner"})
+    spec = tmp_path / "spec.json"
+    spec.write_text(json.dumps({"bucketName": "another"}))
+    exported = {
+        "QARNOTFS_SPEC": str(spec),
+        "QARNOTFS_PREFIX": "s/",
+        "QARNOTFS_STRIP_PREFIX": "s/",
+    }
+    name = f"{bucket}:a.csv"
+    assert cli("ls", "-r", bucket, **exported).ok().out.split() == ["a.csv", "s/a.csv"]
+    assert bucket in cli("ls", **exported).ok().out.split()
+    assert cli("cat", name, **exported).ok().out == "outer"
+    cli("get", name, tmp_path / "got", **exported).ok()
+    assert (tmp_path / "got").read_bytes() == b"outer"
+    cli("cp", name, f"{bucket}:copy", **exported).ok()
+    cli("rm", name, **exported).ok()
+    assert content(s3, bucket) == {"s/a.csv": b"inner", "copy": b"outer"}
+
+
+def test_a_file_that_is_named_twice_is_deleted_once(cli: Cli, s3: S3Client, bucket: str) -> None:
+    fill(s3, bucket, {"a": b"", "d/b": b""})
+    assert cli("rm", f"{bucket}:a", f"{bucket}:a").ok().out == "1 file deleted.\n"
+    assert cli("rm", "-r", f"{bucket}:d", f"{bucket}:d/b").ok().out == "1 file deleted.\n"
+
+
+def test_rm_asks_again_while_the_store_is_busy(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(transfer, "backoff_sec", lambda attempts, chance: 0.0)
+    store, tally, busy = MemoryStore(), Tally(), [Unavailable("busy")]
+    store.put("a", b"", Attributes()).result()
+    store.faults = lambda method, key: busy.pop() if method == "delete" and busy else None
+    _delete(cast(Bucket, SimpleNamespace(store=store, uuid="b")), iter(["a"]), tally, False)
+    assert tally.report().deleted == ("b:a",)
+    assert store.list_page("").objects == ()
 
 
 def test_rm_in_several_buckets(cli: Cli, s3: S3Client, bucket: str) -> None:

@@ -150,6 +150,18 @@ def test_one_side_is_a_bucket(cli: Cli, here: Path, words: tuple[str, ...]) -> N
     assert "Usage: qarnotfs sync" in done.err
 
 
+@pytest.mark.parametrize("options", [(), ("--delete",), ("--delete", "--dry-run")])
+def test_a_directory_that_is_not_there_is_an_error(
+    cli: Cli, s3: S3Client, bucket: str, here: Path, options: tuple[str, ...]
+) -> None:
+    fill(s3, bucket, {"results/x": b"1"})
+    before = files(here)
+    done = cli("sync", *options, f"{bucket}:reslts", here)
+    assert (done.code, done.out) == (1, "")
+    assert done.err == f"qarnotfs: There is no directory 'reslts/' in '{bucket}'.\n"
+    assert files(here) == before
+
+
 def test_what_cannot_begin(cli: Cli, bucket: str, here: Path) -> None:
     done = cli("sync", "missing", f"{bucket}:")
     assert (done.code, done.err) == (1, "qarnotfs: missing: No such file or directory.\n")

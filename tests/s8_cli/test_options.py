@@ -13,7 +13,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from qarnotfs.cli import daemon
-from qarnotfs.cli.entry import commands
+from qarnotfs.cli.entry import KINDS, commands
 from qarnotfs.cli.mount import mount
 from qarnotfs.cli.options import Settings, bytes_default, default_cache_dir, twins
 from qarnotfs.cli.request import MountRequest
@@ -71,6 +71,15 @@ def test_every_option_has_a_twin_in_the_environment_that_help_shows() -> None:
                 flag = max(option.opts, key=len)
                 assert flag in help_text
                 assert f"env var: {twin(flag)}" in help_text
+
+
+def test_commands_on_stored_keys_have_no_twins_of_a_view() -> None:
+    """One exported for mounts would change what a name stands for in some commands only."""
+    views = {"spec", "prefix", "strip_prefix"}
+    for command in KINDS["Buckets, without mounting them"]:
+        found = [option for option in command.params if option.name in views]
+        assert len(found) == (3 if command.name in {"ls", "get", "cat"} else 0)
+        assert [option.envvar for option in found] == [None] * len(found)
 
 
 def test_a_twin_says_what_the_option_says(asked: list[MountRequest], tmp_path: Path) -> None:

@@ -136,12 +136,13 @@ class HotStore:
         self._hashing(journey, len(body), send)
         return journey.flight
 
-    def copy_object(self, source: str, target: str) -> Flight[str]:
+    def copy_object(
+        self, source: str, target: str, attributes: Attributes | None = None
+    ) -> Flight[str]:
         journey = Journey[str](self._transport, self._subject(source))
 
         def send() -> None:
-            headers = (("x-amz-copy-source", wire.object_path(self.bucket, source)),)
-            path = wire.object_path(self.bucket, target)
+            path, headers = wire.copy_request(self.bucket, source, target, attributes)
             ask = Ask("PUT", path, journey.subject, headers, b"", "CopyObject")
             journey.send(ask, partial(self._after_copy, journey))
 

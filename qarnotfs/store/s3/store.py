@@ -15,7 +15,6 @@ from urllib.parse import quote
 from qarnotfs.errors import (
     NoSuchKey,
     PreconditionFailed,
-    QarnotfsError,
     Refused,
     StoreError,
     Unavailable,
@@ -107,8 +106,9 @@ class S3Store(HotStore):
             if not source.same_version(_result(self.head(source.key))):
                 raise changed(self._subject(source.key))
             self.complete_upload(target, upload_id, etags)
-        except QarnotfsError:
-            self.abort_upload(target, upload_id)
+        except BaseException:  # Ctrl-C, too
+            with suppress(StoreError):  # the parts stay; what made us give up says more
+                self.abort_upload(target, upload_id)
             raise
 
     # --- multipart -------------------------------------------------------------------------

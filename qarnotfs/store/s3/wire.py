@@ -82,6 +82,16 @@ def attribute_headers(attributes: Attributes) -> list[tuple[str, str]]:
     return headers
 
 
+def copy_request(
+    bucket: str, source: str, target: str, attributes: Attributes | None
+) -> tuple[str, tuple[tuple[str, str], ...]]:
+    """The path of a copy, and the headers: its source, and what it has in place of that's."""
+    headers = [("x-amz-copy-source", object_path(bucket, source))]
+    if attributes is not None:
+        headers += [("x-amz-metadata-directive", "REPLACE"), *attribute_headers(attributes)]
+    return object_path(bucket, target), tuple(headers)
+
+
 def sendable_type(attributes: Attributes) -> str | None:
     """The Content-Type, unless no header could carry it; the server then has its default."""
     content_type = attributes.content_type

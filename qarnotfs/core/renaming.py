@@ -189,14 +189,12 @@ class Renamer:
     async def _deleted(self, keys: Iterable[str]) -> None:
         """A deletion without an answer may be carried out late: it must not meet a copy."""
         for key in keys:
-            debt = self._journal.latest(key)
-            if debt is not None and debt.kind is Kind.DELETE and debt.begun:
+            debt = self._journal.deletion_under_way(key)
+            if debt is not None:
                 await self._uploader.settle(debt)
 
     def _moved_object(self, key: str, copied: ObjectInfo, inode: Inode | None) -> None:
-        replaced = self._journal.latest(copied.key)
-        if replaced is not None:
-            self._journal.drop(replaced)
+        self._journal.drop(copied.key)
         self._owe_delete(key, Condition(etag=copied.etag))
         if inode is not None:
             if inode.staged is not None:  # its debt was paid, and the bucket has these bytes

@@ -82,12 +82,13 @@ class Journal(Recorded):
         return debt
 
     def owe_attributes(self, key: str, attributes: Attributes) -> Debt:
-        """New attributes: joins a put that is not being sent, else a copy onto itself."""
+        """New attributes: they join a put, also one that is being sent, else a copy onto itself.
+
+        Who has sent older ones with a put owes the copy then (`owe_copy`).
+        """
         debt = self.latest(key)
-        if debt is None or debt.state is State.PAYING:
-            debt = self._incur(Kind.META, key, attributes, UNCONDITIONAL)
-            self._write_or_undo(debt)
-            return debt
+        if debt is None or (debt.state is State.PAYING and debt.kind is not Kind.PUT):
+            return self.owe_copy(key, attributes)
         before, debt.attributes = debt.attributes, attributes
         try:
             if debt.recorded:
@@ -95,6 +96,12 @@ class Journal(Recorded):
         except FileError:
             debt.attributes = before
             raise
+        return debt
+
+    def owe_copy(self, key: str, attributes: Attributes) -> Debt:
+        """The object is to be copied onto itself, with these attributes."""
+        debt = self._incur(Kind.META, key, attributes, UNCONDITIONAL)
+        self._write_or_undo(debt)
         return debt
 
     def owe_delete(
@@ -154,10 +161,11 @@ class Journal(Recorded):
         self.recount(moved)
         return moved
 
-    def drop(self, debt: Debt) -> None:
-        """The bytes are not wanted any more (deleted or replaced by their owner)."""
-        if debt.state is not State.PAYING:
-            self._forget(debt)
+    def drop(self, key: str) -> None:
+        """Another object has the key now: whatever was owed for it is not wanted any more."""
+        for debt in list(self._by_key.get(key, ())):
+            if debt.state is not State.PAYING:
+                self._forget(debt)
 
     # --- paying ---------------------------------------------------------------------------
 
@@ -177,11 +185,16 @@ class Journal(Recorded):
                 self._rewrite(debt)
 
     def postpone(self, debt: Debt, not_before_sec: float, reason: str) -> None:
-        """It did not work this time."""
+        """It did not work this time. Where there are younger bytes, only those are sent."""
         self._ended(debt)
         debt.state, debt.not_before_sec, debt.error = State.QUEUED, not_before_sec, reason
         debt.attempts += 1
-        if debt.perhaps:  # what was sent without an answer
+        younger = self.latest(debt.key)
+        if younger and younger is not debt and younger.kind is debt.kind is Kind.PUT:
+            younger.attempts = debt.attempts
+            younger.not_before_sec = max(younger.not_before_sec, not_before_sec)
+            self._give_way(debt, younger)
+        elif debt.perhaps:  # what was sent without an answer
             self._rewrite(debt)
 
     def fail(self, debt: Debt, reason: str) -> None:
@@ -195,11 +208,18 @@ class Journal(Recorded):
         younger = self.latest(debt.key)
         if younger is None or younger is debt:
             self._rewrite(debt)
-            return
-        younger.expected, younger.begun = debt.expected, True
-        younger.perhaps = debt.perhaps
+        else:
+            self._give_way(debt, younger)
+
+    def _give_way(self, debt: Debt, younger: Debt) -> None:
+        """A younger debt takes the place of one that was begun, and what that knew."""
+        if debt.kind is not Kind.META:  # it knows nothing
+            younger.expected, younger.perhaps = debt.expected, debt.perhaps
+        younger.begun = True
         younger.replaced.append(debt)
+        self.stray_upload(debt)
         self._take_out(debt)
+        self._wait_for(younger, instead_of=debt.id)
         self._rewrite(younger)
 
     def paid(self, debt: Debt, info: ObjectInfo | None) -> None:

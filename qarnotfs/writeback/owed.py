@@ -69,6 +69,11 @@ class Owed:
         finally:
             self._held_keys -= Counter(held)
 
+    def deletion_under_way(self, key: str) -> Debt | None:
+        """A deletion of the key that was begun and may be carried out at any time."""
+        first = next(iter(self._by_key.get(key, ())), None)
+        return first if first and first.kind is Kind.DELETE and first.begun else None
+
     def is_paying(self, key: str) -> bool:
         debts = self._by_key.get(key)
         return bool(debts and debts[0].state is State.PAYING)

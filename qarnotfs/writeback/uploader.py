@@ -274,6 +274,7 @@ class Uploader:
     async def _pay_put(self, debt: Debt) -> None:
         if debt.staged and debt.seal and not debt.staged.verified:
             await self._bridge.work(debt.staged.verify, debt.seal)
+        attributes = debt.attributes
         sent = await self._sender.send(debt)
         if debt.staged and debt.staged.whole and sent.ours.size:
             await self._bridge.work(self._adopt, sent.ours, debt.staged.path)
@@ -283,19 +284,23 @@ class Uploader:
             self.conflicts.append(sent.ours.key)
             self._index.remember(sent.theirs)
         self._index.remember(sent.ours)
-        self._owe_newer_attributes(debt, sent.ours)
+        self._owe_newer_attributes(debt, sent.ours, changed=debt.attributes is not attributes)
         self._paid(debt, sent.ours)
         debt.stored = sent.ours
         self.totals.files += 1
         self.totals.bytes += debt.dirty_bytes
 
-    def _owe_newer_attributes(self, debt: Debt, stored: ObjectInfo) -> None:
-        """A multipart upload has the attributes it was begun with, while the file was written."""
+    def _owe_newer_attributes(self, debt: Debt, stored: ObjectInfo, *, changed: bool) -> None:
+        """They may have changed while it was sent; an upload has those it was begun with.
+
+        A directory that somebody else made meanwhile keeps theirs, unless they changed here.
+        """
         wanted = debt.attributes
         same = dict(stored.metadata or {}) == dict(wanted.metadata)
+        same = same and stored.content_type == wanted.content_type
         is_last = stored.key != debt.key or self._journal.latest(debt.key) is debt
-        if debt.staged and is_last and not (same and stored.content_type == wanted.content_type):
-            self._journal.owe_attributes(stored.key, wanted)
+        if is_last and not same and (debt.staged or changed):
+            self._journal.owe_copy(stored.key, wanted)
 
     async def _pay_attributes(self, debt: Debt) -> None:
         try:

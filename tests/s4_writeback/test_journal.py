@@ -192,7 +192,8 @@ def test_attributes_join_a_put_that_waits(tmp_path: Path) -> None:
     assert again is not None
     assert again.attributes == other
     journal.begin(debt)
-    assert journal.owe_attributes("a", ATTRIBUTES).kind is Kind.META
+    assert journal.owe_attributes("a", ATTRIBUTES) is debt  # who sends it compares afterwards
+    assert journal.owe_copy("a", ATTRIBUTES).kind is Kind.META
 
 
 def test_a_journal_belongs_to_one_mount(tmp_path: Path) -> None:

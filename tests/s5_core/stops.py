@@ -8,6 +8,7 @@ from typing import Any
 
 import trio
 
+from qarnotfs.errors import Unavailable
 from qarnotfs.store.base import Flight
 from qarnotfs.store.memory import MemoryStore
 
@@ -30,6 +31,10 @@ class StoppedPut:
     async def sent(self) -> None:
         while self._call is None:
             await trio.sleep(0.001)
+
+    def fail(self) -> None:
+        """It never arrives, and its sender is told to try again."""
+        self._flight.set_exception(Unavailable("not now"))
 
     def arrive(self) -> None:
         assert self._call is not None

@@ -28,6 +28,7 @@ FLAGS = {
 SLOTS = 3
 NEAR_A_PAGE = (4095, 4096, 4097, 131_072, 262_145)
 NEAR_A_CELL = (1, 4096, (8 << 20) - 1, 8 << 20, (8 << 20) + 1, 9 << 20, 17 << 20)
+MODES = (0o600, 0o644, 0o755)
 READ_BYTES = 64 << 20  # more than any file here has
 
 
@@ -105,13 +106,15 @@ def lives(step: st.SearchStrategy[Step], longest: int) -> st.SearchStrategy[list
     return lengths.flatmap(lambda length: st.lists(step, min_size=length, max_size=length))
 
 
-any_local = st.one_of(local_steps(sizes))
+chmod = steps("chmod", offset=st.sampled_from(MODES))
+any_local = st.one_of(*local_steps(sizes), chmod)
 any_large = st.one_of(local_steps(large))
 any_remote = st.one_of(
     *local_steps(sizes), *[steps("put", data=patterns(sizes)), steps("delete")] * 2
 )
 any_or_death = st.one_of(
-    *local_steps(sizes) * 2, st.sampled_from([Step("kill"), Step("kill"), Step("remount")])
+    *[*local_steps(sizes), chmod] * 2,
+    st.sampled_from([Step("kill"), Step("kill"), Step("remount")]),
 )
 
 
@@ -121,6 +124,7 @@ def on_path(top: Path, step: Step) -> object:
     calls: dict[str, Callable[[], object]] = {
         "write": lambda: _write(path, step),
         "truncate": lambda: os.truncate(path, step.offset),
+        "chmod": lambda: _chmod(path, step.offset),
         "unlink": path.unlink,
         "mkdir": path.mkdir,
         "rmdir": path.rmdir,
@@ -139,6 +143,11 @@ def on_file(descriptor: int, step: Step) -> object:
         "close": lambda: os.close(descriptor),
     }
     return calls[step.what]()
+
+
+def _chmod(path: Path, mode: int) -> int:
+    path.chmod(mode)
+    return path.stat().st_mode
 
 
 def _write(path: Path, step: Step) -> int:

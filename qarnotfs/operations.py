@@ -244,10 +244,11 @@ class Operations(pyfuse3.Operations):
                 return
         for next_id, node in enumerate(nodes, len(DOTS) + start + 1):
             inode = self._fs.lookup.known(parent, node)
-            attributes = self._attributes(inode) if inode else _unknown()
+            attributes = self._entry(inode) if inode else _unknown()
             if not pyfuse3.readdir_reply(token, node.name, attributes, next_id):
                 break
             if inode is not None:
+                self._tell(inode)
                 inode.lookups += 1
 
     @answers
@@ -271,6 +272,13 @@ class Operations(pyfuse3.Operations):
         return self._attributes(inode)
 
     def _attributes(self, inode: Inode) -> EntryAttributes:
+        self._tell(inode)
+        return self._entry(inode)
+
+    def _tell(self, inode: Inode) -> None:
+        inode.told = None if inode.staged else inode.info
+
+    def _entry(self, inode: Inode) -> EntryAttributes:
         posix, size = inode.posix, inode.size
         entry = EntryAttributes()
         entry.st_ino = inode.number
@@ -282,9 +290,8 @@ class Operations(pyfuse3.Operations):
         entry.st_blocks = -(-size // UNIT_BYTES)
         entry.st_mtime_ns, entry.st_ctime_ns = posix.mtime_ns, posix.ctime_ns
         entry.st_atime_ns = posix.atime_ns
-        left_sec = self._fs.lookup.left_sec(inode)
-        entry.entry_timeout = left_sec
-        entry.attr_timeout = left_sec if inode.exact else 0
+        entry.entry_timeout = self._fs.lookup.left_sec(inode)
+        entry.attr_timeout = self._fs.lookup.attributes_left_sec(inode) if inode.exact else 0
         return entry
 
     def _absent(self, parent: Inode) -> EntryAttributes:

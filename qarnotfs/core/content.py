@@ -61,12 +61,22 @@ class Content:
         self.take_over(inode)
         if inode.staged is not None:
             with inode.staged.pinned() as staged:
-                return await staged.read(offset, size, self.read_base)
+                return await self._read_staged(inode, staged, offset, size)
         if inode.info is None:
             raise Stale("The file is no longer in the bucket.")
         if offset >= inode.info.size:
             return b""
         return await self._reader.read(inode.info, offset, size, pattern)
+
+    async def _read_staged(self, inode: Inode, staged: Staged, offset: int, size: int) -> bytes:
+        try:
+            return await staged.read(offset, size, self.read_base)
+        except Stale:
+            if inode.debt is None:
+                raise
+            with suppress(NotUploaded):
+                await self._uploader.sender.check_base(inode.debt)
+        return await staged.read(offset, size, self.read_base)
 
     async def read_base(self, info: ObjectInfo, offset: int, size: int) -> bytes:
         """Bytes of the version a staged file builds upon, through the cache."""
@@ -79,7 +89,7 @@ class Content:
             return
         if inode.kernel_version is not None:
             inode.kernel_version = debt.stored.etag  # its pages are what we uploaded
-        inode.info = debt.stored
+        inode.info = inode.told = debt.stored  # the kernel knows their size: it sent them
         inode.key = debt.stored.key
         self.let_go(inode)
 
@@ -177,8 +187,9 @@ class Content:
 
     def _stage(self, inode: Inode) -> Staged:
         staged = inode.staged = self._journal.staging.create(inode.info)
-        if inode.kernel_version is not None or inode.info is None:
-            inode.kernel_version = "staged"  # the kernel sees every write: its pages stay right
+        # The kernel sees every write: if its pages are those of the base, they stay right.
+        is_right = inode.info is None or inode.kernel_version == inode.info.etag
+        inode.kernel_version = "staged" if is_right else None
         self._owe(inode, staged)
         return staged
 

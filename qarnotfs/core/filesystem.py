@@ -114,6 +114,7 @@ class Filesystem:
         if writable:
             self.names.check_writable()
         await self.lookup.getattr(inode)
+        self.lookup.check_told(inode)
         if inode.info is not None and inode.staged is None:
             self._finder.opened(inode.info)
         number = self.opened(inode, writable=writable)
@@ -145,7 +146,7 @@ class Filesystem:
         inode = handle.inode
         if not offset and not inode.staged and inode.info:
             self._finder.used(inode.info)
-        return await self._content.read(inode, offset, size, handle.pattern)
+        return await self.lookup.read(inode, offset, size, handle.pattern)
 
     async def write(self, number: int, offset: int, data: bytes) -> None:
         await self._content.write(self._handles.file(number).inode, offset, data)

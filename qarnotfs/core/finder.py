@@ -126,7 +126,7 @@ class Finder:
 
     async def _fetched(self, key: str) -> bool:
         """Fetch a file that will surely be read: its attributes come with its bytes."""
-        listing = self._index.fresh_listing(parent_of(key))
+        listing = self._index.listing_around(key)
         info = listing.get(key) if listing else None
         if not listing or not info or not is_small(info) or not self._walks.looked(listing, key):
             return False
@@ -145,7 +145,7 @@ class Finder:
         """A program reads a file from its beginning: fetch what it will read next."""
         if not is_small(info):
             return
-        listing = self._index.fresh_listing(parent_of(info.key))
+        listing = self._index.listing_around(info.key)
         if listing and info.key in listing:
             self._looks_ahead = AHEAD_FIRST
             self._walks.used(listing, info.key)
@@ -161,7 +161,7 @@ class Finder:
         belief = self._index.believed(key)
         if belief and belief.info and belief.info.metadata is not None:
             return
-        listing = self._index.fresh_listing(parent_of(key))
+        listing = self._index.listing_around(key)
         if listing is None or key not in listing:
             return
         if self._ahead[0] != listing.number or not self._ahead[1] >= key:

@@ -44,6 +44,7 @@ class Inode:
     exact: bool = True  # whether ``posix`` is what the bucket says, or a guess from a listing
     replaced: bool = False  # lost its name to somebody else's object: what is written is owed
     marker: Attributes | None = None  # what ``posix`` of a directory was read from
+    told: ObjectInfo | None = None  # whose size the kernel knows; None: that of staged bytes
     kernel_version: str | None = None  # whose pages the kernel may hold: an etag or "staged"
     children: dict[bytes, Inode] = field(default_factory=dict)
 

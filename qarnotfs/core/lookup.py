@@ -9,14 +9,17 @@ from __future__ import annotations
 
 import stat
 from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
 
+from qarnotfs.cache.blocks import PatternCell
 from qarnotfs.core import attributes
 from qarnotfs.core.attributes import Defaults, Posix
 from qarnotfs.core.content import Content
 from qarnotfs.core.finder import Finder
 from qarnotfs.core.inodes import ROOT_NUMBER, Inode, Inodes
 from qarnotfs.core.tree import Node
-from qarnotfs.errors import NoSuchEntry, NoSuchKey, Stale
+from qarnotfs.errors import NoSuchEntry, NoSuchKey, Stale, StoreError
 from qarnotfs.index.index import Index
 from qarnotfs.store.base import Attributes, ObjectInfo
 from qarnotfs.writeback.debts import Debt, Kind
@@ -64,6 +67,9 @@ class Lookup:
         debt = self.finder.debt(node.key)
         if debt is not None and debt.kind is Kind.PUT:
             return self._owed_inode(parent, node, debt)
+        belief = self._index.believed(node.key)
+        if belief is not None:  # it may be younger than the listing, and is what `getattr` goes by
+            node = replace(node, info=belief.info)
         try:
             info = await self.finder.info(node)
         except NoSuchKey:
@@ -152,7 +158,7 @@ class Lookup:
             return None
         inode = parent.children.get(node.name)
         if inode is not None and info.same_version(inode.info) and not inode.is_directory:
-            inode.exact &= info.metadata is not None  # the bytes are the same; its mode may not be
+            inode.exact &= self._is_exact(inode, info)  # the bytes are the same
             return inode
         belief = self._index.believed(node.key)
         if belief is not None:
@@ -165,6 +171,16 @@ class Lookup:
         if certain or not self.finder.asks_attributes:
             return self._file_inode(parent, node, info)
         return None
+
+    def _is_exact(self, inode: Inode, listed: ObjectInfo) -> bool:
+        """Whether the mode and times that an inode shows are those of what was listed."""
+        believed = self._believed(listed.key)
+        return (
+            believed is not None
+            and (believed.metadata is not None or not self.finder.asks_attributes)
+            and believed == inode.info
+            and believed.modified_sec == listed.modified_sec
+        )
 
     def forget(self, number: int, lookups: int) -> None:
         """The kernel does not remember the inode that often any more."""
@@ -188,8 +204,8 @@ class Lookup:
         node = Node(inode.name, is_directory=False, key=inode.key, info=self._believed(inode.key))
         try:
             info = await self.finder.info(node)
-        except NoSuchKey:
-            raise NoSuchEntry("The file was deleted from the bucket.") from None
+        except NoSuchKey:  # the kernel looks again, and forgets that there was such a name
+            raise Stale("The file was deleted from the bucket.") from None
         self._refresh_file(inode, info)
         return inode
 
@@ -198,6 +214,34 @@ class Lookup:
             self._show(inode, info)
         elif inode.staged is None:  # else a program began to write while we asked
             raise Stale("The file was replaced in the bucket.")
+
+    def check_told(self, inode: Inode) -> None:
+        """`Stale` where a file is to be opened at another version than its name stands for.
+
+        What we believe may be younger than what the kernel keeps: it would use the size of one
+        version with the bytes of another, or go on with the one that others have open. Told
+        that it is stale, it looks the name up again.
+        """
+        if inode.staged is not None or inode.info is None:
+            return
+        now: ObjectInfo | None = inode.info
+        if inode.opens and not inode.detached:
+            belief = self._index.believed(inode.key)
+            now = belief.info if belief else now
+        if not inode.info.same_version(now) or not inode.info.same_version(inode.told or now):
+            raise Stale("The file was replaced in the bucket.")
+
+    async def read(
+        self, inode: Inode, offset: int, size: int, pattern: PatternCell | None
+    ) -> bytes:
+        """A file's bytes. Where its version is gone, the next look at its name says so, too."""
+        try:
+            return await self._content.read(inode, offset, size, pattern)
+        except Stale:
+            if inode.staged is None and inode.info is not None:
+                with suppress(StoreError):
+                    await self._index.recheck(inode.info)
+            raise
 
     def _believed(self, key: str) -> ObjectInfo | None:
         belief = self._index.believed(key)
@@ -218,13 +262,20 @@ class Lookup:
 
     def left_sec(self, inode: Inode) -> float:
         """For how long the kernel need not ask again: what is left of the TTL."""
-        if inode.debt is not None or inode.detached or inode is self.inodes.root:
-            return self._index.ttl_sec
-        if inode.is_directory:
+        if inode.is_directory and not inode.detached and inode is not self.inodes.root:
             parent = inode.parent.key if inode.parent else ""
             listed_sec = self._index.listing_left_sec(self.finder.stored_prefix(parent))
-            return max(listed_sec, self._index.left_sec(self.finder.stored_prefix(inode.key)))
-        return self._index.left_sec(inode.key)
+            return max(listed_sec, self.attributes_left_sec(inode))
+        return self.attributes_left_sec(inode)
+
+    def attributes_left_sec(self, inode: Inode) -> float:
+        """The same for attributes; a directory's are its marker's, whoever lists its name."""
+        if inode.debt is not None or inode.detached or inode is self.inodes.root:
+            return self._index.ttl_sec
+        if not inode.is_directory:
+            return self._index.left_sec(inode.key)
+        prefix = self.finder.stored_prefix(inode.key)  # above the filter nothing has that key
+        return max(self._index.left_sec(prefix), self._index.listing_left_sec(prefix))
 
     def absent_sec(self, parent: Inode) -> float:
         """For how long a name that is not in a directory need not be asked for again."""

@@ -119,7 +119,7 @@ class Namespace:
     async def readlink(self, inode: Inode) -> bytes:
         if not stat.S_ISLNK(inode.posix.mode):
             raise InvalidArgument("Not a symbolic link.")
-        return await self._content.read(inode, 0, LINK_BYTES_MAX, None)
+        return await self._lookup.read(inode, 0, LINK_BYTES_MAX, None)
 
     async def _free(self, parent: Inode, name: bytes) -> Segment:
         """The segment of a new name, which must be free and possible."""

@@ -62,7 +62,7 @@ class Walks:
         walk.window = min(max(1, 2 * walk.window), FILES_MAX) if in_order else 0
         walk.last, walk.ahead = key, max(walk.ahead, key) if in_order else key
         self._walks.move_to_end(listing.prefix)
-        at_end = walk.window and _next(listing, key) is None
+        at_end = walk.window and listing.complete and _next(listing, key) is None
         self._carried = min(walk.window, FILES_FIRST_MAX) if at_end else 0
 
     def wanted(self, listing: Listing, bytes_max: int) -> Iterator[ObjectInfo]:

@@ -27,12 +27,17 @@ class Xattrs:
         self._fs, self._bytes_cached = filesystem, bytes_cached
 
     def get(self, inode: Inode, name: bytes) -> bytes:
-        """The value, or `NoAttribute`."""
+        """The value, or `NoAttribute`; `NotSupported` for those that no file here ever has.
+
+        `ls` and others then stop asking each file for its access list and its capabilities.
+        """
         if name.startswith(PREFIX):
             return self._ours(inode, name.removeprefix(PREFIX).decode(errors="replace")).encode()
         try:
             return inode.posix.xattrs[_text(name)]
         except KeyError:
+            if not name.startswith(USER):
+                raise NotSupported("Only attributes of users are kept in a bucket.") from None
             raise NoAttribute("There is no such attribute.") from None
 
     def names(self, inode: Inode) -> list[bytes]:

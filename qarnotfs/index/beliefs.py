@@ -1,8 +1,9 @@
 """Beliefs on disk: a SQLite file shared by every mount on one cache directory.
 
 Used by `index` only. Every method is one short statement or transaction. The file is
-disposable: when it is broken or of another format it is made anew, and while it cannot
-be written (a full disk, a lock held too long) beliefs simply live in memory alone.
+disposable: when it is broken, of another format or of another bucket it is made anew, and
+while it cannot be opened or written (a full disk, a lock held too long) beliefs simply live
+in memory alone: other mounts may be using the file.
 """
 
 from __future__ import annotations
@@ -21,13 +22,14 @@ from qarnotfs.store.base import Attributes, ObjectInfo
 
 log = logging.getLogger(__name__)
 
-FORMAT = 2
+FORMAT = 3
 BUSY_MS = 200  # another process writes: rather forget a belief than hold up the mount
+OPEN_SEC = 5.0  # the same at the start, when nobody waits for a file yet
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS objects (key TEXT PRIMARY KEY, validated REAL NOT NULL,
     size INTEGER, etag TEXT, modified INTEGER) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS attributes (key TEXT, etag TEXT, modified INTEGER,
-    metadata TEXT NOT NULL, content_type TEXT, PRIMARY KEY (key, etag, modified)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS attributes (key TEXT PRIMARY KEY, etag TEXT, modified INTEGER,
+    metadata TEXT NOT NULL, content_type TEXT, seen REAL NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS listings (prefix TEXT PRIMARY KEY, validated REAL NOT NULL,
     number INTEGER NOT NULL, page_count INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS pages (number INTEGER, first TEXT, data BLOB NOT NULL,
@@ -51,31 +53,13 @@ class Beliefs:
     """The database. No method raises for a database that does not work."""
 
     def __init__(self, path: Path) -> None:
-        self._path = path
+        place = path.parent.name  # which tells of the bucket and its endpoint
         try:
-            self._db = self._open()
-        except sqlite3.Error as error:
-            log.warning("the beliefs in %s cannot be read (%s) and are made anew", path, error)
-            for suffix in ("", "-wal", "-shm"):
-                path.with_name(path.name + suffix).unlink(missing_ok=True)
-            self._db = self._open()
-
-    def _open(self) -> sqlite3.Connection:
-        self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        db = sqlite3.connect(self._path, isolation_level=None, timeout=BUSY_MS / 1000)
-        db.execute("PRAGMA journal_mode = WAL")
-        db.execute("PRAGMA synchronous = OFF")
-        (found,) = db.execute("PRAGMA user_version").fetchone()
-        if found not in (0, FORMAT):
-            db.close()
-            raise sqlite3.DatabaseError(f"format {found}, not {FORMAT}")
-        db.executescript(SCHEMA)
-        db.execute(f"PRAGMA user_version = {FORMAT}")
-        for key in db.execute("SELECT key FROM doubts").fetchall():  # of a mount that died
-            _forget(db, *key)
-        for table in ("pages", "patches"):  # of listings that were never finished
-            db.execute(f"DELETE FROM {table} WHERE number NOT IN (SELECT number FROM listings)")
-        return db
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._db = _open_anew_if_broken(path, place)
+        except (sqlite3.Error, OSError) as error:  # such as busy for long, or a full disk
+            log.warning("%s cannot be used, beliefs end with this mount: %s", path, error)
+            self._db = _open(":memory:", place)
 
     # --- single objects -----------------------------------------------------------------------
 
@@ -105,20 +89,27 @@ class Beliefs:
         with suppress(sqlite3.Error):
             _forget(self._db, key)
 
-    def attributes(self, info: ObjectInfo) -> Attributes | None:
-        """Metadata of exactly this version, once seen."""
+    def attributes(self, info: ObjectInfo) -> tuple[Attributes, float] | None:
+        """Metadata of exactly this version, once seen; and when."""
         row = self._row(
-            "SELECT metadata, content_type FROM attributes"
+            "SELECT metadata, content_type, seen FROM attributes"
             " WHERE key = ? AND etag = ? AND modified = ?",
             info.key, info.etag, info.modified_sec,
         )  # fmt: skip
-        return Attributes(json.loads(row[0]), row[1]) if row else None
+        if row is None:
+            return None
+        try:
+            return Attributes(dict(json.loads(row[0])), row[1]), float(row[2])
+        except (ValueError, TypeError) as error:
+            log.warning("the attributes of %r are damaged and asked for anew: %s", info.key, error)
+            return None
 
-    def save_attributes(self, info: ObjectInfo) -> None:
+    def save_attributes(self, info: ObjectInfo, seen_sec: float) -> None:
+        """Of one version of each key: the others are hardly ever asked for again."""
         metadata = json.dumps(dict(info.metadata or {}))
         self._write(
-            "INSERT OR REPLACE INTO attributes VALUES (?, ?, ?, ?, ?)",
-            [(info.key, info.etag, info.modified_sec, metadata, info.content_type)],
+            "INSERT OR REPLACE INTO attributes VALUES (?, ?, ?, ?, ?, ?)",
+            [(info.key, info.etag, info.modified_sec, metadata, info.content_type, seen_sec)],
         )
 
     # --- listings -----------------------------------------------------------------------------
@@ -224,6 +215,47 @@ class Beliefs:
             self._db.executemany(statement, rows)
         except sqlite3.Error as error:
             log.debug("beliefs not written: %s", error)
+
+
+def _open_anew_if_broken(path: Path, place: str) -> sqlite3.Connection:
+    try:
+        return _open(path, place)
+    except sqlite3.OperationalError:  # nothing is wrong with the file: others may have it open
+        raise
+    except sqlite3.DatabaseError as error:
+        log.warning("the beliefs in %s cannot be read (%s) and are made anew", path, error)
+        for suffix in ("", "-wal", "-shm"):
+            path.with_name(path.name + suffix).unlink(missing_ok=True)
+        return _open(path, place)
+
+
+def _open(path: Path | str, place: str) -> sqlite3.Connection:
+    db = sqlite3.connect(path, isolation_level=None, timeout=OPEN_SEC)
+    try:
+        _prepare(db, place)
+    except BaseException:
+        db.close()
+        raise
+    return db
+
+
+def _prepare(db: sqlite3.Connection, place: str) -> None:
+    db.execute("PRAGMA journal_mode = WAL")
+    db.execute("PRAGMA synchronous = OFF")
+    (found,) = db.execute("PRAGMA user_version").fetchone()
+    if found not in (0, FORMAT):
+        raise sqlite3.DatabaseError(f"format {found}, not {FORMAT}")
+    db.executescript(SCHEMA)
+    db.execute(f"PRAGMA user_version = {FORMAT}")
+    db.execute("INSERT OR IGNORE INTO facts VALUES ('place', ?, 0)", (place,))
+    (whose,) = db.execute("SELECT value FROM facts WHERE name = 'place'").fetchone()
+    if whose != place:
+        raise sqlite3.DatabaseError(f"of {whose}, not {place}")
+    for key in db.execute("SELECT key FROM doubts").fetchall():  # of a mount that died
+        _forget(db, *key)
+    for table in ("pages", "patches"):  # of listings that were never finished
+        db.execute(f"DELETE FROM {table} WHERE number NOT IN (SELECT number FROM listings)")
+    db.execute(f"PRAGMA busy_timeout = {BUSY_MS}")
 
 
 def _forget(db: sqlite3.Connection, key: str) -> None:

@@ -6,6 +6,7 @@ never asks anybody. Our own changes are written into it by whoever made them.
 
 from __future__ import annotations
 
+import math
 import secrets
 import time
 from collections.abc import Callable, Iterator
@@ -35,6 +36,9 @@ T = TypeVar("T", Belief, Listing, Below)
 
 OBJECTS_MAX = 100_000  # beliefs about single keys in memory; more are in the database
 LISTED_MAX = 300_000  # names of all listings in memory together; a packed one is a tenth
+# Metadata seen no later than this after LastModified, which is in whole seconds, may have been
+# replaced in the same second: after the TTL it is asked for again.
+RACY_SEC = 2.0
 
 
 class Book:
@@ -75,7 +79,8 @@ class Book:
             info = listing.get(key)
             if info and info.metadata is None:
                 info = self._with_attributes(info, best.info if best else None)
-                listing.enrich(info)
+                if self._now() - info.modified_sec > self.ttl_sec + RACY_SEC:
+                    listing.enrich(info)  # for as long as the listing is believed
             best = Belief(info, listing.validated_sec)
         return best
 
@@ -94,6 +99,14 @@ class Book:
         listing = self._fresh(self._loaded(prefix))
         return listing if listing and listing.complete else None
 
+    def listing_around(self, key: str) -> Listing | None:
+        """The listing that tells of a key, if it needs no asking; it may end behind it.
+
+        Not to be changed.
+        """
+        listing = self._fresh(self._loaded(parent_of(key)))
+        return listing if listing and listing.covers(key) else None
+
     def is_listed(self, prefix: str) -> bool:
         """Whether at least a page of a directory's listing needs no asking."""
         return self._fresh(self._loaded(prefix)) is not None
@@ -103,7 +116,7 @@ class Book:
     def remember(self, info: ObjectInfo) -> None:
         """We stored this version ourselves, just now."""
         self._changes.note(info.key, info)
-        self._learn(info)
+        self._believe(info.key, info, self._now(), seen_sec=math.inf)
         if info.key in self._doubted:
             self._doubted.remove(info.key)
             self._disk.end_doubt(info.key)
@@ -116,7 +129,7 @@ class Book:
     def remember_missing(self, key: str) -> None:
         """We deleted this key ourselves, just now. For a marker ``dir/``: and the directory."""
         self._changes.note(key, None)
-        self._believe(key, None)
+        self._believe(key, None, self._now())
         for prefix in _ancestors(key):
             self._below.pop(prefix, None)
         self._patch(parent_of(key), key, None)
@@ -163,13 +176,14 @@ class Book:
 
     def learn_attributes(self, info: ObjectInfo) -> None:
         """Metadata of a version that was seen on the way; whether it is current we do not say."""
-        belief = self.believed(info.key)
+        belief, seen_sec = self.believed(info.key), self._now()
         if belief and belief.info and _same_attributes(belief.info, info):
             if belief.info.metadata is not None:
                 return
-            self._objects[info.key] = Belief(info, belief.validated_sec)
+            seen_sec = belief.validated_sec  # the request may have been sent long ago
+            self._objects[info.key] = Belief(info, seen_sec)
         if self.keeps:
-            self._disk.save_attributes(info)
+            self._disk.save_attributes(info, seen_sec)
 
     def close(self) -> None:
         self._disk.close()
@@ -183,15 +197,14 @@ class Book:
             self._listings.pop(self._narrowed(prefix), None)
         self._disk.forget(key)
 
-    def _learn(self, info: ObjectInfo) -> None:
-        self._believe(info.key, info)
-        if info.metadata is not None:
-            self._disk.save_attributes(info)
-
-    def _believe(self, key: str, info: ObjectInfo | None) -> None:
-        belief = Belief(info, self._now())
+    def _believe(
+        self, key: str, info: ObjectInfo | None, now_sec: float, seen_sec: float | None = None
+    ) -> None:
+        belief = Belief(info, now_sec)
         self._objects[key] = belief
         self._disk.save_object(key, belief)
+        if info and info.metadata is not None:
+            self._disk.save_attributes(info, now_sec if seen_sec is None else seen_sec)
 
     def _patch(self, prefix: str, key: str, info: ObjectInfo | None) -> None:
         """Lay our own change over a believed listing."""
@@ -254,8 +267,9 @@ class Book:
         """Attributes belong to (key, etag, modified): a copy onto itself keeps the etag."""
         if known and known.metadata is not None and _same_attributes(info, known):
             return replace(info, metadata=known.metadata, content_type=known.content_type)
-        found = self._disk.attributes(info)
-        if found is None:
+        found, seen_sec = self._disk.attributes(info) or (None, 0.0)
+        is_racy = seen_sec - info.modified_sec <= RACY_SEC
+        if found is None or (is_racy and not self._is_fresh(seen_sec)):
             return info
         return replace(info, metadata=found.metadata, content_type=found.content_type)
 

@@ -33,7 +33,7 @@ _Question = tuple[Callable[[str], Awaitable[object]], str]
 
 PROBE_TTL_SEC = 86_400.0  # a server may be upgraded; asking costs five requests
 FORESEEN_MAX = 1000  # keys that wait for their attributes to be fetched ahead
-FORESEERS = 16  # how many of them are fetched at once
+FORESEERS = 48  # how many of them are fetched at once; a HEAD takes no thread
 
 
 class Index(Book):
@@ -123,8 +123,12 @@ class Index(Book):
             try:
                 page = await self._list_page(every.prefix, after or None, delimiter="")
             finally:
-                ours |= self._changes.leave(since)
+                changed = self._changes.leave(since)
             every.extend((info.key, info) for info in page.objects)
+            # What lies behind this page is told by the next ones, which are newer.
+            ours |= {
+                key: info for key, info in changed.items() if page.next is None or key <= every.end
+            }
             for info in page.objects:
                 self._taught(flat.add(info), ours)
             after = page.next
@@ -170,6 +174,15 @@ class Index(Book):
         with suppress(NoSuchKey):
             return await self.info(key)
         return None
+
+    async def recheck(self, info: ObjectInfo) -> None:
+        """A version was found to be gone: if we still believe in it, ask what is there now."""
+        belief = self.believed(info.key)
+        if belief and info.same_version(belief.info):
+            await self._once(("recheck", info.key), lambda: self._recheck(info.key))
+
+    async def _recheck(self, key: str) -> None:
+        self._patch(parent_of(key), key, await self._head(key))
 
     async def _listing_for(self, key: str) -> Listing | None:
         """The listing that tells of ``key`` and ``key/``, if there is one or one page makes one."""
@@ -250,8 +263,9 @@ class Index(Book):
         `Refused` where these credentials may not write: only a read-only mount needs no probe.
         """
         fact = self._disk.fact("capabilities")
-        if fact and 0 <= self._now() - fact[1] < PROBE_TTL_SEC:
-            return Capabilities(**json.loads(fact[0]))
+        with suppress(ValueError, TypeError):  # the database is damaged
+            if fact and 0 <= self._now() - fact[1] < PROBE_TTL_SEC:
+                return Capabilities(**json.loads(fact[0]))
         try:
             found = await self._bridge.patiently(lambda: self._bridge.call(self._store.probe))
         except Refused as error:
@@ -264,7 +278,7 @@ class Index(Book):
     # --- inside: requests ---------------------------------------------------------------------
 
     async def _head(self, key: str) -> ObjectInfo | None:
-        since = self._changes.enter()
+        since, now_sec = self._changes.enter(), self._now()
         try:
             info: ObjectInfo | None = await self.reach.ask(
                 lambda: self._bridge.wait(self._store.head(key))
@@ -273,11 +287,9 @@ class Index(Book):
             info = None
         finally:
             ours = self._changes.leave(since)
-        info = ours.get(key, info)
-        if info:
-            self._learn(info)
-        else:
-            self._believe(key, None)
+        if key in ours:  # and believed already
+            return ours[key]
+        self._believe(key, info, now_sec)
         return info
 
     async def _begin(self, prefix: str) -> Listing:

@@ -74,6 +74,10 @@ class Owed:
         first = next(iter(self._by_key.get(key, ())), None)
         return first if first and first.kind is Kind.DELETE and first.begun else None
 
+    def perhaps_at(self, key: str) -> set[str]:
+        """Etags that tries of ours without an answer may have stored under a key."""
+        return {etag for debt in self._by_key.get(key, ()) for etag in debt.perhaps}
+
     def is_paying(self, key: str) -> bool:
         debts = self._by_key.get(key)
         return bool(debts and debts[0].state is State.PAYING)

@@ -115,7 +115,7 @@ class Sender:
         staged = debt.staged
         size, attributes = staged.size if staged else 0, debt.attributes
         async with self.multipart.budget.taken(size):
-            body = await self.multipart.content(staged, 0, size) if staged and size else b""
+            body = await self._body(debt, staged) if staged and size else b""
             await self._check_by_head(key, expected, body)
             if key == debt.key:
                 self._journal.perhaps_stored(debt, md5(body))
@@ -134,6 +134,13 @@ class Sender:
         return replace(
             made, metadata=dict(attributes.metadata), content_type=attributes.content_type
         )
+
+    async def _body(self, debt: Debt, staged: Staged) -> bytes:
+        try:
+            return await self.multipart.content(staged, 0, staged.size)
+        except NotUploaded:
+            await self.check_base(debt)
+        return await self.multipart.content(staged, 0, staged.size)
 
     async def _check_by_head(self, key: str, expected: Condition, body: bytes) -> None:
         """The fallback for servers that ignore conditions; best effort, as a race remains."""
@@ -209,21 +216,22 @@ class Sender:
         alike = current and current.size == staged.size and current.etag.endswith(f"-{len(plan)}")
         if current and alike and current.etag not in debt.perhaps:
             return  # perhaps ours, of a former life
-        await self._check_base(debt, staged)
+        await self.check_base(debt)
         if not _holds(expected, current):
             raise PreconditionFailed(f"{key!r} was changed by somebody else.")
 
-    async def _check_base(self, debt: Debt, staged: Staged) -> None:
+    async def check_base(self, debt: Debt) -> None:
         """`NotUploaded` where what was not changed here is no longer in the bucket.
 
         A try of ours may have arrived without our hearing of it: then it is the base. What
-        is not changed here by now was not changed in it.
+        is not changed here by now was not changed in it. Its file may have been renamed since.
         """
-        base = staged.base
-        if base is None or not staged.base_limit or staged.whole:
+        staged = debt.staged
+        base = staged.base if staged else None
+        if staged is None or base is None or not staged.base_limit or staged.whole:
             return
         source = await self._current(base.key)
-        if source and source.key == debt.key and source.etag in debt.perhaps:
+        if source and source.etag in self._journal.perhaps_at(base.key):
             if debt.upload and debt.upload.base_etag == base.etag:  # its copies are good still
                 debt.upload.base_etag = source.etag
             staged.base = source
@@ -241,7 +249,7 @@ class Sender:
         current = await self._current(key)
         if current and current.etag == whole and current.size == staged.size:
             return current
-        await self._check_base(debt, staged)
+        await self.check_base(debt)
         if not _holds(expected, current):
             raise PreconditionFailed(f"{key!r} was changed by somebody else.")
         return None

@@ -30,7 +30,7 @@ from qarnotfs.errors import (
     Unavailable,
 )
 from qarnotfs.index.index import Index
-from qarnotfs.store.base import DELETE_COUNT_MAX, ObjectInfo, Store
+from qarnotfs.store.base import DELETE_COUNT_MAX, Attributes, ObjectInfo, Store
 from qarnotfs.writeback.budget import Patience
 from qarnotfs.writeback.debts import Debt, Kind, State
 from qarnotfs.writeback.deleting import LATE_SEC, Deleted, delete
@@ -70,7 +70,7 @@ class Uploader:
         self.totals = Totals()
         self.conflicts: list[str] = []
         self._store, self._bridge, self._journal, self._index = store, bridge, journal, index
-        self._sender, self._adopt = sender, adopt
+        self.sender, self._adopt = sender, adopt
         self._delay_sec, self._patience_sec = delay_sec, patience_sec
         self._dirty_bytes_max = dirty_bytes_max
         self._deleting = False  # one batch at a time: a directory's marker goes after its files
@@ -274,8 +274,7 @@ class Uploader:
     async def _pay_put(self, debt: Debt) -> None:
         if debt.staged and debt.seal and not debt.staged.verified:
             await self._bridge.work(debt.staged.verify, debt.seal)
-        attributes = debt.attributes
-        sent = await self._sender.send(debt)
+        attributes, sent = debt.attributes, await self.sender.send(debt)
         if debt.staged and debt.staged.whole and sent.ours.size:
             await self._bridge.work(self._adopt, sent.ours, debt.staged.path)
         # One synchronous stretch: the file changes from owed to believed in between nobody's steps.
@@ -291,13 +290,9 @@ class Uploader:
         self.totals.bytes += debt.dirty_bytes
 
     def _owe_newer_attributes(self, debt: Debt, stored: ObjectInfo, *, changed: bool) -> None:
-        """They may have changed while it was sent; an upload has those it was begun with.
-
-        A directory that somebody else made meanwhile keeps theirs, unless they changed here.
-        """
+        """Changed while it was sent; or a file's that are older: an upload's, or another's."""
         wanted = debt.attributes
-        same = dict(stored.metadata or {}) == dict(wanted.metadata)
-        same = same and stored.content_type == wanted.content_type
+        same = Attributes(dict(stored.metadata or {}), stored.content_type) == wanted
         is_last = stored.key != debt.key or self._journal.latest(debt.key) is debt
         if is_last and not same and (debt.staged or changed):
             self._journal.owe_copy(stored.key, wanted)

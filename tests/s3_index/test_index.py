@@ -2,75 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from contextlib import ExitStack
+from dataclasses import replace
 from functools import partial
-from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import pytest
 import trio
 
-from qarnotfs.bridge import Bridge
 from qarnotfs.errors import NoSuchKey, Refused, Unavailable
 from qarnotfs.index.changes import Changes
 from qarnotfs.index.index import Index
-from qarnotfs.store.base import Attributes, Flight, ListPage, ObjectInfo
+from qarnotfs.store.base import Flight, ListPage, ObjectInfo
 from qarnotfs.store.memory import MemoryStore
-
-T = TypeVar("T")
-
-TTL_SEC = 60.0
-
-
-class Clock:
-    """Seconds since 1970, moved by hand."""
-
-    def __init__(self) -> None:
-        self.now_sec = 1_700_000_000.0
-
-    def __call__(self) -> float:
-        return self.now_sec
-
-
-@pytest.fixture
-def store() -> MemoryStore:
-    return MemoryStore()
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
-
-
-@pytest.fixture
-def make(store: MemoryStore, clock: Clock, tmp_path: Path) -> Callable[..., Index]:
-    def build(*, ttl_sec: float = TTL_SEC, filter_prefix: str = "") -> Index:
-        bridge = Bridge(timeout_sec=1.0)
-        database = tmp_path / "beliefs.db"
-        return Index(
-            store, bridge, database, ttl_sec=ttl_sec, filter_prefix=filter_prefix, now=clock
-        )
-
-    return build
-
-
-def put(store: MemoryStore, key: str, data: bytes = b"x", **metadata: str) -> ObjectInfo:
-    store.put(key, data, Attributes(metadata)).result()
-    return store.head(key).result()
-
-
-def ask(question: Callable[[], Awaitable[T]]) -> T:
-    async def main() -> T:
-        return await question()
-
-    return trio.run(main)
-
-
-def requests(store: MemoryStore, question: Callable[[], Awaitable[object]]) -> int:
-    before = len(store.calls)
-    ask(question)
-    return len(store.calls) - before
+from tests.s3_index.asking import TTL_SEC, Clock, answered_late, ask, put, requests
 
 
 def test_a_version_is_asked_for_once_in_the_ttl(
@@ -320,14 +266,44 @@ def test_what_is_foreseen_is_there_when_it_is_wanted(
     assert requests(store, lambda: index.info("d/b")) == 0
 
 
-def test_a_broken_database_is_made_anew(
-    store: MemoryStore, make: Callable[..., Index], tmp_path: Path
+def test_an_answer_is_as_old_as_its_question(
+    store: MemoryStore, clock: Clock, make: Callable[..., Index]
 ) -> None:
-    (tmp_path / "beliefs.db").write_bytes(b"garbage" * 1000)
     put(store, "a")
     index = make()
-    assert ask(lambda: index.info("a")).size == 1
-    assert requests(store, lambda: make().info("a")) == 0
+    real_head = store.head
+
+    def head(key: str) -> Flight[ObjectInfo]:
+        flight = real_head(key)
+        clock.now_sec += TTL_SEC / 2
+        return flight
+
+    ask(partial(answered_late, store, "head", head, partial(index.info, "a")))
+    assert index.left_sec("a") == TTL_SEC / 2
+
+
+def test_a_survey_tells_what_others_changed_after_us(
+    store: MemoryStore, make: Callable[..., Index]
+) -> None:
+    """Our change came while a page was asked for; theirs, before the next one was."""
+    for number in range(1500):
+        put(store, f"d/{number:04}")
+    index = make()
+    ours = ObjectInfo("", 8, "e" * 32, 0, {})
+    real_list = store.list_page
+
+    def list_page(prefix: str, **options: Any) -> ListPage:
+        page = real_list(prefix, **options)
+        if options["after"] is None:
+            for key in ("d/0001", "d/1400"):
+                index.remember(replace(ours, key=key))
+            put(store, "d/1400", b"theirs")
+        return page
+
+    ask(partial(answered_late, store, "list_page", list_page, partial(index.survey, "d/")))
+    found = index.fresh_listing("d/")
+    assert found
+    assert [info and info.size for info in map(found.get, ("d/0001", "d/1400"))] == [8, 6]
 
 
 def test_an_answer_older_than_our_own_change_is_not_believed(
@@ -353,13 +329,6 @@ def test_an_answer_older_than_our_own_change_is_not_believed(
 
     found = ask(partial(answered_late, store, "list_page", list_page, partial(index.listing, "d/")))
     assert found.count == 0
-
-
-async def answered_late(
-    store: MemoryStore, name: str, stand_in: object, question: Callable[[], Awaitable[T]]
-) -> T:
-    setattr(store, name, stand_in)
-    return await question()
 
 
 def test_the_probe_is_made_once_a_day(

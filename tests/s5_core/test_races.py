@@ -7,14 +7,12 @@ file what another program could. Nothing accepted may be lost, mixed, or waited 
 from __future__ import annotations
 
 import os
-import stat
 from collections.abc import Callable
 
 import pytest
 import trio
 import trio.testing
 
-from qarnotfs.core.filesystem import Changes
 from qarnotfs.errors import Stale
 from qarnotfs.store.memory import MemoryStore
 from tests.s5_core.house import CALLER, NEVER_SEC, World, bucket, put
@@ -270,103 +268,3 @@ def test_a_directory_renamed_while_a_file_of_it_is_sent_leaves_no_name_behind(
 
     play(scene)
     assert {key for key in bucket(store) if not key.endswith("/")} == {"e/file", "other/there"}
-
-
-def test_bytes_that_were_replaced_by_a_rename_are_not_tried_again(
-    store: MemoryStore, play: Callable[..., None]
-) -> None:
-    """Older bytes failed, younger ones waited behind them, and then another file took the name."""
-    put(store, "x", b"another file")
-
-    async def scene(world: World) -> None:
-        stopped = StoppedPut(store)
-        await world.write("a", b"one")
-        await stopped.sent()
-        await world.write("a", b"two")
-        stopped.fail()
-        await trio.testing.wait_all_tasks_blocked()
-        await world.rename("x", "a")
-        assert await world.drain()
-        assert await world.tree() == {"a": b"another file"}
-
-    play(scene)
-    assert bucket(store) == {"a": b"another file"}
-
-
-def test_younger_bytes_renamed_after_older_ones_failed_leave_nothing_behind(
-    store: MemoryStore, play: Callable[..., None]
-) -> None:
-    async def scene(world: World) -> None:
-        stopped = StoppedPut(store)
-        await world.write("a", b"one")
-        await stopped.sent()
-        await world.write("a", b"two")
-        stopped.fail()
-        await trio.testing.wait_all_tasks_blocked()
-        await world.rename("a", "b")
-        assert await world.drain()
-        assert await world.tree() == {"b": b"two"}
-
-    play(scene)
-    assert bucket(store) == {"b": b"two"}
-
-
-def test_older_bytes_that_failed_survive_while_younger_ones_are_written(
-    store: MemoryStore, play: Callable[..., None]
-) -> None:
-    async def before(world: World) -> None:
-        stopped = StoppedPut(store)
-        await world.write("a", b"one")
-        await stopped.sent()
-        handle = await world.open("a", os.O_WRONLY)
-        await world.fs.write(handle, 0, b"two")
-        stopped.fail()
-        await trio.testing.wait_all_tasks_blocked()
-
-    async def after(world: World) -> None:
-        assert await world.tree() == {"a": b"one"}
-        assert await world.drain()
-
-    play(before)
-    play(after)
-    assert bucket(store) == {"a": b"one"}
-
-
-@pytest.mark.parametrize("name", ["a", "b"], ids=["stays", "renamed"])
-def test_a_file_changes_its_mode_while_it_is_sent(
-    name: str, store: MemoryStore, play: Callable[..., None]
-) -> None:
-    async def scene(world: World) -> None:
-        stopped = StoppedPut(store)
-        await world.write("a", b"bytes")
-        await stopped.sent()
-        await world.fs.setattr(await world.inode("a"), Changes(mode=0o600))
-        assert await world.read("a") == b"bytes"
-        if name != "a":
-            await world.rename("a", name)
-        stopped.arrive()
-        assert await world.drain()
-        assert await world.tree() == {name: b"bytes"}
-
-    play(scene, cache_ttl_sec=0)
-    assert bucket(store) == {name: b"bytes"}
-    assert mode_of(store, name) == str(stat.S_IFREG | 0o600)
-
-
-def test_a_directory_changes_its_mode_while_its_marker_is_sent(
-    store: MemoryStore, play: Callable[..., None]
-) -> None:
-    async def scene(world: World) -> None:
-        stopped = StoppedPut(store)
-        await world.mkdir("d")
-        await stopped.sent()
-        await world.fs.setattr(await world.inode("d"), Changes(mode=0o700))
-        stopped.arrive()
-        assert await world.drain()
-
-    play(scene)
-    assert mode_of(store, "d/") == str(stat.S_IFDIR | 0o700)
-
-
-def mode_of(store: MemoryStore, key: str) -> str | None:
-    return (store.head(key).result().metadata or {}).get("mode")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import stat
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -14,11 +15,12 @@ from qarnotfs.store.memory import MemoryStore
 from tests.s5_core.house import World, entered, put
 
 COUNT = 200
+LONG_AGO_SEC = 1_600_000_000.0  # when everything was stored
 FIRST_LOOKS = 5  # files whose attributes are asked for before it is known what a program does
 
 
 def filled(size: int = 100, count: int = COUNT, directories: int = 1) -> MemoryStore:
-    store = MemoryStore()
+    store = MemoryStore(clock=lambda: LONG_AGO_SEC)
     for directory in range(directories):
         for number in range(count):
             put(store, f"d{directory}/{number:03}", bytes([number % 251]) * size)
@@ -184,6 +186,40 @@ async def settled(world: World) -> None:
             await trio.sleep(0.001)
 
 
+def test_attributes_are_fetched_ahead_while_a_directory_is_listed(tmp_path: Path) -> None:
+    """`ls -l` looks at what the first pages tell before it reads on."""
+    store = filled(size=0, count=2500)
+
+    async def story(world: World) -> None:
+        directory = await world.inode("d0")
+        number = world.fs.opendir(directory)
+        _, nodes = await world.fs.entries(number, 0)
+        assert len(nodes) < 2500
+        waited = 0
+        for node in nodes[:200]:
+            before = len(store.calls)
+            await world.fs.lookup.lookup(directory, node.name)
+            waited += ("head", node.key) in store.calls[before:]
+            await settled(world)
+        assert waited < 20
+
+    living(store, tmp_path, story)
+
+
+def test_files_are_fetched_ahead_while_a_directory_is_listed(tmp_path: Path) -> None:
+    store = filled(count=2500)
+
+    async def story(world: World) -> None:
+        number = world.fs.opendir(await world.inode("d0"))
+        _, nodes = await world.fs.entries(number, 0)
+        for node in nodes[:100]:
+            await world.read(f"d0/{node.name.decode()}")
+            await landed(world)
+
+    living(store, tmp_path, story)
+    assert asked(store)["head"] <= FIRST_LOOKS + 4
+
+
 def tree(*fan_out: int) -> MemoryStore:
     store, prefixes = MemoryStore(), [""]
     for width in fan_out:
@@ -252,6 +288,39 @@ def test_opening_says_that_what_is_cached_is_current(tmp_path: Path) -> None:
         entry.validated_at_sec = 0.0
         await world.read("d0/000")
         assert entry.validated_at_sec > 0.0
+
+    living(store, tmp_path, story)
+
+
+def test_what_is_listed_again_stays_exact_until_it_changes(tmp_path: Path) -> None:
+    """The kernel keeps the attributes of `ls -l` as long as we say that they are exact."""
+    store = filled(size=5000, count=3)
+    put(store, "d0/001", b"x" * 5000, mode=str(stat.S_IFREG | 0o640))
+
+    async def listed(world: World) -> list[bool]:
+        directory = await world.inode("d0")
+        number = world.fs.opendir(directory)
+        parent, nodes = await world.fs.entries(number, 0)
+        inodes = [world.fs.lookup.known(parent, node) for node in nodes]
+        world.fs.releasedir(number)
+        return [inode is not None and inode.exact for inode in inodes]
+
+    async def story(world: World) -> None:
+        assert await listed(world) == [False] * 3
+        for name in ("000", "001", "002"):
+            await world.inode(f"d0/{name}")
+        assert await listed(world) == [True] * 3
+        assert await listed(world) == [True] * 3
+        store.clock = lambda: LONG_AGO_SEC + 60
+        put(store, "d0/001", b"x" * 5000, mode=str(stat.S_IFREG | 0o600))  # the same etag
+        index = world.house.index
+        now = index._now
+        index._now = lambda: now() + index.ttl_sec + 1
+        assert await listed(world) == [True, False, True]
+        inode = await world.inode("d0/001")
+        assert inode.exact
+        assert stat.S_IMODE(inode.posix.mode) == 0o600
+        assert await listed(world) == [True] * 3
 
     living(store, tmp_path, story)
 

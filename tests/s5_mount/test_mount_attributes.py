@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import stat
+import subprocess
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -191,3 +193,31 @@ def test_same_inode_while_mounted(here: Path) -> None:
     with (here / "renamed").open("rb") as file:
         assert os.fstat(file.fileno()).st_ino == number
     assert [entry.inode() for entry in os.scandir(here)] == [number]
+
+
+@pytest.mark.parametrize("name", ["system.posix_acl_access", "security.capability", "trusted.x"])
+def test_attributes_that_no_file_has_are_not_supported(here: Path, name: str) -> None:
+    """So `ls -l` asks one file of the device for its access list, and not each."""
+    path = here / "file"
+    path.write_bytes(b"x")
+    with pytest.raises(OSError, match="not supported"):
+        os.getxattr(path, name)
+    with pytest.raises(OSError, match="No data"):
+        os.getxattr(path, "user.none")
+
+
+@pytest.mark.parametrize("command", ["cp -a", "cp --preserve=all", "rsync -aX", "mv"])
+def test_copying_tools_take_attributes_along(here: Path, tmp_path: Path, command: str) -> None:
+    program, *options = command.split()
+    if shutil.which(program) is None:
+        pytest.skip(f"no {program}")
+    theirs, ours = tmp_path / "from", here / "file"
+    theirs.write_bytes(b"x")
+    theirs.chmod(0o750)
+    subprocess.run([program, *options, str(theirs), str(ours)], check=True)
+    assert stat.S_IMODE(ours.stat().st_mode) == 0o750
+    os.setxattr(ours, "user.a", b"1")
+    subprocess.run([program, *options, str(ours), str(here / "copy")], check=True)
+    assert stat.S_IMODE((here / "copy").stat().st_mode) == 0o750
+    assert os.getxattr(here / "copy", "user.a") == b"1"
+    assert os.listxattr(here / "copy") == ["user.a"]

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import random
+import time
+from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -173,6 +177,71 @@ def test_an_open_file_never_mixes_versions(mounts: Mounts, s3: S3Client, bucket:
             rest = b""
         assert set(rest) <= {ord("a")}
     assert (mount.path / "file").read_bytes() == b"b" * size
+
+
+def test_the_kernel_never_uses_the_size_of_another_version(
+    mounts: Mounts, s3: S3Client, bucket: str
+) -> None:
+    """It keeps a file's attributes longer than we the listing; the next one tells of another."""
+    for name in ("cut", "extended", "other", "read"):
+        s3.put_object(Bucket=bucket, Key=name, Body=b"first")
+    mount = mounts("--cache-ttl", "8")
+    assert not (mount.path / "none").exists()  # lists
+    began = time.monotonic()
+    eventually(lambda: time.monotonic() > began + 5)
+    for name in ("read", "extended", "cut"):  # each is asked for
+        assert (mount.path / name).stat().st_size == 5
+    assert (mount.path / "cut").read_bytes() == b"first"
+    for name in ("cut", "extended", "read"):
+        s3.put_object(Bucket=bucket, Key=name, Body=b"The second version")
+    eventually(lambda: time.monotonic() > began + 8.5)
+    assert (mount.path / "other").exists()  # lists
+    assert (mount.path / "read").read_bytes() == b"The second version"
+    with (mount.path / "extended").open("ab") as file:
+        file.write(b" and more")
+    os.truncate(mount.path / "cut", 5)
+    assert (mount.path / "cut").read_bytes() == b"The s"
+    mount.flush()
+    for name, body in ("extended", b"The second version and more"), ("cut", b"The s"):
+        assert s3.get_object(Bucket=bucket, Key=name)["Body"].read() == body
+
+
+@pytest.mark.parametrize("is_held", [False, True])
+def test_what_turns_out_to_be_gone_is_asked_for_again(
+    mounts: Mounts, s3: S3Client, bucket: str, is_held: bool
+) -> None:
+    for name in ("deleted", "link", "replaced"):
+        s3.put_object(Bucket=bucket, Key=f"dir/{name}", Body=BODY)
+    s3.put_object(Bucket=bucket, Key="dir/link", Body=b"old", Metadata={"mode": str(0o120777)})
+    mount = mounts("--cache-ttl", "3600")
+    replaced, deleted, link = (mount.path / "dir" / n for n in ("replaced", "deleted", "link"))
+    for path in (replaced, deleted, link):
+        path.lstat()
+    held = [path.open("rb") for path in (replaced, deleted) if is_held]
+    s3.put_object(Bucket=bucket, Key="dir/replaced", Body=BODY[::-1] + b"!")
+    s3.put_object(Bucket=bucket, Key="dir/link", Body=b"new", Metadata={"mode": str(0o120777)})
+    s3.delete_object(Bucket=bucket, Key="dir/deleted")
+    for path in (replaced, deleted):
+        assert is_stale(path.read_bytes)
+    assert replaced.read_bytes() == BODY[::-1] + b"!"
+    with pytest.raises(FileNotFoundError):
+        deleted.read_bytes()
+    assert sorted(os.listdir(mount.path / "dir")) == ["link", "replaced"]
+    assert is_stale(link.readlink) or link.readlink() == Path("new")
+    assert link.readlink() == Path("new")
+    for file in held:
+        file.close()
+    deleted.write_bytes(b"here again")
+    mount.flush()
+    assert s3.get_object(Bucket=bucket, Key="dir/deleted")["Body"].read() == b"here again"
+
+
+def is_stale(attempt: Callable[[], object]) -> bool:
+    try:
+        attempt()
+    except OSError as error:
+        return error.errno == errno.ESTALE
+    return False
 
 
 def test_small_cache_still_reads_everything(mounts: Mounts, s3: S3Client, bucket: str) -> None:

@@ -126,6 +126,8 @@ def test_remount_within_ttl_starts_warm(mounts: Mounts, asked: Counter) -> None:
 def test_killed_mount_starts_warm(mounts: Mounts, asked: Counter) -> None:
     first = mounts("--cache-ttl", "3600")
     look(first)
+    kept = len(BODY) + len(b"first")  # a moment after it was read
+    eventually(lambda: first.status()["cache_bytes"] >= kept)
     first.kill9()
     again = mounts("--cache-ttl", "3600", cache_dir=first.cache_dir)
     asked()

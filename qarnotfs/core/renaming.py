@@ -200,8 +200,8 @@ class Renamer:
             if inode.staged is not None:  # its debt was paid, and the bucket has these bytes
                 inode.staged.close()
             inode.staged = inode.debt = None
-            if inode.kernel_version is not None:
-                inode.kernel_version = copied.etag
+            if not copied.same_version(inode.info):  # somebody had replaced it: other pages
+                inode.kernel_version = None
             inode.key, inode.info = copied.key, copied
 
     # --- debts --------------------------------------------------------------------------------

@@ -21,6 +21,16 @@ from tests.s5_core.house import World, bucket, put
 from tests.s5_core.stops import StoppedPut
 
 
+async def older_bytes_failed(world: World, store: MemoryStore) -> None:
+    """``one`` was being sent under ``a`` when ``two`` was written, and did not arrive."""
+    stopped = StoppedPut(store)
+    await world.write("a", b"one")
+    await stopped.sent()
+    await world.write("a", b"two")
+    stopped.fail()
+    await trio.testing.wait_all_tasks_blocked()
+
+
 def test_bytes_that_were_replaced_by_a_rename_are_not_tried_again(
     store: MemoryStore, play: Callable[..., None]
 ) -> None:
@@ -28,12 +38,7 @@ def test_bytes_that_were_replaced_by_a_rename_are_not_tried_again(
     put(store, "x", b"another file")
 
     async def scene(world: World) -> None:
-        stopped = StoppedPut(store)
-        await world.write("a", b"one")
-        await stopped.sent()
-        await world.write("a", b"two")
-        stopped.fail()
-        await trio.testing.wait_all_tasks_blocked()
+        await older_bytes_failed(world, store)
         await world.rename("x", "a")
         assert await world.drain()
         assert await world.tree() == {"a": b"another file"}
@@ -46,12 +51,7 @@ def test_younger_bytes_renamed_after_older_ones_failed_leave_nothing_behind(
     store: MemoryStore, play: Callable[..., None]
 ) -> None:
     async def scene(world: World) -> None:
-        stopped = StoppedPut(store)
-        await world.write("a", b"one")
-        await stopped.sent()
-        await world.write("a", b"two")
-        stopped.fail()
-        await trio.testing.wait_all_tasks_blocked()
+        await older_bytes_failed(world, store)
         await world.rename("a", "b")
         assert await world.drain()
         assert await world.tree() == {"b": b"two"}

@@ -30,6 +30,7 @@ import time
 import urllib.error
 import urllib.request
 import uuid
+from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -51,6 +52,10 @@ STARTER = ThreadPoolExecutor(1, "gateway-starter")
 
 # beast: 0x7f..: 127.0.0.1 - user [time] "GET /bucket/key HTTP/1.1" 200 11 - "agent" - latency=..
 LOG_LINE = re.compile(rb'beast: \S+: \S+ - \S+ \[[^]]*\] "(\S+) (.*?) HTTP/1\.\d" (\d+) (\d+) ')
+BEGUN = re.compile(rb"starting new request req=(0x[0-9a-f]+)")
+ENDED = re.compile(rb"beast: (0x[0-9a-f]+):")
+LATE_BYTES = 1 << 16  # of the log, in which a request began that is not in it yet
+LATE_SEC = 1.0  # a request that takes longer is still under way, or died with its gateway
 
 
 class GatewayError(Exception):
@@ -178,11 +183,11 @@ class Gateway:
 
     def mark(self) -> int:
         """A place in the log: every request answered so far is before it."""
-        return self._fence()[1]
+        return self._fence()
 
     def requests(self, since_offset: int = 0) -> list[Request]:
         """The requests answered since a `mark`, in the order they ended."""
-        until = self._fence()[0] if self._answering else self.log_path.stat().st_size
+        until = self._fence() if self._answering else self.log_path.stat().st_size
         with self.log_path.open("rb") as log:
             log.seek(since_offset)
             text = log.read(until - since_offset)
@@ -192,20 +197,24 @@ class Gateway:
         )
         return [request for request in found if not request.path.startswith(FENCE)]
 
-    def _fence(self) -> tuple[int, int]:
-        """Ask something nobody else asks; where its line in the log begins and ends."""
-        fence = FENCE + uuid.uuid4().hex
-        start = self.log_path.stat().st_size
-        self.answers(fence)
+    def _fence(self) -> int:
+        """Ask something nobody else asks; where the log ends once it has that, and all before.
+
+        The gateway answers first and logs afterwards, each request in a thread of its own.
+        """
+        fence = (FENCE + uuid.uuid4().hex).encode()
+        start = max(0, self.log_path.stat().st_size - LATE_BYTES)
+        self.answers(fence.decode())
         deadline = time.monotonic() + START_SEC_MAX
+        settled = time.monotonic() + LATE_SEC
         while time.monotonic() < deadline:
             with self.log_path.open("rb") as log:
                 log.seek(start)
                 text = log.read()
-            at = text.find(fence.encode())
-            end = text.find(b"\n", at) + 1
-            if at >= 0 and end > 0:
-                return start + text.rfind(b"\n", 0, at) + 1, start + end
+            end = text.rfind(b"\n") + 1
+            late = Counter(BEGUN.findall(text)) - Counter(ENDED.findall(text, 0, end))
+            if 0 <= text.find(fence) < end and (not late or time.monotonic() > settled):
+                return start + end
             time.sleep(0.005)
         raise GatewayError(f"a request does not appear in {self.log_path}")
 

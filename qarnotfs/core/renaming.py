@@ -15,11 +15,11 @@ import trio
 
 from qarnotfs.bridge import Bridge
 from qarnotfs.core.inodes import Inode, descendants
-from qarnotfs.errors import NoSuchEntry, NoSuchKey
+from qarnotfs.errors import NoSuchEntry, NoSuchKey, NotUploaded
 from qarnotfs.index.index import Index
 from qarnotfs.store.base import UNCONDITIONAL, Attributes, Condition, ObjectInfo, Store
 from qarnotfs.views import View
-from qarnotfs.writeback.debts import Debt, Kind
+from qarnotfs.writeback.debts import Debt, Kind, State
 from qarnotfs.writeback.journal import Journal
 from qarnotfs.writeback.uploader import Uploader
 
@@ -51,7 +51,9 @@ class Renamer:
                 copied = await self._copy(key, new_key)
             # From here on one synchronous stretch. A program may have written meanwhile.
             if self._is_owed(key):
-                known = Condition(etag=copied.etag) if copied else known
+                if copied:  # a program wrote while it was copied
+                    self._journal.drop(new_key)
+                    known = Condition(etag=copied.etag)
                 self._move_debt(key, new_key, known, inode)
             elif copied is not None:
                 self._moved_object(key, copied, inode)
@@ -95,6 +97,8 @@ class Renamer:
         for key, new_key in targets.items():
             found = copied.get(key)
             if self._is_owed(key):
+                if found:
+                    self._journal.drop(new_key)
                 there = Condition(etag=found.etag) if found else Condition(absent=True)
                 self._move_debt(key, new_key, there, known.get(key))
             elif found:
@@ -182,7 +186,15 @@ class Renamer:
             return info
 
     async def _settle(self, key: str) -> None:
-        """Nothing may be on its way to a key that is about to be copied to; it is held."""
+        """Nothing may be on its way to a key that is about to be copied to; it is held.
+
+        Nor may a file that was renamed away from it still need what is there.
+        """
+        for debt in self._journal.builders(key):
+            if not self._journal.is_held(debt.key):
+                await self._uploader.settle(debt)
+        if any(debt.state is State.OPEN for debt in self._journal.builders(key)):
+            raise NotUploaded("What was renamed away from this name is still being written.")
         while self._journal.is_paying(key):
             await self._uploader.step()
 

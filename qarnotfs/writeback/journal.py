@@ -33,6 +33,7 @@ class Journal(Recorded):
         """A file that is being written. In memory only until `record`."""
         debt = self._incur(Kind.PUT, key, attributes, expected)
         debt.staged, debt.state = staged, State.OPEN
+        self._note_base(debt)
         return debt
 
     def reopen(self, debt: Debt) -> None:
@@ -132,7 +133,8 @@ class Journal(Recorded):
         """
         assert debt.kind is Kind.PUT
         moved = self._incur(Kind.PUT, key, debt.attributes, expected)
-        moved.staged, moved.seal = debt.staged, debt.seal
+        moved.staged, moved.seal, moved.error = debt.staged, debt.seal, debt.error
+        self._note_base(moved)
         moved.state, moved.not_before_sec = debt.state, debt.not_before_sec
         if moved.staged:
             moved.staged.pin()

@@ -25,6 +25,7 @@ class Owed:
         self._by_key: dict[str, list[Debt]] = {}
         self._awaited: set[int] = set()  # ids that some debt's ``after`` has named
         self._held_keys: Counter[str] = Counter()  # see `holding`
+        self._builders: dict[str, set[Debt]] = {}  # by the key of their base; see `builders`
         # Accepted from programs and not sent; each debt carries its share in ``counted_bytes``.
         self.bytes_dirty = 0
 
@@ -44,20 +45,46 @@ class Owed:
 
     def is_next(self, debt: Debt) -> bool:
         """Whether nothing older must be paid before this debt."""
-        if debt.key in self._held_keys:
+        if debt.key in self._held_keys or self._is_base(debt):
             return False
         return self._by_key[debt.key][0] is debt and debt.after not in self._debts
 
     def is_stuck(self, debt: Debt) -> bool:
         """Whether paying cannot help: it failed, is being written, or waits for one that is."""
-        seen: set[int] = set()
-        while debt.id not in seen:
-            seen.add(debt.id)
-            first = self._by_key[debt.key][0]
-            if debt.state in (State.FAILED, State.OPEN) or first.state is State.FAILED:
-                return True
-            debt = self._debts.get(debt.after, debt) if first is debt else first
-        return False
+        return any(
+            one.state in (State.FAILED, State.OPEN)
+            or self._by_key[one.key][0].state is State.FAILED
+            for one in self._awaited_by(debt)
+        )
+
+    def builders(self, key: str) -> list[Debt]:
+        """Debts of other keys that need bytes of the object ``key`` as it is in the bucket.
+
+        They were begun under that name, and renamed.
+        """
+        known = self._builders.pop(key, set())
+        found = {debt for debt in known if debt.id in self._debts and _needs(debt, key)}
+        if found:
+            self._builders[key] = found
+        return sorted(found, key=lambda debt: debt.id)
+
+    def _is_base(self, debt: Debt) -> bool:
+        """Whether another debt needs what this one will replace; not where both do so."""
+        if debt.kind is Kind.META or debt.key not in self._builders:
+            return False
+        return any(debt not in self._awaited_by(one) for one in self.builders(debt.key))
+
+    def _awaited_by(self, debt: Debt) -> list[Debt]:
+        """A debt and all those, each once, that must be paid before it."""
+        found, rest = dict[Debt, None](), [debt]
+        while rest:
+            one = rest.pop()
+            if one not in found:
+                found[one] = None
+                after = self._debts.get(one.after)
+                rest += [*self._by_key[one.key][:1], *([after] if after else [])]
+                rest += self.builders(one.key) if one.kind is not Kind.META else []
+        return list(found)
 
     @contextmanager
     def holding(self, keys: Iterable[str]) -> Iterator[None]:
@@ -68,6 +95,9 @@ class Owed:
             yield
         finally:
             self._held_keys -= Counter(held)
+
+    def is_held(self, key: str) -> bool:
+        return key in self._held_keys
 
     def deletion_under_way(self, key: str) -> Debt | None:
         """A deletion of the key that was begun and may be carried out at any time."""
@@ -125,6 +155,12 @@ class Owed:
         self._by_key.setdefault(debt.key, []).append(debt)
         self.overlay.set(debt.key, debt.present)
         self.recount(debt)
+        self._note_base(debt)
+
+    def _note_base(self, debt: Debt) -> None:
+        base = debt.staged.base if debt.staged else None
+        if base and base.key != debt.key:
+            self._builders.setdefault(base.key, set()).add(debt)
 
     def _wait_for(self, debt: Debt, *, instead_of: int) -> None:
         """Recorded together with ``debt``; until then the other one is on disk."""
@@ -160,3 +196,9 @@ class Owed:
     def _ended(self, debt: Debt) -> None:
         if debt.state is State.PAYING and debt.staged:
             debt.staged.sends -= 1
+
+
+def _needs(debt: Debt, key: str) -> bool:
+    staged = debt.staged
+    base = staged.base if staged else None
+    return bool(staged and base and base.key == key and staged.base_limit and not staged.whole)

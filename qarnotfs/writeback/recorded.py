@@ -133,6 +133,9 @@ class Recorded(Owed):
                 damaged.discard(record.staged_name)
             except (Corrupt, OSError) as error:
                 self._set_record_aside(debt_id, text, str(error))
+        for debt in self._debts.values():
+            if debt.after not in self._debts:  # it was paid, and its number will be another's
+                debt.after = 0
         known = {debt.staged.path.name for debt in self._debts.values() if debt.staged}
         for path in self.staging.directory.iterdir():
             if path.name not in known:

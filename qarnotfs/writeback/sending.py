@@ -104,10 +104,14 @@ class Sender:
 
     async def _send_to(self, debt: Debt, key: str, expected: Condition) -> ObjectInfo:
         plan = parts(debt.staged.layers) if debt.staged else None
-        if plan is None or debt.staged is None:
+        try:
+            if plan is not None and debt.staged is not None:
+                return await self._send_parts(debt, debt.staged, plan, key, expected)
             self._journal.stray_upload(debt)  # begun when the file was larger
             return await self._put(debt, key, expected)
-        return await self._send_parts(debt, debt.staged, plan, key, expected)
+        except NotUploaded:  # what it builds upon is gone
+            await self.check_base(debt)
+            raise Unavailable("An earlier try has arrived: the file builds upon that.") from None
 
     # --- one request --------------------------------------------------------------------------
 
@@ -115,7 +119,7 @@ class Sender:
         staged = debt.staged
         size, attributes = staged.size if staged else 0, debt.attributes
         async with self.multipart.budget.taken(size):
-            body = await self._body(debt, staged) if staged and size else b""
+            body = await self.multipart.content(staged, 0, size) if staged and size else b""
             await self._check_by_head(key, expected, body)
             if key == debt.key:
                 self._journal.perhaps_stored(debt, md5(body))
@@ -134,13 +138,6 @@ class Sender:
         return replace(
             made, metadata=dict(attributes.metadata), content_type=attributes.content_type
         )
-
-    async def _body(self, debt: Debt, staged: Staged) -> bytes:
-        try:
-            return await self.multipart.content(staged, 0, staged.size)
-        except NotUploaded:
-            await self.check_base(debt)
-        return await self.multipart.content(staged, 0, staged.size)
 
     async def _check_by_head(self, key: str, expected: Condition, body: bytes) -> None:
         """The fallback for servers that ignore conditions; best effort, as a race remains."""
@@ -231,6 +228,8 @@ class Sender:
         if staged is None or base is None or not staged.base_limit or staged.whole:
             return
         source = await self._current(base.key)
+        if staged.base is not base:  # ours arrived while we asked
+            return await self.check_base(debt)
         if source and source.etag in self._journal.perhaps_at(base.key):
             if debt.upload and debt.upload.base_etag == base.etag:  # its copies are good still
                 debt.upload.base_etag = source.etag

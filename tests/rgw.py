@@ -46,15 +46,14 @@ FENCE = "/?fence="
 
 CONF = Path(__file__).with_suffix(".conf")
 
-# A parent's death, to the kernel, is that of the thread which started the child: this one lives
-# as long as the process, whichever thread calls.
+# To the kernel a parent dies with the thread that started the child: this one stays.
 STARTER = ThreadPoolExecutor(1, "gateway-starter")
 
 # beast: 0x7f..: 127.0.0.1 - user [time] "GET /bucket/key HTTP/1.1" 200 11 - "agent" - latency=..
 LOG_LINE = re.compile(rb'beast: \S+: \S+ - \S+ \[[^]]*\] "(\S+) (.*?) HTTP/1\.\d" (\d+) (\d+) ')
 BEGUN = re.compile(rb"starting new request req=(0x[0-9a-f]+)")
 ENDED = re.compile(rb"beast: (0x[0-9a-f]+):")
-LATE_BYTES = 1 << 16  # of the log, in which a request began that is not in it yet
+LATE_BYTES = 1 << 16  # of the log. A request is answered first, and logged when it has ended
 LATE_SEC = 1.0  # a request that takes longer is still under way, or died with its gateway
 
 
@@ -198,22 +197,18 @@ class Gateway:
         return [request for request in found if not request.path.startswith(FENCE)]
 
     def _fence(self) -> int:
-        """Ask something nobody else asks; where the log ends once it has that, and all before.
-
-        The gateway answers first and logs afterwards, each request in a thread of its own.
-        """
+        """Ask something nobody else asks; where the log ends once it has that, and all before."""
         fence = (FENCE + uuid.uuid4().hex).encode()
         start = max(0, self.log_path.stat().st_size - LATE_BYTES)
         self.answers(fence.decode())
-        deadline = time.monotonic() + START_SEC_MAX
-        settled = time.monotonic() + LATE_SEC
-        while time.monotonic() < deadline:
+        began = time.monotonic()
+        while (waited_sec := time.monotonic() - began) < START_SEC_MAX:
             with self.log_path.open("rb") as log:
                 log.seek(start)
                 text = log.read()
             end = text.rfind(b"\n") + 1
             late = Counter(BEGUN.findall(text)) - Counter(ENDED.findall(text, 0, end))
-            if 0 <= text.find(fence) < end and (not late or time.monotonic() > settled):
+            if 0 <= text.find(fence) < end and (not late or waited_sec > LATE_SEC):
                 return start + end
             time.sleep(0.005)
         raise GatewayError(f"a request does not appear in {self.log_path}")

@@ -225,10 +225,10 @@ class Renamer:
     def _move_debt(self, key: str, new_key: str, known: Condition, inode: Inode | None) -> None:
         debt = self._journal.latest(key)
         assert debt is not None
-        was_sent = debt.begun or not debt.expected.absent
+        was_sent = debt.begun or bool(debt.perhaps) or not debt.expected.absent
         expected = debt.expected
         moved: Debt = self._journal.move(debt, new_key, known)
-        if was_sent or self._journal.is_paying(key):  # older bytes of it are on their way
+        if was_sent or self._journal.latest(key):  # something older is still to be sent there
             self._owe_delete(key, expected, after=moved.id, perhaps=debt.perhaps)
         if inode is not None:
             inode.key = new_key

@@ -122,6 +122,9 @@ class Journal(Recorded):
             debt.after = after
             self._awaited.add(after)
             self._break_circle(debt)
+            with suppress(FileError):  # the rename is on record, and cannot fail any more
+                self._write(debt)
+            return debt
         self._write_or_undo(debt)
         return debt
 
@@ -145,8 +148,8 @@ class Journal(Recorded):
         else:
             moved.replaced.append(debt)
         self._wait_for(moved, instead_of=debt.id)
-        if moved.state is State.OPEN and moved.staged and moved.staged.base and not moved.seal:
-            moved.seal = moved.staged.draft()  # the base's name goes: its bytes must not
+        if moved.state is State.OPEN and moved.staged and not moved.seal:
+            moved.seal = moved.staged.draft()  # the old name goes: its bytes must not
         if debt.recorded or moved.seal:
             try:
                 self._write(moved)

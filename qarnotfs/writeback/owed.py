@@ -148,7 +148,7 @@ class Owed:
 
     def _never_existed(self, pending: Debt) -> bool:
         alone = self._by_key[pending.key][0] is pending
-        return alone and pending.expected.absent and not pending.begun
+        return alone and pending.expected.absent and not (pending.begun or pending.perhaps)
 
     def _remember(self, debt: Debt) -> None:
         self._debts[debt.id] = debt

@@ -117,6 +117,69 @@ def test_a_directory_changes_its_mode_while_its_marker_is_sent(
     assert mode_of(store, "d/") == str(stat.S_IFDIR | 0o700)
 
 
+@pytest.mark.parametrize("flags", [0, os.O_TRUNC], ids=["written on", "begun anew"])
+def test_what_was_closed_survives_the_rename_of_the_open_file(
+    flags: int, store: MemoryStore, play: Callable[..., None]
+) -> None:
+    async def before(world: World) -> None:
+        stopped = StoppedPut(store)
+        await world.write("log", b"one")
+        await stopped.sent()
+        handle = await world.open("log", os.O_WRONLY | flags)
+        await world.fs.write(handle, 0, b"ONE")
+        await world.rename("log", "log.1")
+
+    async def after(world: World) -> None:
+        assert await world.drain()
+
+    play(before)
+    play(after)
+    assert bucket(store) == {"log.1": b"ONE"}
+
+
+def test_bytes_that_failed_before_their_name_was_given_away_twice_leave_nothing_behind(
+    store: MemoryStore, play: Callable[..., None]
+) -> None:
+    async def scene(world: World) -> None:
+        stopped = StoppedPut(store)
+        await world.write("a", b"one")
+        await stopped.sent()
+        await world.rename("a", "b")
+        stopped.fail()
+        await trio.testing.wait_all_tasks_blocked(0.02)
+        handle = await world.create("a")
+        await world.fs.write(handle, 0, b"two")
+        await world.rename("a", "c")
+        await world.close(handle)
+        assert await world.drain()
+
+    play(scene)
+    assert bucket(store) == {"b": b"one", "c": b"two"}
+
+
+@pytest.mark.parametrize("new_name", ["", "c"], ids=["deleted", "renamed"])
+def test_bytes_that_arrived_unheard_do_not_come_back(
+    new_name: str, store: MemoryStore, play: Callable[..., None]
+) -> None:
+    async def scene(world: World) -> None:
+        stopped = StoppedPut(store)
+        await world.write("a", b"one")
+        await stopped.sent()
+        stopped.arrive_unheard()
+        stopped.fail()
+        await trio.testing.wait_all_tasks_blocked(0.02)
+        await world.rename("a", "b")
+        await world.write("a", b"two")
+        if new_name:
+            await world.rename("a", new_name)
+        else:
+            await world.unlink("a")
+        assert await world.drain()
+
+    play(scene)
+    assert bucket(store) == {"b": b"one"} | ({new_name: b"two"} if new_name else {})
+
+
 @pytest.mark.parametrize("dies", [True, False], ids=["dies", "fails"])
 def test_a_part_changed_renamed_after_its_bytes_arrived_unheard(
     dies: bool, store: MemoryStore, play: Callable[..., None]

@@ -53,7 +53,7 @@ class Mounted:
                 raise ClientError(f"ended with status {self._client.returncode}\n{self.log()}")
             if time.monotonic() > deadline:
                 raise ClientError(f"does not answer after {START_SEC_MAX:g} s\n{self.log()}")
-            time.sleep(0.02)
+            time.sleep(0.02)  # between two looks, until the deadline
 
     def _is_there(self) -> bool:
         """As the kernel says, which does not ask the client."""
@@ -80,7 +80,7 @@ class Mounted:
             subprocess.run(
                 ["fusermount3", "-u", str(self._mountpoint)], capture_output=True, check=False
             )
-            time.sleep(0.02)
+            time.sleep(0.02)  # between two tries, until the deadline
         try:
             self._client.wait(max(0.1, deadline - time.monotonic()))
         except subprocess.TimeoutExpired:
@@ -138,4 +138,4 @@ class Mounted:
         used_sec = -1.0
         while (now_sec := self.cpu_sec()) - used_sec > 1.5 / TICKS and time.monotonic() < deadline:
             used_sec = now_sec
-            time.sleep(IDLE_SEC)
+            time.sleep(IDLE_SEC)  # whether it idles is seen over a while

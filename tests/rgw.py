@@ -210,7 +210,7 @@ class Gateway:
             late = Counter(BEGUN.findall(text)) - Counter(ENDED.findall(text, 0, end))
             if 0 <= text.find(fence) < end and (not late or waited_sec > LATE_SEC):
                 return start + end
-            time.sleep(0.005)
+            time.sleep(0.005)  # between two looks, until the deadline
         raise GatewayError(f"a request does not appear in {self.log_path}")
 
     def answers(self, path: str = "/", *, timeout_sec: float = 5.0) -> bool:

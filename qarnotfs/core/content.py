@@ -12,6 +12,7 @@ wants to change the file meanwhile waits until the gate opens.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
@@ -25,11 +26,13 @@ from qarnotfs.core import attributes
 from qarnotfs.core.inodes import Inode
 from qarnotfs.errors import FileError, NotUploaded, Stale, StoreError
 from qarnotfs.store.base import Attributes, Condition, ObjectInfo
-from qarnotfs.writeback.debts import Debt, State
+from qarnotfs.writeback.debts import Debt, State, conflict_key
 from qarnotfs.writeback.journal import Journal
 from qarnotfs.writeback.plan import PART_BYTES
 from qarnotfs.writeback.staging import Seal, Staged
 from qarnotfs.writeback.uploader import Uploader
+
+log = logging.getLogger(__name__)
 
 QUICK_BYTES = 8 << 20  # checksummed or copied on the loop: some 8 ms
 
@@ -153,7 +156,7 @@ class Content:
             return
         inode.staged.close()
         inode.staged = self._journal.staging.create(None)
-        self._owe(inode, inode.staged)
+        self._owe(inode, inode.staged, debt)
         if debt.urgent:  # somebody waits for it: whoever does waits for the new one
             self._uploader.progressed()
 
@@ -190,13 +193,24 @@ class Content:
         # The kernel sees every write: if its pages are those of the base, they stay right.
         is_right = inode.info is None or inode.kernel_version == inode.info.etag
         inode.kernel_version = "staged" if is_right else None
-        self._owe(inode, staged)
+        self._owe(inode, staged, None)
         return staged
 
-    def _owe(self, inode: Inode, staged: Staged) -> None:
-        if not inode.detached or inode.replaced:
-            expected = Condition(etag=inode.info.etag) if inode.info else Condition(absent=True)
-            inode.debt = self._journal.open(inode.key, staged, self.attributes(inode), expected)
+    def _owe(self, inode: Inode, staged: Staged, own: Debt | None) -> None:
+        """The file's bytes are owed from now on; ``own``: what was owed for it so far."""
+        if inode.detached and not inode.replaced:
+            return
+        key = inode.key
+        expected = Condition(etag=inode.info.etag) if inode.info else Condition(absent=True)
+        if inode.detached and self._journal.latest(key) not in (None, own):
+            # Another program has made a new file of that name: neither takes the other's place.
+            key, expected = (
+                conflict_key(key, self._now_ns() / attributes.NS),
+                Condition(absent=True),
+            )
+            log.warning("%s was replaced while it was open: stored as %s", inode.key, key)
+            self._uploader.conflicts.append(key)
+        inode.debt = self._journal.open(key, staged, self.attributes(inode), expected)
 
     async def _replace_by_clone(self, inode: Inode, staged: Staged, debt: Debt | None) -> None:
         """A program writes to bytes that are being sent: it gets a copy, they stay as they are."""
@@ -209,7 +223,7 @@ class Content:
                 inode.info, inode.key = debt.stored, debt.stored.key
         self.let_go(inode)
         inode.staged = twin
-        self._owe(inode, twin)
+        self._owe(inode, twin, debt)
 
     async def _clone(self, staged: Staged) -> Staged:
         if staged.extents.total <= QUICK_BYTES:

@@ -19,6 +19,7 @@ from qarnotfs.core.inodes import Inode
 from qarnotfs.core.namespace import Namespace, Rooms
 from qarnotfs.core.tree import Node
 from qarnotfs.errors import IsADirectory, QarnotfsError
+from qarnotfs.store.base import Attributes
 from qarnotfs.writeback.debts import Kind
 
 log = logging.getLogger(__name__)
@@ -82,12 +83,22 @@ class Filesystem:
         if inode.detached or inode is self.lookup.inodes.root:
             return
         if inode.is_directory:
-            marker = await self._finder.marker(inode.key)
+            marker = await self._marker(inode)
+            if inode.detached:
+                return
             self.names.owe_marker(inode, marker[0] if marker else None, marker[2] if marker else 0)
             return
         debt = self._journal.owe_attributes(inode.key, self._content.attributes(inode))
         if debt.kind is Kind.META:
             self.names.soon(debt)
+
+    async def _marker(self, inode: Inode) -> tuple[str, Attributes, int] | None:
+        """The object that keeps a directory, which may be renamed while it is asked for."""
+        while True:
+            key = inode.key
+            marker = await self._finder.marker(key)
+            if inode.key == key:
+                return marker
 
     async def set_xattrs(
         self, inode: Inode, change: Callable[[Mapping[str, bytes]], Mapping[str, bytes]]

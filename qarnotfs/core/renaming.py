@@ -9,13 +9,13 @@ dying in between leaves it under one name or under both, never under none.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 
 import trio
 
 from qarnotfs.bridge import Bridge
 from qarnotfs.core.inodes import Inode, descendants
-from qarnotfs.errors import NoSuchEntry, NoSuchKey, NotUploaded
+from qarnotfs.errors import FileError, NoSuchEntry, NoSuchKey, NotUploaded
 from qarnotfs.index.index import Index
 from qarnotfs.store.base import UNCONDITIONAL, Attributes, Condition, ObjectInfo, Store
 from qarnotfs.views import View
@@ -45,6 +45,7 @@ class Renamer:
         """Move one file. ``known``: what the bucket has under the new key, as we believe."""
         copied = None
         await self._deleted([new_key])
+        await self._untangle(key, new_key)
         with self._journal.holding((key, new_key)):
             if not self._is_owed(key):
                 await self._settle(new_key)
@@ -54,7 +55,7 @@ class Renamer:
                 if copied:  # a program wrote while it was copied
                     self._journal.drop(new_key)
                     known = Condition(etag=copied.etag)
-                self._move_debt(key, new_key, known, inode)
+                self._move_debt(key, new_key, known, inode, certain=copied is not None)
             elif copied is not None:
                 self._moved_object(key, copied, inode)
         self._uploader.progressed()
@@ -71,6 +72,8 @@ class Renamer:
                 new = {key: self._target(key, prefix, new_prefix) for key in dict.fromkeys(keys)}
                 new = {key: target for key, target in new.items() if key not in targets}
                 await self._deleted(new.values())
+                for key, target in new.items():
+                    await self._untangle(key, target)
                 held.enter_context(self._journal.holding([*new, *new.values()]))
                 targets |= new
                 missing = {
@@ -83,7 +86,7 @@ class Renamer:
             for key in targets:
                 directories |= _directories(prefix, key) if key.startswith(prefix) else set()
         for directory in sorted(directories, key=len, reverse=True):
-            self._owe_delete(directory, UNCONDITIONAL)
+            self._owe_delete(directory, UNCONDITIONAL, certain=True)
         if inode is not None:
             for below in descendants(inode):
                 if below.is_directory:
@@ -100,7 +103,8 @@ class Renamer:
                 if found:
                     self._journal.drop(new_key)
                 there = Condition(etag=found.etag) if found else Condition(absent=True)
-                self._move_debt(key, new_key, there, known.get(key))
+                # Some have been moved by now: to go on is better than half a rename.
+                self._move_debt(key, new_key, there, known.get(key), certain=True)
             elif found:
                 self._moved_object(key, found, known.get(key))
 
@@ -205,9 +209,21 @@ class Renamer:
             if debt is not None:
                 await self._uploader.settle(debt)
 
+    async def _untangle(self, key: str, new_key: str) -> None:
+        """Files that change places need each other's old bytes: one is uploaded first."""
+        debt = self._journal.latest(key)
+        while debt and debt.kind is Kind.PUT and self._journal.closes_circle(debt, new_key):
+            await self._uploader.settle(debt)
+            if debt.state is State.OPEN:
+                raise NotUploaded("It changes places with a file while it is being written.")
+            debt = self._journal.latest(key)
+
     def _moved_object(self, key: str, copied: ObjectInfo, inode: Inode | None) -> None:
+        late = self._journal.latest(key)
         self._journal.drop(copied.key)
-        self._owe_delete(key, Condition(etag=copied.etag))
+        if late and late.kind is Kind.META and not copied.has(late.attributes):
+            self._owe_late(copied.key, late.attributes)
+        self._owe_delete(key, Condition(etag=copied.etag), certain=True)
         if inode is not None:
             if inode.staged is not None:  # its debt was paid, and the bucket has these bytes
                 inode.staged.close()
@@ -222,12 +238,14 @@ class Renamer:
         debt = self._journal.latest(key)
         return debt is not None and debt.kind is Kind.PUT
 
-    def _move_debt(self, key: str, new_key: str, known: Condition, inode: Inode | None) -> None:
+    def _move_debt(
+        self, key: str, new_key: str, known: Condition, inode: Inode | None, *, certain: bool
+    ) -> None:
         debt = self._journal.latest(key)
         assert debt is not None
         was_sent = debt.begun or bool(debt.perhaps) or not debt.expected.absent
         expected = debt.expected
-        moved: Debt = self._journal.move(debt, new_key, known)
+        moved: Debt = self._journal.move(debt, new_key, known, certain=certain)
         if was_sent or self._journal.latest(key):  # something older is still to be sent there
             self._owe_delete(key, expected, after=moved.id, perhaps=debt.perhaps)
         if inode is not None:
@@ -235,10 +253,23 @@ class Renamer:
             if inode.debt is debt:
                 inode.debt = moved
 
+    def _owe_late(self, key: str, attributes: Attributes) -> None:
+        """Attributes that were changed while the file was copied."""
+        with suppress(FileError):  # a full disk: the rename has happened, with the older ones
+            self._journal.owe_copy(key, attributes).not_before_sec = self._uploader.due_sec()
+
     def _owe_delete(
-        self, key: str, expected: Condition, after: int = 0, perhaps: tuple[str, ...] = ()
+        self,
+        key: str,
+        expected: Condition,
+        *,
+        after: int = 0,
+        perhaps: tuple[str, ...] = (),
+        certain: bool = False,
     ) -> None:
-        debt = self._journal.owe_delete(key, expected, after=after, perhaps=perhaps)
+        debt = self._journal.owe_delete(
+            key, expected, after=after, perhaps=perhaps, certain=certain
+        )
         if debt is not None:
             debt.not_before_sec = self._uploader.due_sec()
 

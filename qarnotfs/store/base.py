@@ -86,6 +86,10 @@ class ObjectInfo:
         """Whether both hold the same bytes."""
         return other is not None and (self.etag, self.size) == (other.etag, other.size)
 
+    def has(self, attributes: Attributes) -> bool:
+        """Whether these are stored beside the bytes, as far as is known."""
+        return Attributes(dict(self.metadata or {}), self.content_type) == attributes
+
     def without_metadata(self) -> ObjectInfo:
         return replace(self, metadata=None, content_type=None)
 

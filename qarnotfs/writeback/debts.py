@@ -7,13 +7,15 @@ bucket is owed for one key: bytes (`PUT`), new attributes (`META`) or its end (`
 from __future__ import annotations
 
 import json
+import socket
+import time
 import zlib
 from dataclasses import asdict, dataclass, field
 from enum import Enum
 from typing import Any
 
 from qarnotfs.errors import Corrupt
-from qarnotfs.store.base import UNCONDITIONAL, Attributes, Condition, ObjectInfo
+from qarnotfs.store.base import KEY_BYTES_MAX, UNCONDITIONAL, Attributes, Condition, ObjectInfo
 from qarnotfs.writeback.staging import Seal, Staged
 from qarnotfs.writeback.uploads import Upload
 
@@ -92,6 +94,17 @@ class Debt:
     def present(self) -> bool:
         """Whether the key exists once this debt is paid."""
         return self.kind is not Kind.DELETE
+
+
+def conflict_key(key: str, now_sec: float, number: int = 1) -> str:
+    """Where ours goes when the name is taken: ``report.txt.conflict-host-20260131T235959``.
+
+    The second of the same second ends in ``-2``. A long name is cut to leave room for that.
+    """
+    host, stamp = socket.gethostname(), time.strftime("%Y%m%dT%H%M%S", time.gmtime(now_sec))
+    suffix = f".conflict-{host}-{stamp}" + (f"-{number}" if number > 1 else "")
+    room = KEY_BYTES_MAX - len(suffix.encode())
+    return key.encode()[:room].decode(errors="ignore") + suffix
 
 
 def pack(debt: Debt) -> str:

@@ -13,11 +13,13 @@ bytes did not reach the disk is found out by its checksum and kept, not uploaded
 
 from __future__ import annotations
 
+import hashlib
 from contextlib import suppress
 
 from qarnotfs.errors import FileError
 from qarnotfs.store.base import UNCONDITIONAL, Attributes, Condition, ObjectInfo
-from qarnotfs.writeback.debts import Debt, Kind, State
+from qarnotfs.writeback.debts import ANY, Debt, Kind, State
+from qarnotfs.writeback.plan import parts
 from qarnotfs.writeback.recorded import Recorded
 from qarnotfs.writeback.staging import Seal, Staged
 
@@ -41,6 +43,7 @@ class Journal(Recorded):
         assert debt.state not in (State.PAYING, State.OPEN)
         assert debt.staged is not None
         before = debt.state, debt.error
+        self._note_former(debt)
         debt.state, debt.error = State.OPEN, None
         try:
             if debt.recorded:
@@ -85,17 +88,20 @@ class Journal(Recorded):
     def owe_attributes(self, key: str, attributes: Attributes) -> Debt:
         """New attributes: they join a put, also one that is being sent, else a copy onto itself.
 
-        Who has sent older ones with a put owes the copy then (`owe_copy`).
+        Who has sent older ones with a put is not done before these are stored, too.
         """
         debt = self.latest(key)
         if debt is None or (debt.state is State.PAYING and debt.kind is not Kind.PUT):
             return self.owe_copy(key, attributes)
-        before, debt.attributes = debt.attributes, attributes
+        before = debt.attributes, debt.state, debt.error
+        debt.attributes = attributes
+        if debt.kind is Kind.META and debt.state is State.FAILED:
+            debt.state, debt.error, debt.attempts = State.QUEUED, None, 0
         try:
             if debt.recorded:
                 self._write(debt)
         except FileError:
-            debt.attributes = before
+            debt.attributes, debt.state, debt.error = before
             raise
         return debt
 
@@ -106,11 +112,18 @@ class Journal(Recorded):
         return debt
 
     def owe_delete(
-        self, key: str, expected: Condition, *, after: int = 0, perhaps: tuple[str, ...] = ()
+        self,
+        key: str,
+        expected: Condition,
+        *,
+        after: int = 0,
+        perhaps: tuple[str, ...] = (),
+        certain: bool = False,
     ) -> Debt | None:
         """The end of a key, where we believe the bucket has ``expected``, or ``perhaps`` these.
 
-        ``None`` where a put that never began is all there was.
+        ``None`` where a put that never began is all there was. ``certain``, as with an
+        ``after``: its new name has the bytes already, and a full disk cannot undo that.
         """
         pending = self._pending(key)
         if pending and pending.kind is Kind.PUT and self._never_existed(pending):
@@ -122,17 +135,19 @@ class Journal(Recorded):
             debt.after = after
             self._awaited.add(after)
             self._break_circle(debt)
-            with suppress(FileError):  # the rename is on record, and cannot fail any more
-                self._write(debt)
+        if not (after or certain):
+            self._write_or_undo(debt)
             return debt
-        self._write_or_undo(debt)
+        with suppress(FileError):  # the rename has happened, and cannot fail any more
+            self._write(debt)
         return debt
 
-    def move(self, debt: Debt, key: str, expected: Condition) -> Debt:
+    def move(self, debt: Debt, key: str, expected: Condition, *, certain: bool = False) -> Debt:
         """A file that is not uploaded yet gets another key; what was owed there is dropped.
 
         A debt being paid cannot change: its (sealed) bytes are owed again under the new key.
-        The caller owes the deletion of the old key where there is an object.
+        The caller owes the deletion of the old key where there is an object. ``certain``: on a
+        full disk it is moved in memory, and a crash would find it under its old name.
         """
         assert debt.kind is Kind.PUT
         moved = self._incur(Kind.PUT, key, debt.attributes, expected)
@@ -154,11 +169,12 @@ class Journal(Recorded):
             try:
                 self._write(moved)
             except FileError:
-                self._wait_for(debt, instead_of=moved.id)
-                if debt in moved.replaced:
-                    moved.replaced.remove(debt)
-                self._undo(moved)
-                raise
+                if not certain:
+                    self._wait_for(debt, instead_of=moved.id)
+                    if debt in moved.replaced:
+                        moved.replaced.remove(debt)
+                    self._undo(moved)
+                    raise
         if debt.state is not State.PAYING:
             self.stray_upload(debt)
             if debt.id in self._debts:
@@ -167,10 +183,17 @@ class Journal(Recorded):
         return moved
 
     def drop(self, key: str) -> None:
-        """Another object has the key now: whatever was owed for it is not wanted any more."""
+        """Another object has the key now: whatever was owed for it is not wanted any more.
+
+        It stays on a disk that is full: the next life will find another version, and store it
+        beside that.
+        """
         for debt in list(self._by_key.get(key, ())):
             if debt.state is not State.PAYING:
-                self._forget(debt)
+                try:
+                    self._forget(debt)
+                except FileError:
+                    self._take_out(debt)
 
     # --- paying ---------------------------------------------------------------------------
 
@@ -211,7 +234,8 @@ class Journal(Recorded):
         self.stray_upload(debt)
         debt.state, debt.error = State.FAILED, reason
         younger = self.latest(debt.key)
-        if younger is None or younger is debt:
+        bytes_stay = debt.kind is Kind.PUT and younger and younger.kind is Kind.META
+        if younger is None or younger is debt or bytes_stay:
             self._rewrite(debt)
         else:
             self._give_way(debt, younger)
@@ -220,7 +244,7 @@ class Journal(Recorded):
         """A younger debt takes the place of one that was begun, and what that knew."""
         if debt.kind is not Kind.META:  # it knows nothing
             younger.expected, younger.perhaps = debt.expected, debt.perhaps
-        younger.begun = True
+        younger.begun |= younger.kind is debt.kind
         younger.replaced.append(debt)
         self.stray_upload(debt)
         self._take_out(debt)
@@ -228,27 +252,33 @@ class Journal(Recorded):
         self._rewrite(younger)
 
     def paid(self, debt: Debt, info: ObjectInfo | None) -> None:
-        """The bucket has it. A younger debt of the key now builds upon that version."""
-        self._forget(debt, completed=debt.upload)
+        """The bucket has it. A younger debt of the key now builds upon that version.
+
+        Both at once, on disk too: a life that knew the one and not the other would take what
+        it stored itself for somebody else's.
+        """
+        better: list[Debt] = []
+        if info is not None and debt.staged and debt.staged.base:
+            better += self._rebase(debt, debt.staged.base, info)
+        younger = self.latest(debt.key)
+        if younger and younger is not debt and (info is None or info.key == debt.key):
+            if debt.kind is not Kind.META or info is None:  # else the bytes may be another's by now
+                younger.expected = Condition(etag=info.etag) if info else Condition(absent=True)
+            better.append(younger)
+        self._forget(debt, completed=debt.upload, better=better)
         self._ended(debt)
         debt.paid = True
-        if info is not None and debt.staged and debt.staged.base:
-            self._rebase(debt.staged.base, info)
-        younger = self.latest(debt.key)
-        if younger is None or (info is not None and info.key != debt.key):
-            return
-        if debt.kind is not Kind.META or info is None:  # the bytes may be somebody else's by now
-            younger.expected = Condition(etag=info.etag) if info else Condition(absent=True)
-        self._rewrite(younger)
 
-    def _rebase(self, base: ObjectInfo, info: ObjectInfo) -> None:
+    def _rebase(self, debt: Debt, base: ObjectInfo, info: ObjectInfo) -> list[Debt]:
         """What was sent replaced ``base``, and is what its copies build upon: the same bytes."""
+        found: list[Debt] = []
         for other in self.all():
-            below = other.staged.base if other.staged else None
+            below = other.staged.base if other.staged and other is not debt else None
             if below and below.key == base.key and below.same_version(base):
                 assert other.staged is not None
                 other.staged.base = info
-                self._rewrite(other)
+                found.append(other)
+        return found
 
     def _rewrite(self, debt: Debt) -> None:
         """Record what is known better now, if it can be: what is on disk is older, but safe."""
@@ -269,7 +299,8 @@ class Journal(Recorded):
         if pending:
             if pending.kind is not Kind.META:
                 debt.expected = pending.expected
-            debt.begun, debt.after = pending.begun, pending.after
+            self._note_former(pending)
+            debt.begun, debt.after = pending.begun and kind is pending.kind, pending.after
             debt.perhaps = pending.perhaps
             debt.replaced = [pending]
             self.stray_upload(pending)
@@ -278,3 +309,14 @@ class Journal(Recorded):
         if pending:
             self._wait_for(debt, instead_of=pending.id)
         return debt
+
+    def _note_former(self, debt: Debt) -> None:
+        """Its bytes are about to change, and a former life may have stored them as they are.
+
+        That life noted it of large files only: see `perhaps_stored`.
+        """
+        staged = debt.staged
+        if ANY in debt.perhaps and staged and staged.whole and parts(staged.layers) is None:
+            with suppress(OSError):
+                digest = hashlib.md5(staged.read_data(0, staged.size), usedforsecurity=False)
+                self.perhaps_stored(debt, digest.hexdigest())

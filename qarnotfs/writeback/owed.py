@@ -68,6 +68,12 @@ class Owed:
             self._builders[key] = found
         return sorted(found, key=lambda debt: debt.id)
 
+    def closes_circle(self, debt: Debt, key: str) -> bool:
+        """Whether, renamed to ``key``, the debt would need what others are to replace, and they
+        what it is to replace: files that changed names, none of which is uploaded.
+        """
+        return any(debt in self._awaited_by(one) for one in self.builders(key) if one is not debt)
+
     def _is_base(self, debt: Debt) -> bool:
         """Whether another debt needs what this one will replace; not where both do so."""
         if debt.kind is Kind.META or debt.key not in self._builders:

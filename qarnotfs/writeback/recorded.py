@@ -6,13 +6,15 @@ and forgotten: rows first, staged files afterwards. What cannot be read is quara
 
 from __future__ import annotations
 
+import time
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from weakref import WeakValueDictionary
 
 from qarnotfs.errors import Corrupt, FileError
-from qarnotfs.store.base import ObjectInfo
-from qarnotfs.writeback.debts import ANY, Debt, Kind, Record, pack, unpack
+from qarnotfs.store.base import Condition, ObjectInfo
+from qarnotfs.writeback.debts import ANY, Debt, Kind, Record, conflict_key, pack, unpack
 from qarnotfs.writeback.owed import Owed
 from qarnotfs.writeback.plan import PART_BYTES
 from qarnotfs.writeback.quarantine import Quarantine
@@ -88,11 +90,17 @@ class Recorded(Owed):
         if debt.staged:
             debt.staged.unpin()
 
-    def _forget(self, debt: Debt, *, completed: Upload | None = None) -> None:
-        """The debt goes, from the disk first, and with it what it took the place of."""
+    def _forget(
+        self, debt: Debt, *, completed: Upload | None = None, better: Sequence[Debt] = ()
+    ) -> None:
+        """The debt goes, from the disk first, and with it what it took the place of.
+
+        ``better``: debts of which more is known now; recorded at the same moment.
+        """
         gone = _with_replaced(debt)
         rows = [one.id for one in gone if one.recorded]
-        self._records.change([], rows, ended=[completed.id] if completed else [])
+        written = [(one.id, pack(one)) for one in better if one.recorded and one not in gone]
+        self._records.change(written, rows, ended=[completed.id] if completed else [])
         if debt.upload is not completed:
             self.stray_upload(debt)
         debt.upload = None
@@ -195,14 +203,21 @@ class Recorded(Owed):
         """The debts of a dead mount's journal become ours; their staged files are here already.
 
         All are recorded here, at once, before any is removed there. Dying in between leaves
-        them in both: a staged file that we know already is the same debt.
+        them in both: a staged file that we know already is the same debt. Where both mounts
+        changed one key, neither knew of the other, and both versions are kept.
         """
         known = {debt.staged.path.name: debt for debt in self.all() if debt.staged}
-        ours = {}
+        ours: dict[int, Debt] = {}
         for debt in theirs.all():
-            name = debt.staged.path.name if debt.staged else ""
-            ours[debt.id] = known.get(name) or self._like(debt)
-        new = [(debt, ours[debt.id]) for debt in theirs.all() if not self.has(ours[debt.id].id)]
+            same = known.get(debt.staged.path.name) if debt.staged else None
+            mine = same or self._like(debt, contested=debt.key in self._by_key)
+            if mine is not None:
+                ours[debt.id] = mine
+        new = [
+            (debt, ours[debt.id])
+            for debt in theirs.all()
+            if debt.id in ours and not self.has(ours[debt.id].id)
+        ]
         for debt, mine in new:
             mine.after = ours[debt.after].id if debt.after in ours else 0
             self._awaited.add(mine.after)
@@ -211,22 +226,46 @@ class Recorded(Owed):
             self._remember(mine)
             if debt.upload is not None:
                 self.uploads.begin(debt.upload)
-                self.take_upload(mine, debt.upload)
+                if mine.key == debt.key:
+                    self.take_upload(mine, debt.upload)
+                else:
+                    self.uploads.stray(debt.upload)
         for upload in theirs.uploads.strays():
             self.uploads.begin(upload)
 
-    def _like(self, debt: Debt) -> Debt:
-        """A debt of another journal as one of ours, with the staged file that is here."""
+    def _like(self, debt: Debt, *, contested: bool) -> Debt | None:
+        """A debt of another journal as one of ours, with the staged file that is here.
+
+        ``contested``: we owe something for its key, too. Its bytes go beside; new attributes
+        or a deletion mean another version than ours, and are only reported.
+        """
         mine = replace(debt, id=self._next_id, upload=None, counted_bytes=0)
+        if contested:
+            if debt.staged is None:
+                self._report_contested(debt)
+                return None
+            mine.key, mine.expected = conflict_key(debt.key, time.time()), Condition(absent=True)
+            mine.begun, mine.perhaps = False, ()
         self._next_id += 1
         if debt.staged and debt.seal:
             mine.staged = self._staged(debt.staged.path.name, debt.staged.base, debt.seal)
         return mine
 
+    def _report_contested(self, debt: Debt) -> None:
+        mine = self.latest(debt.key)
+        if mine is None or (mine.kind, mine.attributes) != (debt.kind, debt.attributes):
+            what = "was deleted" if debt.kind is Kind.DELETE else "got other attributes"
+            self.report(
+                f"{debt.key!r} {what} by one mount that died and changed by another: it stays."
+            )
+
     def give_up(self) -> None:
         """Another journal has every debt and upload of ours: rows first, then staged files."""
         debts, uploads = list(self.all()), [row.id for row in self._records.uploads()]
-        self._records.change([], [debt.id for debt in debts], ended=uploads)
+        try:
+            self._records.change([], [debt.id for debt in debts], ended=uploads)
+        except FileError:  # a full disk: a whole file can go, and makes room
+            self._records.remove()
         for debt in debts:
             if debt.staged:
                 debt.staged.path.unlink(missing_ok=True)

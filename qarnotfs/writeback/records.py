@@ -58,6 +58,7 @@ class Records:
     """
 
     def __init__(self, path: Path) -> None:
+        self._path = path
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         try:
             self._db = _opened(path)
@@ -126,6 +127,12 @@ class Records:
             if "full" in str(error):
                 raise NoSpace("The disk that holds the journal is full.") from error
             raise FileError(f"The journal cannot be written: {error}.") from error
+
+    def remove(self) -> None:
+        """Every row, with the file itself; nothing may be asked or changed afterwards."""
+        self._db.close()  # which may empty the log beside it; else that goes first
+        for ending in ("-wal", "-shm", ""):
+            Path(f"{self._path}{ending}").unlink(missing_ok=True)
 
     def close(self) -> None:
         self._db.close()

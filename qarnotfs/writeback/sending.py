@@ -12,7 +12,6 @@ succeeded without our hearing of it, is recognised by its etag and is a success.
 from __future__ import annotations
 
 import hashlib
-import socket
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -27,14 +26,14 @@ from qarnotfs.errors import (
     Unavailable,
 )
 from qarnotfs.store.base import (
-    KEY_BYTES_MAX,
     UNCONDITIONAL,
+    Attributes,
     Capabilities,
     Condition,
     ObjectInfo,
     Store,
 )
-from qarnotfs.writeback.debts import Debt
+from qarnotfs.writeback.debts import Debt, conflict_key
 from qarnotfs.writeback.journal import Journal
 from qarnotfs.writeback.multipart import Multipart, md5, replaced_elsewhere
 from qarnotfs.writeback.plan import Part, parts
@@ -88,15 +87,32 @@ class Sender:
             return Sent(theirs)
         return Sent(await self._send_beside(debt), theirs)
 
+    async def with_newest(self, debt: Debt, stored: ObjectInfo, sent: Attributes) -> ObjectInfo:
+        """Store attributes, too, that were changed while it was ``sent`` with others.
+
+        An upload has those it was begun with, and a file of an earlier try its own.
+        """
+        copied: Attributes | None = None
+        while True:
+            wanted, younger = debt.attributes, self._journal.latest(debt.key)
+            is_new = wanted is not copied and (debt.staged or wanted is not sent)
+            if stored.has(wanted) or not is_new:
+                return stored
+            if stored.key == debt.key and younger and younger is not debt and younger.recorded:
+                return stored  # which brings its own
+            try:
+                stored = await self._bridge.call(self._store.copy, stored.key, stored.key, wanted)
+            except NoSuchKey:  # deleted elsewhere since
+                return stored
+            copied = wanted
+
     async def _send_beside(self, debt: Debt) -> ObjectInfo:
         """Store it under a name of its own, which is the same one at each try."""
         if debt.upload and debt.upload.key != debt.key:
             debt.beside = debt.upload.key  # a try that did not get to its end
         for number in range(1, BESIDE_MAX):
             try:
-                debt.beside = debt.beside or conflict_key(
-                    debt.key, socket.gethostname(), time.time(), number
-                )
+                debt.beside = debt.beside or conflict_key(debt.key, time.time(), number)
                 return await self._send_to(debt, debt.beside, Condition(absent=True))
             except PreconditionFailed:  # another conflict of the same second has it
                 debt.beside = ""
@@ -260,17 +276,6 @@ class Sender:
             return await self._bridge.wait(self._store.head(key))
         except NoSuchKey:
             return None
-
-
-def conflict_key(key: str, host: str, now_sec: float, number: int = 1) -> str:
-    """Where ours goes when the name is taken: ``report.txt.conflict-host-20260131T235959``.
-
-    The second of the same second ends in ``-2``. A long name is cut to leave room for that.
-    """
-    stamp = time.strftime("%Y%m%dT%H%M%S", time.gmtime(now_sec))
-    suffix = f".conflict-{host}-{stamp}" + (f"-{number}" if number > 1 else "")
-    room = KEY_BYTES_MAX - len(suffix.encode())
-    return key.encode()[:room].decode(errors="ignore") + suffix
 
 
 def composite_etag(etags: list[str]) -> str:

@@ -30,7 +30,7 @@ from qarnotfs.errors import (
     Unavailable,
 )
 from qarnotfs.index.index import Index
-from qarnotfs.store.base import DELETE_COUNT_MAX, Attributes, ObjectInfo, Store
+from qarnotfs.store.base import DELETE_COUNT_MAX, ObjectInfo, Store
 from qarnotfs.writeback.budget import Patience
 from qarnotfs.writeback.debts import Debt, Kind, State
 from qarnotfs.writeback.deleting import LATE_SEC, Deleted, delete
@@ -126,8 +126,10 @@ class Uploader:
     async def settle_below(self, prefix: str) -> None:
         """Pay what is recorded for the names directly in a stored directory."""
         for debt in self._journal.all():
-            if debt.recorded and debt.key.rpartition("/")[0] == prefix[:-1]:
-                await self.settle(debt)
+            at: Debt | None = debt
+            while at and at.recorded and at.key.rpartition("/")[0] == prefix[:-1]:
+                await self.settle(at)  # or a younger one that took its place
+                at = None if at.paid or at.state is State.OPEN else self._journal.latest(at.key)
 
     async def room(self) -> None:
         """Return when so little is dirty that a program may write on (back-pressure).
@@ -277,25 +279,17 @@ class Uploader:
         attributes, sent = debt.attributes, await self.sender.send(debt)
         if debt.staged and debt.staged.whole and sent.ours.size:
             await self._bridge.work(self._adopt, sent.ours, debt.staged.path)
+        ours = await self.sender.with_newest(debt, sent.ours, attributes)
         # One synchronous stretch: the file changes from owed to believed in between nobody's steps.
         if sent.theirs:
             self.totals.conflicts += 1
-            self.conflicts.append(sent.ours.key)
+            self.conflicts.append(ours.key)
             self._index.remember(sent.theirs)
-        self._index.remember(sent.ours)
-        self._owe_newer_attributes(debt, sent.ours, changed=debt.attributes is not attributes)
-        self._paid(debt, sent.ours)
-        debt.stored = sent.ours
+        self._index.remember(ours)
+        self._paid(debt, ours)
+        debt.stored = ours
         self.totals.files += 1
         self.totals.bytes += debt.dirty_bytes
-
-    def _owe_newer_attributes(self, debt: Debt, stored: ObjectInfo, *, changed: bool) -> None:
-        """Changed while it was sent; or a file's that are older: an upload's, or another's."""
-        wanted = debt.attributes
-        same = Attributes(dict(stored.metadata or {}), stored.content_type) == wanted
-        is_last = stored.key != debt.key or self._journal.latest(debt.key) is debt
-        if is_last and not same and (debt.staged or changed):
-            self._journal.owe_copy(stored.key, wanted)
 
     async def _pay_attributes(self, debt: Debt) -> None:
         try:

@@ -16,6 +16,7 @@ from qarnotfs.writeback.adoption import JournalLock, claim
 from qarnotfs.writeback.debts import Debt
 from qarnotfs.writeback.journal import Journal
 from qarnotfs.writeback.records import Records
+from qarnotfs.writeback.uploads import Upload
 
 ABSENT = Condition(absent=True)
 STARTERS = 4
@@ -220,3 +221,106 @@ def test_stray_files_beside_journals_do_not_matter(tmp_path: Path) -> None:
     (tmp_path / "README").write_text("not a journal")
     journal, _ = claim(tmp_path)
     assert held(journal) == {}
+
+
+# --- two dead mounts that changed one key ---
+
+
+class Contested:
+    """Two mounts of one bucket, ``ours`` and ``theirs``, and who adopts them when they died."""
+
+    def __init__(self, root: Path) -> None:
+        self._root, self._mounts = root, (claim(root), claim(root))
+        self.ours, self.theirs = (journal for journal, _ in self._mounts)
+
+    def adopted(self) -> Journal:
+        die(*self._mounts)
+        return claim(self._root)[0]
+
+
+@pytest.fixture
+def two(tmp_path: Path) -> Contested:
+    return Contested(tmp_path)
+
+
+def test_both_versions_are_kept(two: Contested) -> None:
+    put(two.ours, "a", b"ours")
+    put(two.theirs, "a", b"theirs")
+    journal = two.adopted()
+    (beside,) = (debt for debt in journal.all() if debt.key != "a")
+    assert beside.key.startswith("a.conflict-")
+    assert (beside.expected, beside.perhaps) == (ABSENT, ())
+    assert held(journal) == {"a": b"ours", beside.key: b"theirs"}
+
+
+def test_bytes_survive_the_deletion_by_another(two: Contested) -> None:
+    put(two.ours, "a", b"ours")
+    two.theirs.owe_delete("a", Condition(etag="e" * 32))
+    two.ours.owe_delete("b", Condition(etag="e" * 32))
+    put(two.theirs, "b", b"theirs")
+    journal = two.adopted()
+    kept = held(journal)
+    assert (kept.pop("a"), kept.pop("b")) == (b"ours", None)
+    assert list(kept.values()) == [b"theirs"]
+    (finding,) = journal.findings
+    assert finding.startswith("'a' was deleted by one mount that died")
+
+
+def test_attributes_of_another_version_are_reported(two: Contested) -> None:
+    """They never come behind a file that is refused, and take its place."""
+    refused = put(two.ours, "a", b"ours")
+    two.ours.begin(refused)
+    two.ours.fail(refused, "Not allowed.")
+    two.theirs.owe_attributes("a", Attributes({"mode": "1"}))
+    journal = two.adopted()
+    (debt,) = journal.all()
+    journal.begin(debt)
+    journal.fail(debt, "Not allowed.")
+    assert held(journal) == {"a": b"ours"}
+    assert "got other attributes" in journal.findings[0]
+
+
+def test_what_both_owe_alike_is_no_finding(two: Contested) -> None:
+    for journal in (two.ours, two.theirs):
+        journal.owe_delete("a", Condition(etag="e" * 32))
+        journal.owe_attributes("b", Attributes({"mode": "1"}))
+    journal = two.adopted()
+    assert sorted(debt.key for debt in journal.all()) == ["a", "b"]
+    assert journal.findings == []
+
+
+def test_an_upload_to_a_contested_name_is_given_up(two: Contested) -> None:
+    put(two.ours, "a", b"ours")
+    debt = put(two.theirs, "a", b"theirs")
+    assert debt.staged is not None
+    upload = Upload("id", "a", debt.staged.path.name, 8 << 20, None)
+    two.theirs.uploads.begin(upload)
+    two.theirs.take_upload(debt, upload)
+    journal = two.adopted()
+    assert all(debt.upload is None for debt in journal.all())
+    assert [upload.id for upload in journal.uploads.strays()] == ["id"]
+
+
+def test_a_full_disk_does_not_bring_back_what_was_adopted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The heir has recorded everything; the dead mount's rows cannot be removed any more."""
+    heir, dead = claim(tmp_path), claim(tmp_path)
+    put(dead[0], "a", b"1")
+    die(heir, dead)
+    change = Records.change
+
+    def only_new_rows(
+        records: Records, written: list[object], *args: object, **more: object
+    ) -> None:
+        if not written:
+            raise NoSpace("The disk that holds the journal is full.")
+        change(records, written, *args, **more)  # type: ignore[arg-type]  # handed on as they are
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Records, "change", only_new_rows)
+        journal, lock = claim(tmp_path)
+    (debt,) = journal.all()
+    journal.paid(debt, ObjectInfo("a", 1, "e" * 32, 0))
+    die((journal, lock))
+    assert held(claim(tmp_path)[0]) == {}

@@ -56,7 +56,7 @@ FENCES: dict[str, set[str]] = {
         "writeback.streaming",
         "writeback.budget",
         "core.content",
-        "core.renaming",
+        "core.moving",
         "operations",
         "session",
         "control",

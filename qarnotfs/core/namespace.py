@@ -17,8 +17,8 @@ from qarnotfs.core.content import Content
 from qarnotfs.core.finder import Finder
 from qarnotfs.core.inodes import Inode
 from qarnotfs.core.lookup import LINK_BYTES_MAX, Lookup
+from qarnotfs.core.moving import Mover
 from qarnotfs.core.names import Segment
-from qarnotfs.core.renaming import Renamer
 from qarnotfs.core.tree import Node
 from qarnotfs.errors import (
     DirectoryNotEmpty,
@@ -58,7 +58,7 @@ class Rooms:
     journal: Journal
     uploader: Uploader
     content: Content
-    renamer: Renamer
+    mover: Mover
     lookup: Lookup
     view: View
     read_only: bool
@@ -70,7 +70,7 @@ class Namespace:
 
     def __init__(self, rooms: Rooms) -> None:
         self._index, self._journal, self._uploader = rooms.index, rooms.journal, rooms.uploader
-        self._content, self._renamer, self._lookup = rooms.content, rooms.renamer, rooms.lookup
+        self._content, self._mover, self._lookup = rooms.content, rooms.mover, rooms.lookup
         self._view, self._read_only, self._now_ns = rooms.view, rooms.read_only, rooms.now_ns
         self._finder: Finder = rooms.lookup.finder
         self._inodes = rooms.lookup.inodes
@@ -192,6 +192,11 @@ class Namespace:
 
     # --- renaming -----------------------------------------------------------------------------
 
+    async def resume(self) -> None:
+        """Finish the renames of directories that former mounts began; before anybody asks."""
+        if not self._read_only:
+            await self._mover.resume()
+
     async def rename(
         self, old: tuple[Inode, bytes], new: tuple[Inode, bytes], *, replace_target: bool
     ) -> None:
@@ -212,11 +217,11 @@ class Namespace:
         with self._kept(displaced):
             if node.is_directory:
                 self._new_key(visible + "/")
-                await self._renamer.directory(node.key, visible + "/", inode)
+                await self._mover.directory(node.key, visible + "/", inode)
             else:
                 known = Condition(etag=target.info.etag) if target and target.info else None
                 key = target.key if target else self._new_key(visible)
-                await self._renamer.file(node.key, key, known or Condition(absent=True), inode)
+                await self._mover.files.file(node.key, key, known or Condition(absent=True), inode)
             self._displace(displaced)
         if inode is not None and not inode.detached:
             self._inodes.move(inode, new_parent, new_name)

@@ -23,8 +23,8 @@ from qarnotfs.core.content import Content
 from qarnotfs.core.filesystem import Filesystem
 from qarnotfs.core.finder import Finder
 from qarnotfs.core.lookup import Lookup
+from qarnotfs.core.moving import Mover
 from qarnotfs.core.namespace import Rooms
-from qarnotfs.core.renaming import Renamer
 from qarnotfs.core.xattrs import Xattrs
 from qarnotfs.index.index import Index
 from qarnotfs.operations import Operations
@@ -99,7 +99,7 @@ def build(bucket: Bucket, options: MountOptions) -> House:
         journal=journal,
         uploader=uploader,
         content=content,
-        renamer=Renamer(store, bridge, index, journal, uploader, view),
+        mover=Mover(store, bridge, index, journal, uploader, view),
         lookup=Lookup(index, finder, content, _defaults(options), now_ns=time.time_ns),
         view=view,
         read_only=options.read_only,

@@ -88,6 +88,7 @@ class Session:
                 socket = control.socket_path(house.options.mountpoint)
                 await nursery.start(control.serve, socket, self._commands())
                 nursery.start_soon(self._watch_signals)
+                await self._resume()
                 nursery.start_soon(self._announce)
                 nursery.start_soon(self._keep_pace)
                 nursery.start_soon(self._pin)
@@ -99,6 +100,15 @@ class Session:
         finally:
             self._kernel.close()
         return 0 if arrived else 1
+
+    async def _resume(self) -> None:
+        """Finish what a dead mount left half renamed, unless the bucket cannot be reached."""
+        try:
+            with trio.fail_after(self._house.options.io_timeout_sec):
+                await self._house.filesystem.names.resume()
+        except (QarnotfsError, trio.TooSlowError) as error:
+            reason = str(error) or "the bucket does not answer"
+            log.error("A rename that was cut off waits for the next mount: %s", reason)
 
     async def _announce(self) -> None:
         """Say that the mount is there once it has answered the kernel."""

@@ -15,6 +15,7 @@ from weakref import WeakValueDictionary
 from qarnotfs.errors import Corrupt, FileError
 from qarnotfs.store.base import Condition, ObjectInfo
 from qarnotfs.writeback.debts import ANY, Debt, Kind, Record, conflict_key, pack, unpack
+from qarnotfs.writeback.moves import Moves
 from qarnotfs.writeback.owed import Owed
 from qarnotfs.writeback.plan import PART_BYTES
 from qarnotfs.writeback.quarantine import Quarantine
@@ -35,6 +36,7 @@ class Recorded(Owed):
         self._aside = Quarantine(self.quarantine)
         self._records = Records(directory / "journal.db")
         self.uploads = Uploads(self._records)
+        self.moves = Moves(self._records)
         self._next_id = 1
         self._shared: WeakValueDictionary[str, Staged] = WeakValueDictionary()  # by name
         self._replay()
@@ -232,6 +234,8 @@ class Recorded(Owed):
                     self.uploads.stray(debt.upload)
         for upload in theirs.uploads.strays():
             self.uploads.begin(upload)
+        self.moves.begin(theirs.moves.left)
+        self.moves.left += theirs.moves.left
 
     def _like(self, debt: Debt, *, contested: bool) -> Debt | None:
         """A debt of another journal as one of ours, with the staged file that is here.
@@ -264,6 +268,7 @@ class Recorded(Owed):
         debts, uploads = list(self.all()), [row.id for row in self._records.uploads()]
         try:
             self._records.change([], [debt.id for debt in debts], ended=uploads)
+            self._records.change_moves([], [move.key for move in self.moves.left])
         except FileError:  # a full disk: a whole file can go, and makes room
             self._records.remove()
         for debt in debts:

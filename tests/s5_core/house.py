@@ -169,6 +169,7 @@ async def entered(
             await nursery.start(house.index.run)
             await nursery.start(house.reader.run)
             await nursery.start(house.uploader.run)
+            await house.filesystem.names.resume()
             yield World(house)
             nursery.cancel_scope.cancel()
     finally:

@@ -1,0 +1,257 @@
+"""Renames of whole directories: every key below one prefix moves below another.
+
+Used by `namespace`, which has found out that it may be, and, for what a former life could not
+finish, by `filesystem`. All is recorded first, then every object is copied, many at a time;
+only when all copies are confirmed the old keys go, at once. A failure takes the copies back.
+After a death in the middle the next life goes on (`resume`).
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable, Iterable, Iterator
+from contextlib import ExitStack
+
+import trio
+
+from qarnotfs.bridge import Bridge
+from qarnotfs.core.inodes import Inode, descendants
+from qarnotfs.core.renaming import Renamer
+from qarnotfs.errors import NoSuchEntry, NoSuchKey
+from qarnotfs.index.index import Index
+from qarnotfs.store.base import UNCONDITIONAL, Condition, ObjectInfo, Store
+from qarnotfs.views import View
+from qarnotfs.writeback.journal import Journal
+from qarnotfs.writeback.records import MoveRow
+from qarnotfs.writeback.uploader import Uploader
+
+log = logging.getLogger(__name__)
+
+COPIES_MAX = 16  # at once, of one directory
+
+_Copied = dict[str, ObjectInfo | None]
+_Copy = Callable[[str, str], Awaitable[ObjectInfo | None]]
+
+
+class Mover:
+    """Moves the directories of one mount, with the `Renamer` of its files."""
+
+    def __init__(
+        self,
+        store: Store,
+        bridge: Bridge,
+        index: Index,
+        journal: Journal,
+        uploader: Uploader,
+        view: View,
+    ) -> None:
+        self.files = Renamer(store, bridge, index, journal, uploader)
+        self._store, self._bridge, self._index = store, bridge, index
+        self._journal, self._uploader, self._view = journal, uploader, view
+
+    async def directory(self, prefix: str, new_prefix: str, inode: Inode | None) -> None:
+        """Move every key of a visible directory."""
+        listed, directories = await self._below(prefix)
+        copied: _Copied = {}
+        targets: dict[str, str] = {}
+        with ExitStack() as held:
+            try:
+                # Files are created meanwhile, and what was owed is paid until its key is held.
+                while True:
+                    keys = [*listed, *self._known_below(prefix, inode)]
+                    new = {key: self._target(key, prefix, new_prefix) for key in keys}
+                    new = {key: target for key, target in new.items() if key not in targets}
+                    await self.files.deleted(new.values())
+                    for key, target in new.items():
+                        await self.files.untangle(key, target)
+                    held.enter_context(self._journal.holding([*new, *new.values()]))
+                    targets |= new
+                    for key in new:
+                        directories |= (
+                            _directories(prefix, key) if key.startswith(prefix) else set()
+                        )
+                    if new:
+                        self._journal.moves.begin(_rows(directories, new, listed))
+                    if not (missing := self._missing(targets, copied)):
+                        break
+                    await self._copy_all(missing, self.files.copy, copied)
+            except Exception:
+                self._take_back(copied)
+                self._journal.moves.end([*targets, *directories])
+                raise
+            self._move_all(targets, copied, inode)
+        self._remove(directories)
+        self._journal.moves.end([*targets, *directories])
+        if inode is not None:
+            for below in descendants(inode):
+                if below.is_directory:
+                    below.key = new_prefix + below.key.removeprefix(prefix)
+        self._uploader.progressed()
+
+    def _missing(self, targets: dict[str, str], copied: _Copied) -> dict[str, str]:
+        return {
+            key: target
+            for key, target in targets.items()
+            if key not in copied and not self.files.is_owed(key)
+        }
+
+    def _move_all(self, targets: dict[str, str], copied: _Copied, inode: Inode | None) -> None:
+        known = {i.key: i for i in descendants(inode) if not i.is_directory} if inode else {}
+        for key, new_key in targets.items():
+            found = copied.get(key)
+            if self.files.is_owed(key):
+                if found:
+                    self._journal.drop(new_key)
+                there = Condition(etag=found.etag) if found else Condition(absent=True)
+                # Some have been moved by now: to go on is better than half a rename.
+                self.files.move_debt(key, new_key, there, known.get(key), certain=True)
+            elif found:
+                self.files.moved_object(key, found, known.get(key))
+
+    def _remove(self, directories: Iterable[str]) -> None:
+        for directory in sorted(directories, key=len, reverse=True):
+            self.files.owe_delete(directory, UNCONDITIONAL, certain=True)
+
+    def _take_back(self, copied: _Copied) -> None:
+        """It failed, and nothing has moved: the copies go. A directory that was there stays."""
+        for info in copied.values():
+            if info is not None and not info.key.endswith("/") and not self.files.is_owed(info.key):
+                self.files.owe_delete(info.key, Condition(etag=info.etag), certain=True)
+        self._uploader.wake()
+
+    # --- after a death ------------------------------------------------------------------------
+
+    async def resume(self) -> None:
+        """Finish what former lives began; what others changed since stays where it is.
+
+        Before anybody asks for names. What cannot be finished now is left to the next life.
+        """
+        left = self._journal.moves.left
+        rows = [row for row in left if row.new_key and self._is_left(row)]
+        if rows:
+            log.info("A directory was being renamed when its mount died: %d keys to go", len(rows))
+        stored = {row.key: row.modified_sec for row in rows}
+
+        async def copy(key: str, new_key: str) -> ObjectInfo | None:
+            source, there = await self._current(key), await self._current(new_key)
+            if source is None or source.modified_sec != stored[key]:
+                return None
+            if there is not None and not there.same_version(source):
+                return None
+            return there or await self.files.copy(key, new_key)
+
+        copied: _Copied = {}
+        targets = {row.key: row.new_key for row in rows}
+        await self.files.deleted(targets.values())
+        with self._journal.holding([*targets, *targets.values()]):
+            await self._copy_all(self._missing(targets, copied), copy, copied)
+            self._move_all(targets, copied, None)
+        self._remove(row.key for row in left if not row.new_key)
+        self._journal.moves.end([row.key for row in left])
+        left.clear()
+        self._uploader.progressed()
+
+    def _is_left(self, row: MoveRow) -> bool:
+        """Whether neither a deletion of the old key nor anything under the new one is owed."""
+        old, new = self._journal.overlay.get(row.key), self._journal.overlay.get(row.new_key)
+        return old is not False and new is None
+
+    async def _current(self, key: str) -> ObjectInfo | None:
+        try:
+            return await self._bridge.patiently(lambda: self._bridge.wait(self._store.head(key)))
+        except NoSuchKey:
+            return None
+
+    # --- what is below a directory ------------------------------------------------------------
+
+    def _known_below(self, prefix: str, inode: Inode | None) -> list[str]:
+        """Keys below a directory that are owed, or that the kernel knows, at this moment."""
+        keys = [below.key for below in descendants(inode)] if inode else []
+        keys = [key for key in keys if not key.endswith("/")]
+        for scope in self._view.scopes(prefix):
+            keys += self._journal.overlay.keys_below(scope.prefix)
+        return [key for key in keys if self._journal.overlay.get(key) is not False]
+
+    def _target(self, key: str, prefix: str, new_prefix: str) -> str:
+        visible = self._view.visible(key) or ""
+        return self._view.stored(new_prefix + visible.removeprefix(prefix))
+
+    async def _below(self, prefix: str) -> tuple[dict[str, ObjectInfo | None], set[str]]:
+        """Every stored key of a visible directory, and every stored directory it has."""
+        keys: dict[str, ObjectInfo | None] = {}
+        directories: set[str] = set()
+        for scope in self._view.scopes(prefix):
+            keys |= await self._listed(scope.prefix)
+            for key in self._journal.overlay.keys_below(scope.prefix):
+                keys.setdefault(key, None)
+            directories.add(scope.prefix)
+            for key in keys:
+                if key.startswith(scope.prefix):
+                    directories |= _directories(scope.prefix, key)
+        overlay = self._journal.overlay
+        present = {key: info for key, info in keys.items() if overlay.get(key) is not False}
+        return present, directories
+
+    async def _listed(self, prefix: str) -> dict[str, ObjectInfo | None]:
+        found: dict[str, ObjectInfo | None] = {}
+        after: str | None = None
+        while True:
+            page = await self._bridge.patiently(
+                lambda after=after: self._bridge.call(self._store.list_page, prefix, after=after)  # type: ignore[misc]  # a lambda's default has no type
+            )
+            found |= {info.key: info for info in page.objects}
+            after = page.next
+            if after is None:
+                return found
+
+    # --- copies -------------------------------------------------------------------------------
+
+    async def _copy_all(self, targets: dict[str, str], copy: _Copy, copied: _Copied) -> None:
+        """Copy on the server, some at a time; ``None``: it was deleted elsewhere meanwhile.
+
+        Directories' own objects come last. The first failure is raised when all have ended.
+        """
+        for last in (False, True):
+            keys = {k: new for k, new in targets.items() if k.endswith("/") is last}
+            await self._copy_some(keys, copy, copied)
+
+    async def _copy_some(self, targets: dict[str, str], copy: _Copy, copied: _Copied) -> None:
+        failures: list[Exception] = []
+        slots = trio.CapacityLimiter(COPIES_MAX)
+
+        async def copy_one(key: str, new_key: str) -> None:
+            try:
+                async with slots:
+                    await self.files.settle(new_key)
+                    copied[key] = await copy(key, new_key)
+            except NoSuchEntry:
+                copied[key] = None
+            except Exception as error:
+                failures.append(error)
+
+        async with trio.open_nursery() as nursery:
+            for key, new_key in targets.items():
+                nursery.start_soon(copy_one, key, new_key)
+        if failures:
+            raise failures[0]
+
+
+def _rows(
+    directories: Iterable[str], targets: dict[str, str], listed: dict[str, ObjectInfo | None]
+) -> Iterator[MoveRow]:
+    """What is to be recorded; what has an object stands for more than a directory's name."""
+    for directory in directories:
+        yield MoveRow(directory, "", None)
+    for key, target in targets.items():
+        info = listed.get(key)
+        yield MoveRow(key, target, info.modified_sec if info else None)
+
+
+def _directories(prefix: str, key: str) -> set[str]:
+    """Every directory between a prefix and a key below it, the key's own too if it is one."""
+    found: set[str] = set()
+    at = key.find("/", len(prefix))
+    while at >= 0:
+        found.add(key[: at + 1])
+        at = key.find("/", at + 1)
+    return found

@@ -1,0 +1,35 @@
+"""Directories that are being renamed: which key becomes which, on disk until all have moved.
+
+Used by `core.moving`. An object is copied before its old key goes, so dying in between leaves
+a directory under two names. What is recorded here lets the next life finish it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from contextlib import suppress
+
+from qarnotfs.errors import FileError
+from qarnotfs.writeback.records import MoveRow, Records
+
+
+class Moves:
+    """The moves of one journal. ``left``: those of former lives."""
+
+    def __init__(self, records: Records) -> None:
+        self._records = records
+        self.left = records.moves()
+        self._over: set[str] = set()  # moved, but on a full disk, where they still are
+
+    def begin(self, moves: Iterable[MoveRow]) -> None:
+        """These keys are about to be copied, or their debts moved; recorded when it returns."""
+        rows = list(moves)
+        self._records.change_moves(rows, [])
+        self._over.difference_update(row.key for row in rows)
+
+    def end(self, keys: Iterable[str]) -> None:
+        """They have moved, or never will."""
+        self._over.update(keys)
+        with suppress(FileError):  # once more, then, with the next ones
+            self._records.change_moves([], list(self._over))
+            self._over.clear()

@@ -1,0 +1,196 @@
+"""A directory is renamed, and something comes in between: a death, a failure, somebody else."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import trio
+
+from qarnotfs.errors import NoSpace, Refused
+from qarnotfs.store.memory import MemoryStore
+from qarnotfs.writeback.adoption import claim
+from qarnotfs.writeback.records import Records
+from tests.s5_core.house import NEVER_SEC, World, bucket, put
+from tests.s5_core.stops import StoppedCopy
+
+Play = Callable[..., None]
+NAMES = ("a", "b", "sub/c")
+MOVED = {f"e/{name}": name.encode() for name in NAMES}
+
+
+def fill(store: MemoryStore) -> None:
+    for name in NAMES:
+        put(store, f"d/{name}", name.encode())
+
+
+def files(store: MemoryStore) -> dict[str, bytes]:
+    return {key: data for key, data in bucket(store).items() if not key.endswith("/")}
+
+
+async def die_renaming(world: World, store: MemoryStore) -> None:
+    """Some objects have been copied, and the call has not returned."""
+    stopped = StoppedCopy(store)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(world.rename, "d", "e")
+        await stopped.made()
+        with trio.fail_after(5):
+            while not {"e/a", "e/b"} <= set(bucket(store)):
+                await trio.sleep(0.001)
+        nursery.cancel_scope.cancel()
+        stopped.go_on.set()
+
+
+def test_the_next_life_finishes_it(store: MemoryStore, play: Play) -> None:
+    fill(store)
+    put(store, "d/", b"")
+
+    async def before(world: World) -> None:
+        await die_renaming(world, store)
+        store.delete(["e/sub/c"])  # which was not copied yet
+
+    async def after(world: World) -> None:
+        assert [name for name in await world.tree() if "/" not in name] == ["e"]
+        assert {p: d for p, d in (await world.tree()).items() if d is not None} == MOVED
+        assert await world.drain()
+        assert world.house.journal._records.moves() == []
+
+    play(before)
+    play(after)
+    assert files(store) == MOVED
+
+
+def test_what_is_owed_moves_along(store: MemoryStore, play: Play) -> None:
+    fill(store)
+
+    async def before(world: World) -> None:
+        await world.write("d/new", b"new")
+        await die_renaming(world, store)
+
+    async def after(world: World) -> None:
+        assert await world.drain()
+
+    play(before, upload_delay_sec=NEVER_SEC)
+    play(after)
+    assert files(store) == MOVED | {"e/new": b"new"}
+
+
+def test_what_others_changed_since_stays_where_it_is(store: MemoryStore, play: Play) -> None:
+    fill(store)
+
+    async def before(world: World) -> None:
+        await die_renaming(world, store)
+
+    async def after(world: World) -> None:
+        assert await world.drain()
+
+    play(before)
+    put(store, "e/a", b"theirs")
+    store.clock = lambda: 10.0**10  # a later second
+    put(store, "d/b", b"b")
+    play(after)
+    assert files(store) == {
+        "d/a": b"a", "e/a": b"theirs", "d/b": b"b", "e/b": b"b", "e/sub/c": b"sub/c",
+    }  # fmt: skip
+
+
+def test_another_mount_finishes_what_a_dead_one_began(
+    store: MemoryStore, play: Play, tmp_path: Path
+) -> None:
+    fill(store)
+    (journals,) = {journal.parent for journal in _journals(play, tmp_path)}
+    living = claim(journals)
+
+    async def before(world: World) -> None:
+        assert world.house.journal.directory != living[0].directory
+        await die_renaming(world, store)
+
+    async def after(world: World) -> None:
+        assert await world.drain()
+
+    play(before)
+    living[0].close()
+    living[1].release()
+    play(after)
+    assert files(store) == MOVED
+
+
+def _journals(play: Play, directory: Path) -> list[Path]:
+    async def nothing(_: World) -> None:
+        """The journal is made."""
+
+    play(nothing)
+    return list(directory.glob("cache/*/journals/*"))
+
+
+def test_a_failure_takes_the_copies_back(store: MemoryStore, play: Play) -> None:
+    """So that it can be tried again."""
+    fill(store)
+
+    def refuse(method: str, key: str) -> Refused | None:
+        return Refused("Not allowed.") if method == "copy" and key == "d/b" else None
+
+    async def scene(world: World) -> None:
+        store.faults = refuse
+        with pytest.raises(Refused):
+            await world.rename("d", "e")
+        store.faults = lambda *_: None
+        assert await world.drain()
+        assert sorted(bucket(store)) == [f"d/{name}" for name in NAMES]
+        assert "e" not in await world.tree()
+        await world.rename("d", "e")
+        assert await world.drain()
+        assert world.house.journal._records.moves() == []
+
+    play(scene)
+    assert files(store) == MOVED
+
+
+def test_a_full_disk_is_no_half_rename(
+    store: MemoryStore, play: Play, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(store)
+
+    def full(*_: object) -> None:
+        raise NoSpace("The disk that holds the journal is full.")
+
+    async def scene(world: World) -> None:
+        with monkeypatch.context() as patch:
+            patch.setattr(Records, "change_moves", full)
+            with pytest.raises(NoSpace):
+                await world.rename("d", "e")
+        assert sorted(bucket(store)) == [f"d/{name}" for name in NAMES]
+        await world.rename("d", "e")
+        assert await world.drain()
+
+    play(scene)
+    assert files(store) == MOVED
+
+
+def test_a_rename_that_a_full_disk_remembers_is_not_done_again(
+    store: MemoryStore, play: Play, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its end could not be recorded. A file that then gets the old name is another one."""
+    fill(store)
+    change = Records.change_moves
+
+    def only_begun(records: Records, written: list[object], removed: list[str]) -> None:
+        if removed:
+            raise NoSpace("The disk that holds the journal is full.")
+        change(records, written, removed)  # type: ignore[arg-type]  # handed on as they are
+
+    async def before(world: World) -> None:
+        monkeypatch.setattr(Records, "change_moves", only_begun)
+        await world.rename("d", "e")
+        assert await world.drain()
+
+    async def after(world: World) -> None:
+        assert await world.drain()
+
+    play(before)
+    monkeypatch.undo()
+    store.clock = lambda: 10.0**10  # a later second
+    put(store, "d/a", b"a")
+    play(after)
+    assert files(store) == MOVED | {"d/a": b"a"}

@@ -102,6 +102,7 @@ class _Inspection:
         self._records: dict[int, Record] = {}
         self._texts: dict[int, str] = {}
         self._uploads: list[tuple[str, str]] = []  # (id, key)
+        self._moves: list[tuple[str, str]] = []  # (key, new key)
 
     def findings(self) -> Iterator[Finding]:
         if not (self._directory / "journal.db").exists():
@@ -136,6 +137,9 @@ class _Inspection:
                     broken.append(self._broken(debt_id, str(error)))
             if _has_table(db, "uploads"):
                 self._uploads = db.execute("SELECT id, key FROM uploads").fetchall()
+            if _has_table(db, "moves"):
+                query = "SELECT key, new_key FROM moves WHERE new_key != ''"
+                self._moves = db.execute(query).fetchall()
         return broken
 
     def _unreadable(self, error: Exception) -> Finding:
@@ -223,6 +227,16 @@ class _Inspection:
                 self._directory,
                 f"{MOUNT_AGAIN} it uploads them first.",
                 {"debts": [self._described(record) for record in self._records.values()]},
+            )
+        if self._moves:
+            old, new = self._moves[0]
+            yield Finding(
+                Severity.NOTE,
+                f"A directory was being renamed ('{old}' to '{new}', {len(self._moves)} keys):"
+                " some may be under both names.",
+                self._directory,
+                f"{MOUNT_AGAIN} it finishes the rename before it answers.",
+                {"moves": dict(self._moves)},
             )
         for upload_id, key in self._uploads:
             yield Finding(

@@ -14,6 +14,7 @@ from qarnotfs.writeback.adoption import JournalLock
 from qarnotfs.writeback.debts import Debt
 from qarnotfs.writeback.inspection import Finding, Severity, inspect
 from qarnotfs.writeback.journal import Journal
+from qarnotfs.writeback.records import MoveRow
 
 ABSENT = Condition(absent=True)
 BASE = ObjectInfo("based", 100, "e" * 32, 0)
@@ -52,6 +53,15 @@ def fingerprint(directory: Path) -> dict[str, str]:
 def test_nothing_owed_is_nothing_found(tmp_path: Path) -> None:
     Journal(tmp_path).close()
     assert inspect(tmp_path).findings == []
+
+
+def test_a_rename_that_was_cut_off_is_explained(tmp_path: Path) -> None:
+    journal = Journal(tmp_path)
+    journal.moves.begin([MoveRow("old/", "", None), MoveRow("old/a", "new/a", 1)])
+    journal.close()
+    finding = one(tmp_path, Severity.NOTE)
+    assert "('old/a' to 'new/a', 1 keys)" in finding.what
+    assert finding.details == {"moves": {"old/a": "new/a"}}
 
 
 def test_what_waits_is_counted_and_listed(tmp_path: Path) -> None:

@@ -160,10 +160,10 @@ LIVES: dict[str, Sequence[Act]] = {
     "directories": [
         mkdir("made"),
         write("made/file", b"made"),
-        rename("made", "moved", whole=False),
-        rename("dir", "tree", whole=False),
+        rename("made", "moved"),
+        rename("dir", "tree"),
         DRAIN,
-        rename("tree", "moved/tree", whole=False),
+        rename("tree", "moved/tree"),
         DRAIN,
     ],
     "attributes": [

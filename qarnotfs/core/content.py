@@ -26,7 +26,7 @@ from qarnotfs.core import attributes
 from qarnotfs.core.inodes import Inode
 from qarnotfs.errors import FileError, NotUploaded, Stale, StoreError
 from qarnotfs.store.base import Attributes, Condition, ObjectInfo
-from qarnotfs.writeback.debts import Debt, State, conflict_key
+from qarnotfs.writeback.debts import Debt, State
 from qarnotfs.writeback.journal import Journal
 from qarnotfs.writeback.plan import PART_BYTES
 from qarnotfs.writeback.staging import Seal, Staged
@@ -204,10 +204,8 @@ class Content:
         expected = Condition(etag=inode.info.etag) if inode.info else Condition(absent=True)
         if inode.detached and self._journal.latest(key) not in (None, own):
             # Another program has made a new file of that name: neither takes the other's place.
-            key, expected = (
-                conflict_key(key, self._now_ns() / attributes.NS),
-                Condition(absent=True),
-            )
+            key = self._journal.beside(key, self._now_ns() / attributes.NS)
+            expected = Condition(absent=True)
             log.warning("%s was replaced while it was open: stored as %s", inode.key, key)
             self._uploader.conflicts.append(key)
         inode.debt = self._journal.open(key, staged, self.attributes(inode), expected)

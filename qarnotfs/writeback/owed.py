@@ -7,10 +7,11 @@ never writes a row, never touches a staged file and never waits.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 from contextlib import contextmanager
+from itertools import count
 
-from qarnotfs.writeback.debts import Debt, Kind, State
+from qarnotfs.writeback.debts import Debt, Kind, State, conflict_key
 from qarnotfs.writeback.overlay import Overlay
 
 
@@ -67,6 +68,11 @@ class Owed:
         if found:
             self._builders[key] = found
         return sorted(found, key=lambda debt: debt.id)
+
+    def beside(self, key: str, now_sec: float, taken: Container[str] = ()) -> str:
+        """A name beside ``key`` for a second version of it, which no other debt has."""
+        names = (conflict_key(key, now_sec, number) for number in count(1))
+        return next(name for name in names if name not in self._by_key and name not in taken)
 
     def closes_circle(self, debt: Debt, key: str) -> bool:
         """Whether, renamed to ``key``, the debt would need what others are to replace, and they

@@ -14,7 +14,7 @@ from weakref import WeakValueDictionary
 
 from qarnotfs.errors import Corrupt, FileError
 from qarnotfs.store.base import Condition, ObjectInfo
-from qarnotfs.writeback.debts import ANY, Debt, Kind, Record, conflict_key, pack, unpack
+from qarnotfs.writeback.debts import ANY, Debt, Kind, Record, pack, unpack
 from qarnotfs.writeback.moves import Moves
 from qarnotfs.writeback.owed import Owed
 from qarnotfs.writeback.plan import PART_BYTES
@@ -210,11 +210,17 @@ class Recorded(Owed):
         """
         known = {debt.staged.path.name: debt for debt in self.all() if debt.staged}
         ours: dict[int, Debt] = {}
+        taken: set[str] = set()
         for debt in theirs.all():
             same = known.get(debt.staged.path.name) if debt.staged else None
-            mine = same or self._like(debt, contested=debt.key in self._by_key)
-            if mine is not None:
-                ours[debt.id] = mine
+            key = debt.key
+            if not same and key in self._by_key:
+                if debt.staged is None:
+                    self._report_contested(debt)
+                    continue
+                key = self.beside(key, time.time(), taken)
+            ours[debt.id] = same or self._like(debt, key)
+            taken.add(key)
         new = [
             (debt, ours[debt.id])
             for debt in theirs.all()
@@ -237,18 +243,14 @@ class Recorded(Owed):
         self.moves.begin(theirs.moves.left)
         self.moves.left += theirs.moves.left
 
-    def _like(self, debt: Debt, *, contested: bool) -> Debt | None:
+    def _like(self, debt: Debt, key: str) -> Debt:
         """A debt of another journal as one of ours, with the staged file that is here.
 
-        ``contested``: we owe something for its key, too. Its bytes go beside; new attributes
-        or a deletion mean another version than ours, and are only reported.
+        Under another key, where we owe something for its own, it is a new file.
         """
         mine = replace(debt, id=self._next_id, upload=None, counted_bytes=0)
-        if contested:
-            if debt.staged is None:
-                self._report_contested(debt)
-                return None
-            mine.key, mine.expected = conflict_key(debt.key, time.time()), Condition(absent=True)
+        if key != debt.key:
+            mine.key, mine.expected = key, Condition(absent=True)
             mine.begun, mine.perhaps = False, ()
         self._next_id += 1
         if debt.staged and debt.seal:
@@ -256,6 +258,7 @@ class Recorded(Owed):
         return mine
 
     def _report_contested(self, debt: Debt) -> None:
+        """New attributes or a deletion mean another version than ours."""
         mine = self.latest(debt.key)
         if mine is None or (mine.kind, mine.attributes) != (debt.kind, debt.attributes):
             what = "was deleted" if debt.kind is Kind.DELETE else "got other attributes"

@@ -253,6 +253,16 @@ def test_both_versions_are_kept(two: Contested) -> None:
     assert held(journal) == {"a": b"ours", beside.key: b"theirs"}
 
 
+def test_three_versions_of_one_second_are_kept(tmp_path: Path) -> None:
+    mounts = [claim(tmp_path) for _ in range(3)]
+    for number, (journal, _) in enumerate(mounts):
+        put(journal, "a", b"%d" % number)
+    die(*mounts)
+    kept = held(claim(tmp_path)[0])
+    assert kept.pop("a") == b"0"
+    assert sorted(str(data) for data in kept.values()) == ["b'1'", "b'2'"]
+
+
 def test_bytes_survive_the_deletion_by_another(two: Contested) -> None:
     put(two.ours, "a", b"ours")
     two.theirs.owe_delete("a", Condition(etag="e" * 32))

@@ -110,15 +110,20 @@ def test_a_file_that_was_replaced_is_written_after_another_was_closed(
     async def scene(world: World) -> None:
         handle = await world.open("a", os.O_RDWR)
         put(store, "a", b"somebody")
+        second = await world.open("a", os.O_RDWR)
+        put(store, "a", b"somebody else")
         await world.read("a")
-        await world.write("a", b"another's")
-        await world.fs.write(handle, 0, b"OPENED")
-        await world.close(handle)
+        await world.write("a", b"another's tale")
+        for one, data in ((handle, b"OPENED"), (second, b"OPENED AGAIN")):
+            await world.fs.write(one, 0, data)
+            await world.close(one)
         await world.fs.fsync(await world.open("a"))
         assert await world.drain()
-        (beside,) = world.house.uploader.conflicts
-        assert beside.startswith("a.conflict-")
-        assert bucket(store) == {"a": b"another's", beside: b"OPENED"}
+        first, other = world.house.uploader.conflicts
+        assert first.startswith("a.conflict-")
+        assert bucket(store) == {
+            "a": b"another's tale", first: b"OPENED", other: b"OPENED AGAIN",
+        }  # fmt: skip
 
     play(scene, cache_ttl_sec=0, upload_delay_sec=NEVER_SEC)
 

@@ -20,7 +20,7 @@ from qarnotfs.writeback.budget import Budget, Progress
 from qarnotfs.writeback.debts import Debt
 from qarnotfs.writeback.journal import Journal
 from qarnotfs.writeback.plan import Part, part_bytes
-from qarnotfs.writeback.staging import ReadBase, Staged
+from qarnotfs.writeback.staging import INLINE_BYTES_MAX, ReadBase, Staged
 from qarnotfs.writeback.uploads import Upload
 
 BYTES_IN_FLIGHT_MAX = 128 << 20  # 16 parts of 8 MiB, or one that is larger
@@ -190,12 +190,17 @@ class Multipart:
     async def content(self, staged: Staged, start: int, size: int) -> bytes:
         """Exactly these bytes of the file, or `Corrupt`; `NotUploaded` where the base is gone."""
         if list(staged.extents.within(start, start + size)) == [(start, start + size)]:
-            body = await self._bridge.work(staged.read_apart, start, start + size)
+            body = await self._read(staged, start, start + size)
         else:
             body = await self._mixed(staged, start, size)
         if len(body) != size:
             raise Corrupt(f"The staged file {staged.path} ends too early.")
         return body
+
+    async def _read(self, staged: Staged, start: int, end: int) -> bytes:
+        if end - start <= INLINE_BYTES_MAX:
+            return staged.read_apart(start, end)
+        return await self._bridge.work(staged.read_apart, start, end)
 
     async def _mixed(self, staged: Staged, start: int, size: int) -> bytes:
         try:

@@ -32,6 +32,7 @@ Watcher = Callable[[int, int], None]
 """``changed(start, end)``: these bytes of the file are others now."""
 
 CHUNK_BYTES = 1 << 20
+INLINE_BYTES_MAX = 256 << 10  # read and checksummed on the loop: less than a thread costs
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,6 +37,7 @@ from qarnotfs.writeback.deleting import LATE_SEC, Deleted, delete
 from qarnotfs.writeback.journal import Journal
 from qarnotfs.writeback.plan import backoff_sec
 from qarnotfs.writeback.sending import Sender
+from qarnotfs.writeback.staging import INLINE_BYTES_MAX
 from qarnotfs.writeback.streaming import Streamer
 from qarnotfs.writeback.tally import Totals, Transfer
 
@@ -275,7 +276,10 @@ class Uploader:
 
     async def _pay_put(self, debt: Debt) -> None:
         if debt.staged and debt.seal and not debt.staged.verified:
-            await self._bridge.work(debt.staged.verify, debt.seal)
+            if debt.dirty_bytes <= INLINE_BYTES_MAX:
+                debt.staged.verify(debt.seal)
+            else:
+                await self._bridge.work(debt.staged.verify, debt.seal)
         attributes, sent = debt.attributes, await self.sender.send(debt)
         if debt.staged and debt.staged.whole and sent.ours.size:
             await self._bridge.work(self._adopt, sent.ours, debt.staged.path)

@@ -112,8 +112,9 @@ class Records:
         with self._transaction() as db:
             db.executemany(WRITE, written)
             db.executemany(REMOVE, [(number,) for number in removed])
-            for statement in END_UPLOAD:
-                db.executemany(statement, [(upload_id,) for upload_id in ended])
+            for upload_id in ended:
+                for statement in END_UPLOAD:
+                    db.execute(statement, (upload_id,))
 
     def write_upload(self, upload: UploadRow, parts: Sequence[PartRow]) -> None:
         """An upload, with the parts it has already."""

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.rgw import Gateway
 from tests.s5_mount.conftest import Mounts
-from tests.s5_mount.mounting import Seen, run
+from tests.s5_mount.mounting import Cli, Seen, bucket_keys, run
 from tests.support import eventually
 
 if TYPE_CHECKING:
@@ -180,6 +181,29 @@ def test_remove_a_tree(here: Path, seen: Seen) -> None:
     run("rm", "-r", here / "tree")
     assert os.listdir(here) == []
     assert seen.keys(here / "tree") == []
+
+
+def test_deletions_go_out_a_thousand_at_a_time(
+    mounts: Mounts, cli: Cli, s3: S3Client, gateway: Gateway, bucket: str, tmp_path: Path
+) -> None:
+    """The gateway refuses a batch of more, so three that it took had at most 1000 keys each."""
+    for number in range(2500):
+        path = tmp_path / "tree" / f"{number % 7}" / f"{number:04}"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"1")
+    cli("put", "--quiet", "--recursive", tmp_path / "tree", f"{bucket}:tree/").ok()
+    s3.put_object(Bucket=bucket, Key="kept", Body=b"1")
+    assert len(bucket_keys(s3, bucket)) == 2501
+    mount = mounts("--upload-delay", "3600")
+    mark = gateway.mark()
+    run("rm", "-rf", mount.path / "tree")
+    mount.flush()
+    assert bucket_keys(s3, bucket) == ["kept"]
+    asked = gateway.requests(mark)
+    batches = [r.status for r in asked if r.method == "POST" and r.path.endswith("?delete")]
+    assert batches == [200, 200, 200]
+    assert [r for r in asked if r.method in ("PUT", "DELETE")] == []
+    assert os.listdir(mount.path) == ["kept"]
 
 
 def test_every_object_is_reachable(mounts: Mounts, s3: S3Client, bucket: str) -> None:

@@ -18,7 +18,8 @@ from tests.support import eventually
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
-PART = 8 << 20
+MIB = 1 << 20
+PART = 8 * MIB
 HOLD = ("--upload-delay", "3600")  # nothing is uploaded unless somebody asks for it
 
 
@@ -58,22 +59,26 @@ def test_parts_are_in_the_bucket_before_the_file_is_closed(
     assert s3.list_multipart_uploads(Bucket=bucket).get("Uploads", []) == []
 
 
-def test_a_small_change_of_a_large_object_sends_one_part(
+def test_a_small_change_of_a_large_object_sends_little(
     mounts: Mounts, s3: S3Client, bucket: str, gateway: Gateway
 ) -> None:
-    body = bytearray(noise(8 * PART))
+    """Of 256 MiB one part is sent, whose other bytes were fetched; the rest is copied there."""
+    body = bytearray(noise(32 * PART))
     s3.upload_fileobj(BytesIO(body), bucket, "large")
     mount = mounts(*HOLD)
     mark = gateway.mark()
     with (mount.path / "large").open("r+b") as file:
-        file.seek(3 * PART + 5)
+        file.seek(16 * PART + 5)
         file.write(b"x" * 4096)
     mount.unmount()
-    body[3 * PART + 5 : 3 * PART + 5 + 4096] = b"x" * 4096
+    asked = gateway.requests(mark)
+    body[16 * PART + 5 : 16 * PART + 5 + 4096] = b"x" * 4096
     stored = s3.get_object(Bucket=bucket, Key="large")
     assert stored["ETag"] == etag(bytes(body))
     assert stored["Body"].read() == bytes(body)
-    assert sum(r.method == "PUT" and "partNumber" in r.path for r in gateway.requests(mark)) == 8
+    assert sum(r.method == "PUT" and "partNumber" in r.path for r in asked) == 32
+    assert PART <= sum(r.size for r in asked if r.method in ("PUT", "POST")) < 16 << 20
+    assert sum(r.size for r in asked if r.method == "GET") < 16 << 20
 
 
 def test_what_arrived_before_a_kill_is_not_sent_again(
@@ -104,6 +109,50 @@ def test_a_renamed_temporary_is_sent_once(
     mount.unmount()
     assert sent() == 4
     assert s3.get_object(Bucket=bucket, Key="large.bin")["Body"].read() == body
+
+
+ON_ITS_WAY = 2 * (128 * MIB)  # at most at once: the bytes, and the copy of who sends them
+SLACK = 48 * MIB  # what the allocator and the threads keep for themselves
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("order", ["sequential", "random"])
+def test_memory_does_not_grow_with_the_file(
+    order: str, mounts: Mounts, s3: S3Client, bucket: str
+) -> None:
+    """All 64 MiB of a file may be on their way at once, of 512 MiB only as much as ever may be.
+    So the peaks differ by that, not by 448 MiB; and at rest nothing of either is kept."""
+
+    def write_in_order(name: str, size: int) -> None:
+        spots = list(range(0, size, MIB))
+        if order == "random":
+            random.Random(size).shuffle(spots)
+        with (mount.path / name).open("wb", buffering=0) as file:
+            for spot in spots:
+                file.seek(spot)
+                file.write(piece(spot))
+        mount.flush()
+        whole = b"".join(piece(spot) for spot in range(0, size, MIB))
+        assert s3.head_object(Bucket=bucket, Key=name)["ETag"] == etag(whole)
+
+    mount = mounts("--upload-delay", "0")
+    idle = memory_bytes(mount.pid, "VmRSS")
+    write_in_order("small", 64 * MIB)
+    peak = memory_bytes(mount.pid, "VmHWM")
+    write_in_order("large", 512 * MIB)
+    assert memory_bytes(mount.pid, "VmHWM") <= peak + ON_ITS_WAY - 64 * MIB + SLACK
+    eventually(lambda: memory_bytes(mount.pid, "VmRSS") <= idle + SLACK)
+
+
+def piece(spot: int) -> bytes:
+    """A MiB that no other spot has."""
+    return spot.to_bytes(8, "big") * (MIB // 8)
+
+
+def memory_bytes(pid: int, what: str) -> int:
+    """``VmRSS``: what a process has of the machine's memory; ``VmHWM``: the most so far."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    return int(status.partition(f"{what}:")[2].split()[0]) << 10
 
 
 def write(path: Path, body: bytes) -> None:

@@ -69,9 +69,11 @@ def patterns(size: st.SearchStrategy[int]) -> st.SearchStrategy[bytes]:
     return st.builds(Pattern, st.integers(0, 255), size)
 
 
-def steps(what: str, **more: st.SearchStrategy[Any]) -> st.SearchStrategy[Step]:
+def steps(
+    what: str, path: st.SearchStrategy[str] = paths, **more: st.SearchStrategy[Any]
+) -> st.SearchStrategy[Step]:
     """A step that names a path."""
-    return st.builds(Step, st.just(what), paths, **more)
+    return st.builds(Step, st.just(what), path, **more)
 
 
 def slot_steps(what: str, **more: st.SearchStrategy[Any]) -> st.SearchStrategy[Step]:
@@ -79,17 +81,19 @@ def slot_steps(what: str, **more: st.SearchStrategy[Any]) -> st.SearchStrategy[S
     return st.builds(Step, st.just(what), slot=slots, **more)
 
 
-def local_steps(size: st.SearchStrategy[int]) -> list[st.SearchStrategy[Step]]:
+def local_steps(
+    size: st.SearchStrategy[int], path: st.SearchStrategy[str] = paths
+) -> list[st.SearchStrategy[Step]]:
     """Everything a program does, with offsets and lengths of ``size``."""
-    opened = steps("open", other=st.sampled_from(sorted(FLAGS)), slot=slots)
+    opened = steps("open", path, other=st.sampled_from(sorted(FLAGS)), slot=slots)
     written = slot_steps("pwrite", offset=size, data=patterns(size))
     return [
-        steps("write", offset=size, data=patterns(size)),
-        steps("truncate", offset=size),
-        steps("unlink"),
-        steps("mkdir"),
-        steps("rmdir"),
-        *[steps("rename", other=paths)] * 2,
+        steps("write", path, offset=size, data=patterns(size)),
+        steps("truncate", path, offset=size),
+        steps("unlink", path),
+        steps("mkdir", path),
+        steps("rmdir", path),
+        *[steps("rename", path, other=path)] * 2,
         *[opened] * 3,
         *[written] * 3,
         slot_steps("pread", offset=size),
@@ -108,7 +112,14 @@ def lives(step: st.SearchStrategy[Step], longest: int) -> st.SearchStrategy[list
 
 chmod = steps("chmod", offset=st.sampled_from(MODES))
 any_local = st.one_of(*local_steps(sizes), chmod)
-any_large = st.one_of(local_steps(large))
+patches = patterns(st.sampled_from((1, 4096, 70_000)))
+few = st.sampled_from(PATHS[:4])  # so that what is large is changed and renamed again
+any_large = st.one_of(
+    *local_steps(large, few),
+    *[steps("write", few, offset=large, data=patches)] * 3,
+    steps("rename", few, other=few),
+    st.sampled_from([Step("kill"), Step("remount")]),
+)
 any_remote = st.one_of(
     *local_steps(sizes), *[steps("put", data=patterns(sizes)), steps("delete")] * 2
 )

@@ -85,9 +85,9 @@ def test_lives_with_others_in_the_bucket(twins: MakeTwins, life: list[Step]) -> 
 
 
 @real(12)
-@given(life=lives(any_large, 25))
-def test_lives_of_large_files(twins: MakeTwins, life: list[Step]) -> None:
-    twins(*BELIEVING).live(life)
+@given(life=lives(any_large, 25), options=st.sampled_from([BELIEVING, SLOW]))
+def test_lives_of_large_files(twins: MakeTwins, life: list[Step], options: tuple[str, ...]) -> None:
+    twins(*options).live(life)
 
 
 @real(16)

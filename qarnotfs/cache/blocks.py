@@ -31,6 +31,15 @@ REACH_BYTES_MAX = 16 << 20
 LOSSY_STEP_SHARE = 8
 LOSSY_STEP_BYTES_MIN = BLOCK_BYTES // 16
 
+# Random reads, each of a block that is not there: how many of them, in an object of how many
+# bytes, are a reason to fetch what lies around the next one, too. See `Sampling`.
+SAMPLES_MIN = 4
+SAMPLED_BYTES = 256 << 20
+AROUND_BYTES_MIN = 2 * BLOCK_BYTES
+AROUND_BYTES_MAX = 16 << 20
+AROUND_SHARE = 16  # of the object, at most that part at a time
+AROUND_ROUND_TRIPS_MAX = 3  # it may take so many times as long as a block alone
+
 STREAM_COUNT_MAX = 4  # streams of one handle that are told apart: threads, index and data
 
 
@@ -144,7 +153,11 @@ class Pattern:
     streams: tuple[Stream, ...] = ()
 
     def after(
-        self, offset: int, size: int, object_size: int, window_bytes_max: int = WINDOW_BYTES_MAX
+        self,
+        offset: int,
+        size: int,
+        object_size: int,
+        window_bytes_max: int = WINDOW_BYTES_MAX,
     ) -> tuple[Pattern, Span | None]:
         """The pattern after one more read, and the bytes to fetch ahead of the next ones.
 
@@ -181,17 +194,73 @@ class Pattern:
         return Pattern((latest, *self.streams[1:]))
 
 
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """How often one handle missed at random, and how much was fetched around the last miss.
+
+    A program that has read an object here and there will soon read it somewhere else: at some
+    point it is quicker to have all of it. What is fetched around a miss doubles from miss to
+    miss. What can be wasted is the object; the larger it is, the more often must it have been
+    read before, with the square of its size, as a larger object is also hit less often
+    by chance: 4 misses in 256 MiB, 64 in 1 GiB, 6400 in 10 GiB. In 100 GiB it never happens.
+    """
+
+    misses: int = 0
+    width: int = 0  # bytes fetched around the last one; 0: none yet
+
+    def missed(
+        self, number: int, object_size: int, object_bytes_max: int
+    ) -> tuple[Sampling, Span | None]:
+        """One more miss, of block ``number``, and the bytes to fetch around it.
+
+        An object larger than ``object_bytes_max`` would not stay until it is read.
+        """
+        misses = self.misses + 1
+        if misses <= samples_needed(object_size) or object_size > object_bytes_max:
+            return replace(self, misses=misses), None
+        widest = max(AROUND_BYTES_MIN, min(_power(object_size // AROUND_SHARE), AROUND_BYTES_MAX))
+        width = max(AROUND_BYTES_MIN, min(2 * self.width, widest))
+        start = number * BLOCK_BYTES // width * width
+        return Sampling(misses, width), Span(start, min(width, object_size - start))
+
+    def slowed(self, width: int) -> Sampling:
+        """What is next when fetching ``width`` around a miss took much longer than a block.
+
+        Half of it; and where that is too little to be worth a request, it begins again from
+        nothing: the way to the store is narrow, and a program waits for the same way.
+        """
+        if width <= AROUND_BYTES_MIN:
+            return Sampling()
+        return replace(self, width=min(self.width, width // 4))
+
+
+def samples_needed(object_size: int) -> int:
+    """After how many random misses what lies around the next one is fetched, too."""
+    return int(SAMPLES_MIN * max(1.0, object_size / SAMPLED_BYTES) ** 2)
+
+
 @dataclass(slots=True)
 class PatternCell:
     """Where a handle keeps its pattern between reads; `reader` replaces what is in it."""
 
     pattern: Pattern = Pattern()
+    sampling: Sampling = Sampling()
+
+    @property
+    def streaming(self) -> bool:
+        """Whether the last read belongs to a sequential stream."""
+        return bool(self.pattern.streams) and self.pattern.streams[0].window > 0
 
     @property
     def part_bytes_max(self) -> int:
         """Requests of a young window are small and parallel, of a wide one few and large."""
         window = self.pattern.streams[0].window if self.pattern.streams else 0
         return max(PART_BYTES_MIN, min(window // 8, PART_BYTES_MAX))
+
+
+def _power(size: int) -> int:
+    """The largest power of two that is not larger."""
+    return 1 << max(0, size.bit_length() - 1)
 
 
 def _reach(size: int) -> int:

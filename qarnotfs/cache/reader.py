@@ -15,12 +15,14 @@ import logging
 import math
 import random
 from collections.abc import Awaitable, Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import partial
 
 import trio
 
 from qarnotfs.bridge import Bridge
 from qarnotfs.cache.blocks import (
+    AROUND_ROUND_TRIPS_MAX,
     BLOCK_BYTES,
     PART_BYTES_MAX,
     SMALL_BYTES_MAX,
@@ -31,9 +33,10 @@ from qarnotfs.cache.blocks import (
     spans,
 )
 from qarnotfs.cache.disk import Disk
+from qarnotfs.cache.flight import CLOSING, Flight, block_key, stale
 from qarnotfs.cache.runway import Runway
-from qarnotfs.errors import NoSuchKey, PreconditionFailed, QarnotfsError, Stale, Unavailable
-from qarnotfs.store.base import Fetched, ObjectInfo, Store
+from qarnotfs.errors import NoSuchKey, PreconditionFailed, QarnotfsError, Unavailable
+from qarnotfs.store.base import ObjectInfo, Store
 
 log = logging.getLogger(__name__)
 
@@ -41,9 +44,11 @@ IO_TIMEOUT_SEC = 60.0
 FLIGHTS_MAX = 16
 FLIGHT_BYTES_MAX = 64 << 20
 INLINE_BYTES_MAX = 512 << 10  # writing and checking that much takes the loop 0.3 ms
+NEAR_SEC = 0.005  # a store that answers within it is asked block by block
+ROUND_TRIP_GROWTH = 1.1  # that fast it is believed to have become slower
+AROUND_OBJECT_SHARE = 2  # times what may be fetched ahead: half of the cache
 BACKOFF_SEC_MIN = 0.1
 BACKOFF_SEC_MAX = 5.0
-CLOSING = "The mount is being closed."
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,30 +61,6 @@ class CacheStats:
     corrupt: int
     evicted_bytes: int
     fetched_bytes: int
-
-
-@dataclass(eq=False, slots=True)
-class _Flight:
-    """Whole blocks of one version on their way from the store.
-
-    ``landed`` is set once, by the task that fetches, after ``outcome`` is what it will be.
-    ``deadline`` (trio time) is how long the fetch is repeated; each reader who joins moves
-    it on, and minus infinity says that nobody has joined.
-    """
-
-    info: ObjectInfo
-    span: Span
-    deadline: float = -math.inf
-    outcome: bytes | QarnotfsError = field(default_factory=lambda: Unavailable(CLOSING))
-    landed: trio.Event = field(default_factory=trio.Event)
-
-    async def block(self, number: int) -> memoryview:
-        """One block, as soon as it has landed; raises what the fetch ended with."""
-        await self.landed.wait()
-        if isinstance(self.outcome, QarnotfsError):
-            raise type(self.outcome)(*self.outcome.args) from self.outcome
-        start = number * BLOCK_BYTES - self.span.start
-        return memoryview(self.outcome)[start : start + BLOCK_BYTES]
 
 
 class Reader:
@@ -101,8 +82,9 @@ class Reader:
         self._nursery: trio.Nursery | None = None  # while `run` runs
         # Who is fetching a block of a version. Set when a flight starts; cleared when its
         # bytes are where `disk` finds them, so that between the two nobody asks again.
-        self._flights: dict[tuple[str, str, int, int], _Flight] = {}
+        self._flights: dict[tuple[str, str, int, int], Flight] = {}
         self._runway = Runway(FLIGHTS_MAX, FLIGHT_BYTES_MAX)
+        self._round_trip_sec = math.inf  # of one block; not known yet
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Host the flights until cancelled. Before and after, only what is cached can be read."""
@@ -126,7 +108,11 @@ class Reader:
         )
 
     async def read(
-        self, info: ObjectInfo, offset: int, size: int, pattern: PatternCell | None = None
+        self,
+        info: ObjectInfo,
+        offset: int,
+        size: int,
+        pattern: PatternCell | None = None,
     ) -> bytes:
         """Exactly the bytes of that version in ``[offset, min(offset + size, info.size))``.
 
@@ -174,14 +160,17 @@ class Reader:
         found = {
             number: block
             for number in blocks
-            if _key(info, number) not in self._flights
+            if block_key(info, number) not in self._flights
             and (block := self._disk.block(info, number)) is not None
         }
         missing = [number for number in blocks if number not in found]
         self._hits += not missing
         self._misses += bool(missing)
+        absent = set(missing).difference(self._under_way(info, missing))
         flights = self._cover(info, offset, missing, pattern)
         self._read_ahead(info, offset, size, pattern)
+        if absent and pattern is not None and not pattern.streaming:
+            self._read_around(info, min(absent), pattern)
         pieces: list[memoryview] = []
         for number in blocks:
             here = found.get(number)
@@ -191,8 +180,12 @@ class Reader:
         return b"".join(pieces)
 
     def _cover(
-        self, info: ObjectInfo, offset: int, missing: list[int], pattern: PatternCell | None
-    ) -> dict[int, _Flight]:
+        self,
+        info: ObjectInfo,
+        offset: int,
+        missing: list[int],
+        pattern: PatternCell | None,
+    ) -> dict[int, Flight]:
         """A flight for each missing block: joined, or started now."""
         deadline = trio.current_time() + self.io_timeout_sec
         flights = self._under_way(info, missing)
@@ -209,7 +202,7 @@ class Reader:
             absent = [number for number in reach if number not in self._under_way(info, reach)]
         others = set(reach).difference(absent)
         for span in spans(others, *block_span(reach, info.size), info.size):
-            flight = self._start(_Flight(info, span, deadline), self._fly)
+            flight = self._start(Flight(info, span, deadline), self._fly)
             flights.update(dict.fromkeys(span.blocks, flight))
         return flights
 
@@ -230,7 +223,25 @@ class Reader:
             if not self._runway.try_take(span.size):
                 cell.pattern = cell.pattern.fell_short(span.start)
                 return
-            self._start(_Flight(info, span), self._fly_cleared)
+            self._start(Flight(info, span), self._fly_cleared)
+
+    def _read_around(self, info: ObjectInfo, number: int, cell: PatternCell) -> None:
+        """Note a random read that missed a block, and send for its neighbours, where that pays.
+
+        The block is on its way by itself: nobody waits for its neighbours.
+        """
+        if self._round_trip_sec < NEAR_SEC:
+            return
+        object_max = self._disk.ahead_bytes_max * AROUND_OBJECT_SHARE
+        cell.sampling, around = cell.sampling.missed(number, info.size, object_max)
+        if around is None:
+            return
+        there = self._disk.present(info, around.blocks)
+        there |= self._under_way(info, around.blocks).keys()
+        for span in spans(there, *around, info.size):
+            if not self._runway.try_take(span.size):
+                return
+            self._start(Flight(info, span), partial(self._fly_around, cell, around.size))
 
     @property
     def ahead_bytes_max(self) -> int:
@@ -244,7 +255,7 @@ class Reader:
         for span in spans(there, 0, info.size, info.size):
             if self._nursery is None or not self._runway.try_take(span.size):
                 return False
-            self._start(_Flight(info, span), self._fly_cleared)
+            self._start(Flight(info, span), self._fly_cleared)
         return True
 
     def validated(self, info: ObjectInfo, at_sec: float) -> None:
@@ -253,21 +264,21 @@ class Reader:
 
     # --- flights ------------------------------------------------------------------------------
 
-    def _under_way(self, info: ObjectInfo, numbers: Iterable[int]) -> dict[int, _Flight]:
+    def _under_way(self, info: ObjectInfo, numbers: Iterable[int]) -> dict[int, Flight]:
         if not self._flights:
             return {}
-        found = ((number, self._flights.get(_key(info, number))) for number in numbers)
+        found = ((number, self._flights.get(block_key(info, number))) for number in numbers)
         return {number: flight for number, flight in found if flight is not None}
 
-    def _start(self, flight: _Flight, how: Callable[[_Flight], Awaitable[None]]) -> _Flight:
+    def _start(self, flight: Flight, how: Callable[[Flight], Awaitable[None]]) -> Flight:
         if self._nursery is None:
             raise Unavailable(CLOSING)
         for number in flight.span.blocks:
-            self._flights[_key(flight.info, number)] = flight
+            self._flights[block_key(flight.info, number)] = flight
         self._nursery.start_soon(self._guarded, flight, how)
         return flight
 
-    async def _guarded(self, flight: _Flight, how: Callable[[_Flight], Awaitable[None]]) -> None:
+    async def _guarded(self, flight: Flight, how: Callable[[Flight], Awaitable[None]]) -> None:
         """One flight from start to end; nothing but cancellation leaves it."""
         try:
             await how(flight)
@@ -280,14 +291,14 @@ class Reader:
         finally:
             flight.landed.set()
             for number in flight.span.blocks:
-                del self._flights[_key(flight.info, number)]
+                del self._flights[block_key(flight.info, number)]
 
-    async def _fly(self, flight: _Flight) -> None:
+    async def _fly(self, flight: Flight) -> None:
         """Wait for a place on the runway first."""
         await self._runway.take(flight.span.size)
         await self._fly_cleared(flight)
 
-    async def _fly_cleared(self, flight: _Flight) -> None:
+    async def _fly_cleared(self, flight: Flight) -> None:
         """Fetch, let the readers have the bytes, then keep them."""
         try:
             data = flight.outcome = await self._fetch(flight)
@@ -300,38 +311,35 @@ class Reader:
         finally:
             self._runway.give_back(flight.span.size)
 
-    async def _fetch(self, flight: _Flight) -> bytes:
+    def _note_time(self, flight: Flight, took_sec: float) -> None:
+        """The quickest of the blocks fetched lately took a round trip, more or less."""
+        flight.took_sec = took_sec
+        if flight.span.size == BLOCK_BYTES:
+            self._round_trip_sec = min(took_sec, ROUND_TRIP_GROWTH * self._round_trip_sec)
+
+    async def _fly_around(self, cell: PatternCell, width: int, flight: Flight) -> None:
+        """Fetch what lies around a miss, and note when it took too long."""
+        await self._fly_cleared(flight)
+        if flight.took_sec > AROUND_ROUND_TRIPS_MAX * self._round_trip_sec:
+            cell.sampling = cell.sampling.slowed(width)
+
+    async def _fetch(self, flight: Flight) -> bytes:
         """The flight's bytes; asked for again and again while somebody waits for them."""
         info, span, pause_sec = flight.info, flight.span, BACKOFF_SEC_MIN
         while True:
             try:
+                begun_sec = trio.current_time()
                 request = self._store.get(info.key, span.start, span.size, etag=info.etag)
                 fetched = await self._bridge.wait(request, timeout_sec=self.io_timeout_sec)
-                data = _checked(flight, fetched)
+                data = flight.checked(fetched)
+                self._note_time(flight, trio.current_time() - begun_sec)
                 if not span.start:
                     self._learn(fetched.info)
                 return data
             except (PreconditionFailed, NoSuchKey) as error:
-                raise _stale(info) from error
+                raise stale(info) from error
             except Unavailable:
                 if trio.current_time() + pause_sec > flight.deadline:
                     raise
             await trio.sleep(pause_sec * random.uniform(0.5, 1.0))
             pause_sec = min(2 * pause_sec, BACKOFF_SEC_MAX)
-
-
-def _key(info: ObjectInfo, number: int) -> tuple[str, str, int, int]:
-    return (info.key, info.etag, info.size, number)
-
-
-def _checked(flight: _Flight, fetched: Fetched) -> bytes:
-    """The bytes, if they are the ones asked for, whatever the server made of the condition."""
-    if not fetched.info.same_version(flight.info):
-        raise _stale(flight.info)
-    if len(fetched.data) != flight.span.size:
-        raise Unavailable(f"The object store sent {flight.info.key!r} only in part.")
-    return fetched.data
-
-
-def _stale(info: ObjectInfo) -> Stale:
-    return Stale(f"{info.key!r} was replaced or deleted while it was being read.")

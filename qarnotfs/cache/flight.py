@@ -1,0 +1,60 @@
+"""Blocks of one version on their way from the store, and those who wait for them.
+
+Used by `reader`, which lets them fly.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+import trio
+
+from qarnotfs.cache.blocks import BLOCK_BYTES, Span
+from qarnotfs.errors import QarnotfsError, Stale, Unavailable
+from qarnotfs.store.base import Fetched, ObjectInfo
+
+CLOSING = "The mount is being closed."
+
+
+@dataclass(eq=False, slots=True)
+class Flight:
+    """Whole blocks of one version on their way from the store.
+
+    ``landed`` is set once, by the task that fetches, after ``outcome`` is what it will be.
+    ``deadline`` (trio time) is how long the fetch is repeated; each reader who joins moves
+    it on, and minus infinity says that nobody has joined.
+    """
+
+    info: ObjectInfo
+    span: Span
+    deadline: float = -math.inf
+    took_sec: float = 0.0  # from the last request to its answer
+    outcome: bytes | QarnotfsError = field(default_factory=lambda: Unavailable(CLOSING))
+    landed: trio.Event = field(default_factory=trio.Event)
+
+    async def block(self, number: int) -> memoryview:
+        """One block, as soon as it has landed; raises what the fetch ended with."""
+        await self.landed.wait()
+        if isinstance(self.outcome, QarnotfsError):
+            raise type(self.outcome)(*self.outcome.args) from self.outcome
+        start = number * BLOCK_BYTES - self.span.start
+        return memoryview(self.outcome)[start : start + BLOCK_BYTES]
+
+    def checked(self, fetched: Fetched) -> bytes:
+        """The bytes, if they are the ones asked for, whatever the server made of the condition."""
+        if not fetched.info.same_version(self.info):
+            raise stale(self.info)
+        if len(fetched.data) != self.span.size:
+            raise Unavailable(f"The object store sent {self.info.key!r} only in part.")
+        return fetched.data
+
+
+def block_key(info: ObjectInfo, number: int) -> tuple[str, str, int, int]:
+    """One block of one version."""
+    return (info.key, info.etag, info.size, number)
+
+
+def stale(info: ObjectInfo) -> Stale:
+    """What became of a version that the bucket does not have any more."""
+    return Stale(f"{info.key!r} was replaced or deleted while it was being read.")

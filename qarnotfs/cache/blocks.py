@@ -10,7 +10,7 @@ quarter of a megabyte, large enough that a request a block is not the rule.
 
 from __future__ import annotations
 
-from collections.abc import Container
+from collections.abc import Container, Set
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -92,6 +92,16 @@ def spans(
         else:
             runs.append(range(number, number + 1))
     return [block_span(run, object_size) for run in runs]
+
+
+def lumps(present: Set[int], wanted: Span, object_size: int) -> list[Span]:
+    """What is fetched of ``wanted`` in few requests: what is there is left out in large runs only.
+
+    A request costs more than the bytes it would spare.
+    """
+    runs = spans(set(wanted.blocks) - present, *wanted, object_size, wanted.size)
+    spared = {n for run in runs if run.size >= PART_BYTES_MIN for n in run.blocks}
+    return spans(spared, *wanted, object_size)
 
 
 @dataclass(frozen=True, slots=True)

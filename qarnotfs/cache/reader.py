@@ -30,6 +30,7 @@ from qarnotfs.cache.blocks import (
     PatternCell,
     Span,
     block_span,
+    lumps,
     spans,
 )
 from qarnotfs.cache.disk import Disk
@@ -236,9 +237,8 @@ class Reader:
         cell.sampling, around = cell.sampling.missed(number, info.size, object_max)
         if around is None:
             return
-        there = self._disk.present(info, around.blocks)
-        there |= self._under_way(info, around.blocks).keys()
-        for span in spans(there, *around, info.size):
+        there = self._disk.present(info, around.blocks).union(self._under_way(info, around.blocks))
+        for span in lumps(there, around, info.size):
             if not self._runway.try_take(span.size):
                 return
             self._start(Flight(info, span), partial(self._fly_around, cell, around.size))
@@ -274,7 +274,7 @@ class Reader:
         if self._nursery is None:
             raise Unavailable(CLOSING)
         for number in flight.span.blocks:
-            self._flights[block_key(flight.info, number)] = flight
+            self._flights.setdefault(block_key(flight.info, number), flight)
         self._nursery.start_soon(self._guarded, flight, how)
         return flight
 
@@ -291,7 +291,8 @@ class Reader:
         finally:
             flight.landed.set()
             for number in flight.span.blocks:
-                del self._flights[block_key(flight.info, number)]
+                if self._flights.get(key := block_key(flight.info, number)) is flight:
+                    del self._flights[key]
 
     async def _fly(self, flight: Flight) -> None:
         """Wait for a place on the runway first."""

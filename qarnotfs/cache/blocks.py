@@ -206,17 +206,18 @@ class Pattern:
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
-    """How often one handle missed at random, and how much was fetched around the last miss.
+    """How often one handle missed at random, and how much is fetched around its next miss.
 
     A program that has read an object here and there will soon read it somewhere else: at some
-    point it is quicker to have all of it. What is fetched around a miss doubles from miss to
-    miss. What can be wasted is the object; the larger it is, the more often must it have been
-    read before, with the square of its size, as a larger object is also hit less often
-    by chance: 4 misses in 256 MiB, 64 in 1 GiB, 6400 in 10 GiB. In 100 GiB it never happens.
+    point it is quicker to have all of it. What is fetched around a miss doubles each time that
+    it came in time. What can be wasted is the object; the larger it is, the more often must it
+    have been read before, with the square of its size, as a larger object is also hit less
+    often by chance: 4 misses in 256 MiB, 64 in 1 GiB, 6400 in 10 GiB. In 100 GiB it never
+    happens.
     """
 
     misses: int = 0
-    width: int = 0  # bytes fetched around the last one; 0: none yet
+    width: int = AROUND_BYTES_MIN
 
     def missed(
         self, number: int, object_size: int, object_bytes_max: int
@@ -225,23 +226,24 @@ class Sampling:
 
         An object larger than ``object_bytes_max`` would not stay until it is read.
         """
-        misses = self.misses + 1
-        if misses <= samples_needed(object_size) or object_size > object_bytes_max:
-            return replace(self, misses=misses), None
-        widest = max(AROUND_BYTES_MIN, min(_power(object_size // AROUND_SHARE), AROUND_BYTES_MAX))
-        width = max(AROUND_BYTES_MIN, min(2 * self.width, widest))
+        now = replace(self, misses=self.misses + 1)
+        if now.misses <= samples_needed(object_size) or object_size > object_bytes_max:
+            return now, None
+        width = max(AROUND_BYTES_MIN, min(_power(object_size // AROUND_SHARE), self.width))
         start = number * BLOCK_BYTES // width * width
-        return Sampling(misses, width), Span(start, min(width, object_size - start))
+        return now, Span(start, min(width, object_size - start))
 
-    def slowed(self, width: int) -> Sampling:
-        """What is next when fetching ``width`` around a miss took much longer than a block.
+    def landed(self, width: int, *, in_time: bool) -> Sampling:
+        """What is next when ``width`` bytes around a miss took not much longer than a block.
 
-        Half of it; and where that is too little to be worth a request, it begins again from
-        nothing: the way to the store is narrow, and a program waits for the same way.
+        If they did, it is half; and where that is too little to be worth a request, it begins
+        again from nothing: the way to the store is narrow, and a program waits for the same way.
         """
+        if in_time:
+            return replace(self, width=min(max(self.width, 2 * _power(width)), AROUND_BYTES_MAX))
         if width <= AROUND_BYTES_MIN:
             return Sampling()
-        return replace(self, width=min(self.width, width // 4))
+        return replace(self, width=min(self.width, _power(width) // 2))
 
 
 def samples_needed(object_size: int) -> int:

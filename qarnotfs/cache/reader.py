@@ -319,10 +319,10 @@ class Reader:
             self._round_trip_sec = min(took_sec, ROUND_TRIP_GROWTH * self._round_trip_sec)
 
     async def _fly_around(self, cell: PatternCell, width: int, flight: Flight) -> None:
-        """Fetch what lies around a miss, and note when it took too long."""
+        """Fetch what lies around a miss, and note whether it took too long."""
         await self._fly_cleared(flight)
-        if flight.took_sec > AROUND_ROUND_TRIPS_MAX * self._round_trip_sec:
-            cell.sampling = cell.sampling.slowed(width)
+        in_time = flight.took_sec <= AROUND_ROUND_TRIPS_MAX * self._round_trip_sec
+        cell.sampling = cell.sampling.landed(width, in_time=in_time)
 
     async def _fetch(self, flight: Flight) -> bytes:
         """The flight's bytes; asked for again and again while somebody waits for them."""

@@ -47,6 +47,7 @@ FENCES: dict[str, set[str]] = {
         "bridge",
         "index",
         "cache.reader",
+        "cache.flight",
         "cache.runway",
         "cache.warming",
         "writeback.uploader",

@@ -38,7 +38,6 @@ SAMPLED_BYTES = 256 << 20
 AROUND_BYTES_MIN = 2 * BLOCK_BYTES
 AROUND_BYTES_MAX = 16 << 20
 AROUND_SHARE = 16  # of the object, at most that part at a time
-AROUND_ROUND_TRIPS_MAX = 3  # it may take so many times as long as a block alone
 
 STREAM_COUNT_MAX = 4  # streams of one handle that are told apart: threads, index and data
 

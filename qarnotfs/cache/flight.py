@@ -15,6 +15,7 @@ from qarnotfs.errors import QarnotfsError, Stale, Unavailable
 from qarnotfs.store.base import Fetched, ObjectInfo
 
 CLOSING = "The mount is being closed."
+OFFLINE = "The object store does not answer, and this is not cached."
 
 
 @dataclass(eq=False, slots=True)

@@ -15,14 +15,12 @@ import logging
 import math
 import random
 from collections.abc import Awaitable, Callable, Iterable
-from dataclasses import dataclass
 from functools import partial
 
 import trio
 
 from qarnotfs.bridge import Bridge
 from qarnotfs.cache.blocks import (
-    AROUND_ROUND_TRIPS_MAX,
     BLOCK_BYTES,
     PART_BYTES_MAX,
     SMALL_BYTES_MAX,
@@ -34,8 +32,9 @@ from qarnotfs.cache.blocks import (
     spans,
 )
 from qarnotfs.cache.disk import Disk
-from qarnotfs.cache.flight import CLOSING, Flight, block_key, stale
-from qarnotfs.cache.runway import Runway
+from qarnotfs.cache.flight import CLOSING, OFFLINE, Flight, block_key, stale
+from qarnotfs.cache.runway import RoundTrip, Runway
+from qarnotfs.cache.stats import CacheStats
 from qarnotfs.errors import NoSuchKey, PreconditionFailed, QarnotfsError, Unavailable
 from qarnotfs.store.base import ObjectInfo, Store
 
@@ -45,23 +44,12 @@ IO_TIMEOUT_SEC = 60.0
 FLIGHTS_MAX = 16
 FLIGHT_BYTES_MAX = 64 << 20
 INLINE_BYTES_MAX = 512 << 10  # writing and checking that much takes the loop 0.3 ms
-NEAR_SEC = 0.005  # a store that answers within it is asked block by block
-ROUND_TRIP_GROWTH = 1.1  # that fast it is believed to have become slower
 AROUND_OBJECT_SHARE = 2  # times what may be fetched ahead: half of the cache
 BACKOFF_SEC_MIN = 0.1
 BACKOFF_SEC_MAX = 5.0
 
 
-@dataclass(frozen=True, slots=True)
-class CacheStats:
-    """What the cache holds and did since the mount began. Hits and misses count reads."""
-
-    bytes_used: int
-    hits: int
-    misses: int
-    corrupt: int
-    evicted_bytes: int
-    fetched_bytes: int
+Fly = Callable[[Flight], Awaitable[None]]
 
 
 class Reader:
@@ -75,17 +63,21 @@ class Reader:
         *,
         io_timeout_sec: float = IO_TIMEOUT_SEC,
         learn: Callable[[ObjectInfo], None] = lambda _: None,
+        lost: Callable[[], bool] = lambda: False,
+        silent: Callable[[], None] = lambda: None,
     ) -> None:
         self.io_timeout_sec = io_timeout_sec
         self._store, self._bridge, self._disk = store, bridge, disk
         self._learn = learn  # told of each version whose metadata came with its first bytes
+        self._lost = lost  # whether it is known that nobody will answer
+        self._silent = silent  # told when a read was given up because nobody did
         self._hits = self._misses = self._fetched_bytes = 0
         self._nursery: trio.Nursery | None = None  # while `run` runs
         # Who is fetching a block of a version. Set when a flight starts; cleared when its
         # bytes are where `disk` finds them, so that between the two nobody asks again.
         self._flights: dict[tuple[str, str, int, int], Flight] = {}
         self._runway = Runway(FLIGHTS_MAX, FLIGHT_BYTES_MAX)
-        self._round_trip_sec = math.inf  # of one block; not known yet
+        self._round_trip = RoundTrip()
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Host the flights until cancelled. Before and after, only what is cached can be read."""
@@ -145,6 +137,7 @@ class Reader:
             return data
         with trio.move_on_after(self.io_timeout_sec):
             return await self._gathered(info, offset, size, pattern)
+        self._silent()
         raise Unavailable(f"The object store did not answer within {self.io_timeout_sec:g} s.")
 
     async def _cached(self, info: ObjectInfo, offset: int, size: int) -> bytes | None:
@@ -217,31 +210,25 @@ class Reader:
             return
         window_max = min(WINDOW_BYTES_MAX, self._disk.ahead_bytes_max)
         cell.pattern, ahead = cell.pattern.after(offset, size, info.size, window_max)
-        if ahead is None or self._nursery is None:
+        if ahead is None:
             return
-        there = self._disk.present(info, ahead.blocks).union(self._under_way(info, ahead.blocks))
-        for span in spans(there, *ahead, info.size, cell.part_bytes_max):
-            if not self._runway.try_take(span.size):
-                cell.pattern = cell.pattern.fell_short(span.start)
-                return
-            self._start(Flight(info, span), self._fly_cleared)
+        wanted = spans(self._there(info, ahead), *ahead, info.size, cell.part_bytes_max)
+        if refused := self._send_ahead(info, wanted, self._fly_cleared):
+            cell.pattern = cell.pattern.fell_short(refused.start)
 
     def _read_around(self, info: ObjectInfo, number: int, cell: PatternCell) -> None:
         """Note a random read that missed a block, and send for its neighbours, where that pays.
 
         The block is on its way by itself: nobody waits for its neighbours.
         """
-        if self._round_trip_sec < NEAR_SEC:
+        if self._round_trip.is_short:
             return
         object_max = self._disk.ahead_bytes_max * AROUND_OBJECT_SHARE
         cell.sampling, around = cell.sampling.missed(number, info.size, object_max)
         if around is None:
             return
-        there = self._disk.present(info, around.blocks).union(self._under_way(info, around.blocks))
-        for span in lumps(there, around, info.size):
-            if not self._runway.try_take(span.size):
-                return
-            self._start(Flight(info, span), partial(self._fly_around, cell, around.size))
+        wanted = lumps(self._there(info, around), around, info.size)
+        self._send_ahead(info, wanted, partial(self._fly_around, cell, around.size))
 
     @property
     def ahead_bytes_max(self) -> int:
@@ -250,13 +237,21 @@ class Reader:
 
     def fetch_ahead(self, info: ObjectInfo) -> bool:
         """Send for all of a small object that will soon be read; whether there was room for it."""
-        blocks = Span(0, info.size).blocks
-        there = self._disk.present(info, blocks).union(self._under_way(info, blocks))
-        for span in spans(there, 0, info.size, info.size):
-            if self._nursery is None or not self._runway.try_take(span.size):
-                return False
-            self._start(Flight(info, span), self._fly_cleared)
-        return True
+        whole = Span(0, info.size)
+        wanted = spans(self._there(info, whole), *whole, info.size)
+        return self._send_ahead(info, wanted, self._fly_cleared) is None
+
+    def _there(self, info: ObjectInfo, span: Span) -> set[int]:
+        """The blocks of ``span`` that are here, or on their way."""
+        return self._disk.present(info, span.blocks).union(self._under_way(info, span.blocks))
+
+    def _send_ahead(self, info: ObjectInfo, wanted: list[Span], how: Fly) -> Span | None:
+        """Send for bytes nobody waits for yet; the first for which there was no place."""
+        for span in wanted:
+            if self._grounded or not self._runway.try_take(span.size):
+                return span
+            self._start(Flight(info, span), how)
+        return None
 
     def validated(self, info: ObjectInfo, at_sec: float) -> None:
         """That version was seen to be current at ``at_sec``: its blocks are worth keeping."""
@@ -270,15 +265,22 @@ class Reader:
         found = ((number, self._flights.get(block_key(info, number))) for number in numbers)
         return {number: flight for number, flight in found if flight is not None}
 
-    def _start(self, flight: Flight, how: Callable[[Flight], Awaitable[None]]) -> Flight:
+    @property
+    def _grounded(self) -> str:
+        """Why nothing can be fetched at the moment, if so."""
         if self._nursery is None:
-            raise Unavailable(CLOSING)
+            return CLOSING
+        return OFFLINE if self._lost() else ""
+
+    def _start(self, flight: Flight, how: Fly) -> Flight:
+        if self._grounded or self._nursery is None:
+            raise Unavailable(self._grounded)
         for number in flight.span.blocks:
             self._flights.setdefault(block_key(flight.info, number), flight)
         self._nursery.start_soon(self._guarded, flight, how)
         return flight
 
-    async def _guarded(self, flight: Flight, how: Callable[[Flight], Awaitable[None]]) -> None:
+    async def _guarded(self, flight: Flight, how: Fly) -> None:
         """One flight from start to end; nothing but cancellation leaves it."""
         try:
             await how(flight)
@@ -312,16 +314,10 @@ class Reader:
         finally:
             self._runway.give_back(flight.span.size)
 
-    def _note_time(self, flight: Flight, took_sec: float) -> None:
-        """The quickest of the blocks fetched lately took a round trip, more or less."""
-        flight.took_sec = took_sec
-        if flight.span.size == BLOCK_BYTES:
-            self._round_trip_sec = min(took_sec, ROUND_TRIP_GROWTH * self._round_trip_sec)
-
     async def _fly_around(self, cell: PatternCell, width: int, flight: Flight) -> None:
         """Fetch what lies around a miss, and note whether it took too long."""
         await self._fly_cleared(flight)
-        in_time = flight.took_sec <= AROUND_ROUND_TRIPS_MAX * self._round_trip_sec
+        in_time = self._round_trip.is_about(flight.took_sec)
         cell.sampling = cell.sampling.landed(width, in_time=in_time)
 
     async def _fetch(self, flight: Flight) -> bytes:
@@ -333,7 +329,8 @@ class Reader:
                 request = self._store.get(info.key, span.start, span.size, etag=info.etag)
                 fetched = await self._bridge.wait(request, timeout_sec=self.io_timeout_sec)
                 data = flight.checked(fetched)
-                self._note_time(flight, trio.current_time() - begun_sec)
+                flight.took_sec = trio.current_time() - begun_sec
+                self._round_trip.note(span.size, flight.took_sec)
                 if not span.start:
                     self._learn(fetched.info)
                 return data
@@ -341,6 +338,10 @@ class Reader:
                 raise stale(info) from error
             except Unavailable:
                 if trio.current_time() + pause_sec > flight.deadline:
+                    if flight.deadline > -math.inf:
+                        self._silent()
+                    raise
+                if self._lost():
                     raise
             await trio.sleep(pause_sec * random.uniform(0.5, 1.0))
             pause_sec = min(2 * pause_sec, BACKOFF_SEC_MAX)

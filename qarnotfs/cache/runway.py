@@ -1,14 +1,21 @@
-"""How much is fetched at the same time, and how much of that for nobody yet.
+"""How much is fetched at the same time, how much of that for nobody yet, and how long it takes.
 
 Used by `reader`.
 """
 
 from __future__ import annotations
 
+import math
+
 import trio
+
+from qarnotfs.cache.blocks import BLOCK_BYTES
 
 FLIGHTS_KEPT_FREE = 4  # of both, a quarter is out of bounds for reading ahead,
 BYTES_KEPT_FREE = 16 << 20  # so that a read never queues behind bytes nobody waits for
+NEAR_SEC = 0.005  # a store that answers within it is asked block by block
+GROWTH = 1.1  # with each block a round trip is believed to have become at most so much longer
+ABOUT = 3  # times a round trip
 
 
 class Runway:
@@ -37,3 +44,24 @@ class Runway:
         self._flights_free += 1
         self._bytes_free += size
         self._queue.unpark_all()
+
+
+class RoundTrip:
+    """How long a block takes that is fetched alone: the shortest of late. Infinite at first."""
+
+    def __init__(self) -> None:
+        self._sec = math.inf
+
+    def note(self, size: int, took_sec: float) -> None:
+        """``size`` bytes were fetched."""
+        if size == BLOCK_BYTES:
+            self._sec = min(took_sec, GROWTH * self._sec)
+
+    @property
+    def is_short(self) -> bool:
+        """Whether there is nothing to be gained by making fewer of them."""
+        return self._sec < NEAR_SEC
+
+    def is_about(self, took_sec: float) -> bool:
+        """Whether so long is about a round trip: the way to the store is wide enough."""
+        return took_sec <= ABOUT * self._sec

@@ -53,6 +53,11 @@ class Reach:
         self._answered_sec = self._now()
         return answer
 
+    def silent(self) -> None:
+        """Somebody who asks by himself got no answer either, for as long as he waits."""
+        if self.offline_reads:
+            self._lose()
+
     def _lose(self) -> None:
         if not self.lost:
             log.warning("the bucket cannot be reached: what is cached is served, however old")

@@ -142,6 +142,8 @@ def reading_rooms(
         disk,
         io_timeout_sec=bridge.timeout_sec,
         learn=index.learn_attributes,
+        lost=lambda: index.reach.lost,
+        silent=index.reach.silent,
     )
     return index, disk, reader
 

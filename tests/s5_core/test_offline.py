@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import trio
 
+from qarnotfs.cache.blocks import BLOCK_BYTES
 from qarnotfs.errors import Unavailable
 from qarnotfs.session.pace import Pace
 from qarnotfs.session.report import report
@@ -97,6 +98,33 @@ def test_back_again_everything_is_validated(
             assert await world.read("d/a") == b"newer"
 
     trio.run(main)
+
+
+def test_what_is_not_cached_is_asked_for_in_vain_once(tmp_path: Path) -> None:
+    """By the read itself: within the TTL nobody else asks the bucket anything."""
+    store = filled()
+    put(store, "d/large", bytes(8 * BLOCK_BYTES), mode="33188")
+
+    async def main() -> None:
+        async with entered(store, tmp_path, offline_reads=True, io_timeout_sec=0.3) as world:
+            await seen_sizes(world)
+            assert await world.read("d/a") == b"first"
+            silence(store)
+            with pytest.raises(Unavailable):
+                await world.read("d/large")
+            assert world.house.index.reach.lost
+            store.calls.clear()
+            for _ in range(3):
+                with pytest.raises(Unavailable):
+                    await world.read("d/large")
+            assert await world.read("d/a") == b"first"
+            assert [key for method, key in store.calls if method == "get"] == []
+
+    trio.run(main)
+
+
+async def seen_sizes(world: World) -> None:
+    assert set(await world.names("d")) == {"a", "sub", "large"}
 
 
 def test_without_it_a_read_fails_in_bounded_time(tmp_path: Path) -> None:

@@ -73,6 +73,7 @@ PURE = {
     "syncplan",
     "cache.blocks",
     "cache.ledger",
+    "cache.stats",
     "writeback.plan",
     "writeback.extents",
     "writeback.overlay",

@@ -133,8 +133,7 @@ class Disk:
         """
         if not self._space.usable:
             return True
-        is_open = self._opened.peek(self._identity(info).name) is not None
-        return is_open and not self._crowded(size)
+        return not self._is_new(info) and not self._crowded(self._space.footprint(size, new=False))
 
     def store(self, info: ObjectInfo, start: int, data: bytes) -> None:
         """Keep whole blocks of that version from byte ``start`` on; in memory where disk fails."""
@@ -163,7 +162,8 @@ class Disk:
         The file must not change while this runs, and its bytes are never changed from here.
         Reads all of it: to be called from a thread. More than half the cache is not adopted.
         """
-        if not 0 < info.size <= self._space.bytes_max // 2 or not self._take(info.size):
+        size = self._space.footprint(info.size, new=True)
+        if not 0 < info.size <= self._space.bytes_max // 2 or not self._take(size):
             return
         adopted = False
         try:
@@ -171,7 +171,7 @@ class Disk:
         except OSError as error:
             self._refused(error)
         finally:
-            self._space.settle(info.size, written=adopted)
+            self._space.settle(size, written=adopted)
 
     def forget(self, info: ObjectInfo) -> None:
         """Drop every block of that version."""
@@ -305,9 +305,14 @@ class Disk:
             log.debug("the cache entry of %r cannot be read: %s", info.key, error.strerror)
         return None
 
+    def _is_new(self, info: ObjectInfo) -> bool:
+        """Whether no entry of the version is open, so that its files may have to be made."""
+        return self._opened.peek(self._identity(info).name) is None
+
     def _store(self, info: ObjectInfo, start: int, data: bytes) -> bool:
         """Keep blocks on disk; whether they are there now."""
-        if not self._take(len(data)):
+        size = self._space.footprint(len(data), new=self._is_new(info))
+        if not self._take(size):
             return False
         written = False
         try:
@@ -316,7 +321,7 @@ class Disk:
         except OSError as error:
             self._refused(error)
         finally:
-            self._space.settle(len(data), written=written)
+            self._space.settle(size, written=written)
         return written
 
     def _writable(self, info: ObjectInfo) -> Entry:

@@ -13,10 +13,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from qarnotfs.cache.entry import HEADER_BYTES, RECORD
+
+DISK_BLOCK_BYTES = 4096
 PAUSE_SEC = 30.0  # a disk that refused a write, or has no room, is left alone so long
 RESERVE_BYTES = 256 << 20  # left free on the disk, where files wait for their upload too,
 RESERVE_SHARE = 20  # or a twentieth of a small one
 DOUBT_SHARE = 8  # having added an eighth of the limit, look what the others did
+MAP_BYTES_MIN = HEADER_BYTES + RECORD.size
 
 
 class Space:
@@ -26,6 +30,7 @@ class Space:
         self.directory = directory
         self.bytes_max = bytes_max
         self._clock = clock
+        self._block_bytes = DISK_BLOCK_BYTES  # until the directory is there
         self._lock = threading.Lock()
         self._making_room = threading.Lock()
         self._used_bytes = 0  # as of the last survey, and what we did since
@@ -33,6 +38,16 @@ class Space:
         self._taken_bytes = 0  # by those who are writing at the moment
         self.surveys = 0  # how often somebody looked
         self._paused_until_sec = 0.0
+
+    def footprint(self, size: int, *, new: bool) -> int:
+        """What keeping ``size`` bytes takes of the disk, which gives whole blocks only.
+
+        ``new``: of a version of which nothing is kept yet, so that it needs a map, too.
+        """
+        return self._in_blocks(size) + (self._in_blocks(MAP_BYTES_MIN) if new else 0)
+
+    def _in_blocks(self, size: int) -> int:
+        return -(-size // self._block_bytes) * self._block_bytes
 
     @property
     def used_bytes(self) -> int:
@@ -53,6 +68,7 @@ class Space:
         room = self.bytes_max - self._used_bytes - self._taken_bytes
         with suppress(OSError):
             disk = os.statvfs(self.directory)
+            self._block_bytes = disk.f_frsize
             reserve = min(RESERVE_BYTES, disk.f_blocks * disk.f_frsize // RESERVE_SHARE)
             room = min(room, disk.f_bavail * disk.f_frsize - reserve - self._taken_bytes)
         return room

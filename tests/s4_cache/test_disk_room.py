@@ -137,6 +137,18 @@ def test_an_object_larger_than_the_cache_streams_through_it(make: Make) -> None:
         assert disk.block(info, number) == body[number * BLOCK_BYTES :][:BLOCK_BYTES]
 
 
+@pytest.mark.parametrize("size", [1, 100, 5000])
+def test_many_small_versions_take_no_more_of_the_disk_than_they_may(make: Make, size: int) -> None:
+    """The disk gives whole blocks, and each version has a map, which has its own."""
+    disk = make(4 * MIB)
+    for number in range(1000):
+        keep(disk, noise(size, seed=number), f"key{number}")
+        if not number % 100:
+            assert taken(disk.directory) <= 4 * MIB
+    assert 2 * MIB <= taken(disk.directory) <= 4 * MIB
+    assert taken(disk.directory) * 7 // 8 <= disk.bytes_used() <= 4 * MIB
+
+
 def test_bytes_that_never_fit_evict_nothing(make: Make) -> None:
     disk = make(2 * MIB)
     info = keep(disk, blocks(4))

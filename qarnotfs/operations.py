@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import functools
 import logging
+import stat
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, ParamSpec, TypeVar
 
@@ -30,10 +31,12 @@ T = TypeVar("T")
 
 BLOCK_BYTES = 4096  # what ``st_blksize`` suggests and ``df`` counts in
 UNIT_BYTES = 512  # POSIX: ``st_blocks`` counts in these
-# A number for a listed name whose type is not known. The kernel shows it as ``d_ino``, finds
-# the attributes impossible (no type), keeps nothing, and gives the lookup back at once.
 DOTS = (b".", b"..")
+# A number for a listed name of which the attributes are not known. The kernel shows it as
+# ``d_ino`` and its type as ``d_type``, finds the attributes impossible (the size), keeps nothing,
+# and gives the lookup back at once.
 UNKNOWN_NUMBER = 1 << 62
+IMPOSSIBLE_SIZE = -1
 
 
 def answers(handler: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, Coroutine[Any, Any, T]]:
@@ -244,7 +247,7 @@ class Operations(pyfuse3.Operations):
                 return
         for next_id, node in enumerate(nodes, len(DOTS) + start + 1):
             inode = self._fs.lookup.known(parent, node)
-            attributes = self._entry(inode) if inode else _unknown()
+            attributes = self._entry(inode) if inode else REGULAR if node.guessed else UNKNOWN
             if not pyfuse3.readdir_reply(token, node.name, attributes, next_id):
                 break
             if inode is not None:
@@ -305,11 +308,13 @@ class Operations(pyfuse3.Operations):
         return entry
 
 
-def _unknown() -> EntryAttributes:
+def _only_type(mode: int) -> EntryAttributes:
     entry = EntryAttributes()
-    entry.st_ino = UNKNOWN_NUMBER
-    entry.st_mode = 0
+    entry.st_ino, entry.st_mode, entry.st_size = UNKNOWN_NUMBER, mode, IMPOSSIBLE_SIZE
     return entry
+
+
+UNKNOWN, REGULAR = _only_type(0), _only_type(stat.S_IFREG)
 
 
 def _caller(ctx: RequestContext) -> Caller:

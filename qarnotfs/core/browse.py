@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from itertools import islice
 
+from qarnotfs.core.kinds import Kinds
 from qarnotfs.core.tree import Debts, Merge, Node
 from qarnotfs.index.index import Index
 from qarnotfs.index.listing import PAGE_NAMES, Listing
@@ -25,6 +26,7 @@ class Browse:
         self._index = index
         self._scopes = [scope.prefix for scope in view.scopes(directory)]
         self._merge = Merge(view, directory, self._scopes, debts)
+        self.kinds = Kinds()
         self._listing: Listing | None = None
         self._at = ""  # the last name that was added
         self._ended = False

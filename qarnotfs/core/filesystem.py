@@ -208,7 +208,7 @@ class Filesystem:
         """The directory, and entries from number ``start`` on: some of them, or none at its end."""
         handle = self._handles.directory(number)
         while (nodes := handle.at(start)) is None:
-            handle.add(await handle.browse.page())
+            handle.add(await self._finder.page(handle.browse))
         return handle.inode, nodes
 
     def releasedir(self, number: int) -> None:

@@ -7,11 +7,13 @@ the bucket.
 from __future__ import annotations
 
 from contextlib import suppress
+from dataclasses import replace
 from itertools import islice
 
 from qarnotfs.cache.reader import Reader
 from qarnotfs.core import names
 from qarnotfs.core.browse import Browse
+from qarnotfs.core.kinds import is_certain
 from qarnotfs.core.tree import Node
 from qarnotfs.core.walk import Descents, Walks, is_small
 from qarnotfs.errors import InvalidName, Stale, StoreError
@@ -114,6 +116,29 @@ class Finder:
     def browse(self, directory: str) -> Browse:
         """A visible directory, to be read page by page."""
         return Browse(self._index, self._view, directory, self._journal.overlay)
+
+    async def page(self, browse: Browse) -> list[Node]:
+        """The next nodes; where nobody knows what one is, it is guessed if it may be."""
+        nodes = await browse.page()
+        if not self.asks_attributes:
+            return nodes
+        infos = [info for node in nodes if (info := self._listed(node))]
+        known = [info for info in infos if info.metadata is not None]
+        unknown = [info for info in infos if not is_certain(info)]
+        suspects = browse.kinds.suspects(len(known), unknown)
+        seen = await self._index.infos(info.key for info in suspects)
+        browse.kinds.learn(known + seen)
+        if not unknown or not browse.kinds.guesses:
+            return nodes
+        guessed = {info.key for info in unknown} - {info.key for info in seen}
+        return [replace(node, guessed=True) if node.key in guessed else node for node in nodes]
+
+    def _listed(self, node: Node) -> ObjectInfo | None:
+        """What is believed of a listed object now; ``None`` of what is no object, or owed."""
+        if node.info is None or self._journal.latest(node.key) is not None:
+            return None
+        belief = self._index.believed(node.key)
+        return belief.info if belief else node.info
 
     async def info(self, node: Node) -> ObjectInfo:
         """The version of a file with its metadata, or `NoSuchKey`; siblings' are fetched ahead."""

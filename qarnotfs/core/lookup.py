@@ -18,13 +18,12 @@ from qarnotfs.core.attributes import Defaults, Posix
 from qarnotfs.core.content import Content
 from qarnotfs.core.finder import Finder
 from qarnotfs.core.inodes import ROOT_NUMBER, Inode, Inodes
+from qarnotfs.core.kinds import is_certain
 from qarnotfs.core.tree import Node
 from qarnotfs.errors import NoSuchEntry, NoSuchKey, Stale, StoreError
 from qarnotfs.index.index import Index
 from qarnotfs.store.base import Attributes, ObjectInfo
 from qarnotfs.writeback.debts import Debt, Kind
-
-LINK_BYTES_MAX = 4096  # PATH_MAX: a larger object cannot be a symbolic link
 
 
 class Lookup:
@@ -167,8 +166,7 @@ class Lookup:
             return None
         if info is None:
             return None
-        certain = info.metadata is not None or info.size > LINK_BYTES_MAX
-        if certain or not self.finder.asks_attributes:
+        if is_certain(info) or not self.finder.asks_attributes:
             return self._file_inode(parent, node, info)
         return None
 

@@ -16,7 +16,8 @@ from qarnotfs.core.attributes import Posix
 from qarnotfs.core.content import Content
 from qarnotfs.core.finder import Finder
 from qarnotfs.core.inodes import Inode
-from qarnotfs.core.lookup import LINK_BYTES_MAX, Lookup
+from qarnotfs.core.kinds import LINK_BYTES_MAX
+from qarnotfs.core.lookup import Lookup
 from qarnotfs.core.moving import Mover
 from qarnotfs.core.names import Segment
 from qarnotfs.core.tree import Node

@@ -23,12 +23,14 @@ class Node:
     """What is under a name. ``key``: the stored key of a file, the visible prefix of a directory.
 
     ``info`` is the believed version of a file; ``None`` where only a debt knows of it.
+    ``guessed``: nobody knows its type, and it is taken for a regular file (see `kinds`).
     """
 
     name: bytes
     is_directory: bool
     key: str
     info: ObjectInfo | None = None
+    guessed: bool = False
 
 
 class Debts(Protocol):

@@ -78,6 +78,19 @@ class Index(Book):
             raise NoSuchKey(f"There is no object {key!r}.")
         return info
 
+    async def infos(self, keys: Iterable[str]) -> list[ObjectInfo]:
+        """The same of several keys at once, in any order, without those that are not to be had."""
+        found: list[ObjectInfo] = []
+
+        async def look(key: str) -> None:
+            with suppress(StoreError):
+                found.append(await self.info(key))
+
+        async with trio.open_nursery() as nursery:
+            for key in keys:
+                nursery.start_soon(look, key)
+        return found
+
     async def _info(self, key: str) -> ObjectInfo | None:
         belief = self.believed(key)
         if belief and (not belief.info or belief.info.metadata is not None or self.reach.lost):

@@ -84,6 +84,7 @@ PURE = {
     "core.attributes",
     "core.tree",
     "core.walk",
+    "core.kinds",
     "core.inodes",
     "core.handles",
 }

@@ -120,17 +120,16 @@ class Finder:
     async def page(self, browse: Browse) -> list[Node]:
         """The next nodes; where nobody knows what one is, it is guessed if it may be."""
         nodes = await browse.page()
-        if not self.asks_attributes:
+        if not self.asks_attributes or self._walks.goes_on:  # then they come with the bytes
             return nodes
         infos = [info for node in nodes if (info := self._listed(node))]
-        known = [info for info in infos if info.metadata is not None]
-        unknown = [info for info in infos if not is_certain(info)]
-        suspects = browse.kinds.suspects(len(known), unknown)
-        seen = await self._index.infos(info.key for info in suspects)
-        browse.kinds.learn(known + seen)
-        if not unknown or not browse.kinds.guesses:
+        smallest, spread = browse.kinds.suspects(infos)
+        asked = [info.key for info in smallest + spread if not is_certain(info)]
+        seen = {info.key: info for info in await self._index.infos(asked)}
+        browse.kinds.learn(seen.get(info.key, info) for info in spread)
+        if not browse.kinds.guesses:
             return nodes
-        guessed = {info.key for info in unknown} - {info.key for info in seen}
+        guessed = {info.key for info in infos if not is_certain(info)} - seen.keys()
         return [replace(node, guessed=True) if node.key in guessed else node for node in nodes]
 
     def _listed(self, node: Node) -> ObjectInfo | None:

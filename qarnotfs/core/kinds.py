@@ -11,12 +11,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from heapq import nsmallest
+from zlib import crc32
 
 from qarnotfs.store.base import ObjectInfo
 
 LINK_BYTES_MAX = 4096  # PATH_MAX: a larger object cannot be a symbolic link, nor is it empty
-SMALLEST = 4
-SPREAD = 4
+SMALLEST = 4  # of a page: these may be links
+SPREAD = 6  # of a page: these tell what stores files here
 LOOKS_MAX = 32  # at one directory, of however many pages
 RARE_SHARE = 8  # at most one of so many keeps a mode: it was stored by another program
 
@@ -26,29 +27,29 @@ class Kinds:
 
     def __init__(self) -> None:
         self.looks = LOOKS_MAX
-        self._known_count = self._modes_count = 0
+        self._seen_count = self._modes_count = 0
 
-    def suspects(self, known: int, unknown: Sequence[ObjectInfo]) -> list[ObjectInfo]:
-        """The ones of a page to look at, of which ``known`` were looked at some time before."""
-        found = nsmallest(SMALLEST, (info for info in unknown if info.size), key=_size)
-        keys = {info.key for info in found}
-        rest = [info for info in unknown if info.key not in keys]
-        found += rest[:: -(-len(rest) // SPREAD) or 1]
-        self.looks = max(0, self.looks - known)
-        found = found[: min(self.looks, max(0, SMALLEST + SPREAD - known))]
-        self.looks -= len(found)
-        return found
+    def suspects(self, infos: Sequence[ObjectInfo]) -> tuple[list[ObjectInfo], list[ObjectInfo]]:
+        """(smallest, spread): the objects of a page to look at, the same ones each time."""
+        small = [info for info in infos if info.size <= LINK_BYTES_MAX]
+        spread = nsmallest(min(SPREAD, self.looks), small, key=_spread)
+        keys = {info.key for info in spread}
+        rest = (info for info in small if info.size and info.key not in keys)
+        smallest = nsmallest(min(SMALLEST, self.looks - len(spread)), rest, key=_size)
+        self.looks -= len(spread) + len(smallest)
+        return smallest, spread
 
-    def learn(self, infos: Iterable[ObjectInfo]) -> None:
-        """Objects whose metadata is known."""
-        for info in infos:
-            self._known_count += 1
-            self._modes_count += "mode" in (info.metadata or {})
+    def learn(self, spread: Iterable[ObjectInfo]) -> None:
+        """Those that are spread, with their metadata."""
+        for info in spread:
+            if info.metadata is not None:
+                self._seen_count += 1
+                self._modes_count += "mode" in info.metadata
 
     @property
     def guesses(self) -> bool:
         """Whether those nobody looked at are taken for regular files."""
-        return 0 < self._known_count >= RARE_SHARE * self._modes_count
+        return 0 < self._seen_count >= RARE_SHARE * self._modes_count
 
 
 def is_certain(info: ObjectInfo) -> bool:
@@ -56,5 +57,10 @@ def is_certain(info: ObjectInfo) -> bool:
     return info.metadata is not None or info.size > LINK_BYTES_MAX
 
 
-def _size(info: ObjectInfo) -> int:
-    return info.size
+def _spread(info: ObjectInfo) -> int:
+    """A place in an order that has nothing to do with names."""
+    return crc32(info.key.encode())
+
+
+def _size(info: ObjectInfo) -> tuple[int, int]:
+    return info.size, _spread(info)

@@ -40,6 +40,11 @@ class Walks:
         self._walks: OrderedDict[str, Walk] = OrderedDict()  # by prefix; the one used last is last
         self._carried = 0  # the window of a program that has just read a directory through
 
+    @property
+    def goes_on(self) -> bool:
+        """Whether a program has just read a directory through: it will read the next one, too."""
+        return self._carried > 0
+
     def looked(self, listing: Listing, key: str) -> bool:
         """A program looks at a small file: whether it will surely read it, too."""
         walk = self._walks.get(listing.prefix)

@@ -11,14 +11,14 @@ from __future__ import annotations
 import json
 import logging
 import sqlite3
-from collections.abc import Iterable
-from contextlib import suppress
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from qarnotfs.index.listing import Listing
-from qarnotfs.store.base import Attributes, ObjectInfo
+from qarnotfs.store.base import ObjectInfo
 
 log = logging.getLogger(__name__)
 
@@ -39,6 +39,15 @@ CREATE TABLE IF NOT EXISTS patches (number INTEGER, name TEXT, present INTEGER N
 CREATE TABLE IF NOT EXISTS doubts (key TEXT PRIMARY KEY) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS facts (name TEXT PRIMARY KEY, value TEXT, validated REAL) WITHOUT ROWID;
 """
+# Of two mounts that heard of one object, the one that asked later knows better.
+SAVE_OBJECT = """
+INSERT INTO objects VALUES (?, ?, ?, ?, ?) ON CONFLICT (key) DO UPDATE SET validated =
+    excluded.validated, size = excluded.size, etag = excluded.etag, modified = excluded.modified
+    WHERE excluded.validated >= objects.validated
+"""
+SAVE_ATTRIBUTES = "INSERT OR REPLACE INTO attributes VALUES (?, ?, ?, ?, ?, ?)"
+AMONG = "key IN (SELECT value FROM json_each(?))"
+WAITING_MAX = 1000  # rows; more are written at once
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,22 +69,54 @@ class Beliefs:
         except (sqlite3.Error, OSError) as error:  # such as busy for long, or a full disk
             log.warning("%s cannot be used, beliefs end with this mount: %s", path, error)
             self._db = _open(":memory:", place)
+        # Whether what was heard waits for `flush`, which writes many rows for the price of a few.
+        self.delays = False
+        self._heard: dict[str, Belief] = {}
+        self._described: dict[str, tuple[ObjectInfo, float]] = {}  # and when it was seen
 
     # --- single objects -----------------------------------------------------------------------
 
     def object(self, key: str) -> Belief | None:
-        row = self._row("SELECT validated, size, etag, modified FROM objects WHERE key = ?", key)
-        if row is None:
-            return None
-        return Belief(ObjectInfo(key, row[1], row[2], row[3]) if row[2] else None, row[0])
+        if key in self._heard:
+            return self._heard[key]
+        row = self._row("SELECT * FROM objects WHERE key = ?", key)
+        return _belief(row) if row else None
 
     def save_object(self, key: str, belief: Belief) -> None:
-        info = belief.info
-        version = (info.size, info.etag, info.modified_sec) if info else (None, None, None)
-        self._write(
-            "INSERT OR REPLACE INTO objects VALUES (?, ?, ?, ?, ?)",
-            [(key, belief.validated_sec, *version)],
+        self._heard[key] = belief
+        self._flush_if_due()
+
+    def flush(self) -> None:
+        """Write what waits for it. A younger belief of another mount stays."""
+        if not self._heard and not self._described:
+            return
+        heard, self._heard = self._heard, {}
+        described, self._described = self._described, {}
+        with suppress(sqlite3.Error), _transaction(self._db):
+            self._db.executemany(SAVE_OBJECT, (_object_row(*item) for item in heard.items()))
+            self._db.executemany(SAVE_ATTRIBUTES, map(_attributes_row, described.values()))
+
+    def _flush_if_due(self) -> None:
+        if not self.delays or len(self._heard) + len(self._described) >= WAITING_MAX:
+            self.flush()
+
+    def recall(
+        self, infos: Iterable[ObjectInfo], since_sec: float
+    ) -> tuple[list[tuple[str, Belief]], list[tuple[ObjectInfo, float]]]:
+        """What is known of listed objects, for the price of a look at a few.
+
+        Beliefs that are younger than ``since_sec``, by key; and the versions that were listed
+        with their metadata, and when that was seen.
+        """
+        self.flush()
+        listed = {info.key: info for info in infos}
+        keys = json.dumps(list(listed))
+        younger = self._rows(
+            f"SELECT * FROM objects WHERE {AMONG} AND validated > ?", keys, since_sec
         )
+        rows = self._rows(f"SELECT * FROM attributes WHERE {AMONG}", keys)
+        found = (_described(listed[row[0]], row) for row in rows)
+        return [(row[0], _belief(row)) for row in younger], [seen for seen in found if seen]
 
     def save_doubt(self, key: str) -> None:
         """From now on dying means that nothing is believed about a key; until `end_doubt`."""
@@ -86,31 +127,22 @@ class Beliefs:
 
     def forget(self, key: str) -> None:
         """Believe nothing about a key, nor a listing that would tell of it."""
+        self._heard.pop(key, None)
         with suppress(sqlite3.Error):
             _forget(self._db, key)
 
-    def attributes(self, info: ObjectInfo) -> tuple[Attributes, float] | None:
-        """Metadata of exactly this version, once seen; and when."""
-        row = self._row(
-            "SELECT metadata, content_type, seen FROM attributes"
-            " WHERE key = ? AND etag = ? AND modified = ?",
-            info.key, info.etag, info.modified_sec,
-        )  # fmt: skip
-        if row is None:
-            return None
-        try:
-            return Attributes(dict(json.loads(row[0])), row[1]), float(row[2])
-        except (ValueError, TypeError) as error:
-            log.warning("the attributes of %r are damaged and asked for anew: %s", info.key, error)
-            return None
+    def described(self, info: ObjectInfo) -> tuple[ObjectInfo, float] | None:
+        """Exactly this version with its metadata, once seen; and when."""
+        found = self._described.get(info.key)
+        if found and (found[0].etag, found[0].modified_sec) == (info.etag, info.modified_sec):
+            return found
+        row = self._row("SELECT * FROM attributes WHERE key = ?", info.key)
+        return _described(info, row) if row else None
 
     def save_attributes(self, info: ObjectInfo, seen_sec: float) -> None:
         """Of one version of each key: the others are hardly ever asked for again."""
-        metadata = json.dumps(dict(info.metadata or {}))
-        self._write(
-            "INSERT OR REPLACE INTO attributes VALUES (?, ?, ?, ?, ?, ?)",
-            [(info.key, info.etag, info.modified_sec, metadata, info.content_type, seen_sec)],
-        )
+        self._described[info.key] = info, seen_sec
+        self._flush_if_due()
 
     # --- listings -----------------------------------------------------------------------------
 
@@ -150,21 +182,15 @@ class Beliefs:
 
     def save_listing(self, listing: Listing) -> None:
         """A listing whose pages are all saved takes the place of what was known before."""
-        with suppress(sqlite3.Error):
-            self._db.execute("BEGIN IMMEDIATE")
-            try:
-                old = self._row("SELECT number FROM listings WHERE prefix = ?", listing.prefix)
-                if old:
-                    self._db.execute("DELETE FROM pages WHERE number = ?", old)
-                    self._db.execute("DELETE FROM patches WHERE number = ?", old)
-                self._db.execute(
-                    "INSERT OR REPLACE INTO listings VALUES (?, ?, ?, ?)",
-                    (listing.prefix, listing.validated_sec, listing.number, listing.page_count),
-                )
-                self._db.execute("COMMIT")
-            except BaseException:
-                self._db.execute("ROLLBACK")
-                raise
+        with suppress(sqlite3.Error), _transaction(self._db):
+            old = self._row("SELECT number FROM listings WHERE prefix = ?", listing.prefix)
+            if old:
+                self._db.execute("DELETE FROM pages WHERE number = ?", old)
+                self._db.execute("DELETE FROM patches WHERE number = ?", old)
+            self._db.execute(
+                "INSERT OR REPLACE INTO listings VALUES (?, ?, ?, ?)",
+                (listing.prefix, listing.validated_sec, listing.number, listing.page_count),
+            )
 
     def drop_listing(self, prefix: str) -> None:
         self._write("DELETE FROM listings WHERE prefix = ?", [(prefix,)])
@@ -195,15 +221,16 @@ class Beliefs:
         self._write("INSERT OR REPLACE INTO facts VALUES (?, ?, ?)", [(name, value, validated_sec)])
 
     def close(self) -> None:
+        self.flush()
         self._db.close()
 
     # --- inside -------------------------------------------------------------------------------
 
-    def _row(self, query: str, *values: str | int) -> tuple[Any, ...] | None:
+    def _row(self, query: str, *values: str | float) -> tuple[Any, ...] | None:
         rows = self._rows(query, *values)
         return rows[0] if rows else None
 
-    def _rows(self, query: str, *values: str | int) -> list[tuple[Any, ...]]:
+    def _rows(self, query: str, *values: str | float) -> list[tuple[Any, ...]]:
         try:
             return self._db.execute(query, values).fetchall()
         except sqlite3.Error as error:
@@ -215,6 +242,47 @@ class Beliefs:
             self._db.executemany(statement, rows)
         except sqlite3.Error as error:
             log.debug("beliefs not written: %s", error)
+
+
+@contextmanager
+def _transaction(db: sqlite3.Connection) -> Iterator[None]:
+    db.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+        db.execute("COMMIT")
+    except BaseException:
+        db.execute("ROLLBACK")
+        raise
+
+
+def _object_row(key: str, belief: Belief) -> tuple[Any, ...]:
+    info = belief.info
+    version = (info.size, info.etag, info.modified_sec) if info else (None, None, None)
+    return (key, belief.validated_sec, *version)
+
+
+def _belief(row: tuple[Any, ...]) -> Belief:
+    key, validated_sec, size, etag, modified_sec = row
+    return Belief(ObjectInfo(key, size, etag, modified_sec) if etag else None, validated_sec)
+
+
+def _attributes_row(seen: tuple[ObjectInfo, float]) -> tuple[Any, ...]:
+    info, seen_sec = seen
+    metadata = json.dumps(dict(info.metadata or {}))
+    return info.key, info.etag, info.modified_sec, metadata, info.content_type, seen_sec
+
+
+def _described(info: ObjectInfo, row: tuple[Any, ...]) -> tuple[ObjectInfo, float] | None:
+    """A version with the metadata of a row, if it is of this version."""
+    _, etag, modified_sec, text, content_type, seen_sec = row
+    if (etag, modified_sec) != (info.etag, info.modified_sec):
+        return None
+    try:
+        metadata = dict(json.loads(text))
+        return replace(info, metadata=metadata, content_type=content_type), float(seen_sec)
+    except (ValueError, TypeError) as error:
+        log.warning("the attributes of %r are damaged and asked for anew: %s", info.key, error)
+        return None
 
 
 def _open_anew_if_broken(path: Path, place: str) -> sqlite3.Connection:

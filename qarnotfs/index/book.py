@@ -71,18 +71,40 @@ class Book:
 
     def believed(self, key: str) -> Belief | None:
         """The freshest belief about a key that needs no asking, with metadata where known."""
-        best = self._fresh(self._object(key))
-        listing = self._fresh(self._loaded(parent_of(key)))
-        if not listing or not listing.covers(key):
+        listing = self.listing_around(key)
+        if listing is None or key not in listing:
+            best = self._fresh(self._object(key))
+        else:
+            self._recall(listing, key)
+            best = self._fresh(self._objects.get(key))
+        if listing is None or (best and best.validated_sec >= listing.validated_sec):
             return best
-        if best is None or listing.validated_sec > best.validated_sec:
-            info = listing.get(key)
-            if info and info.metadata is None:
-                info = self._with_attributes(info, best.info if best else None)
-                if self._now() - info.modified_sec > self.ttl_sec + RACY_SEC:
-                    listing.enrich(info)  # for as long as the listing is believed
-            best = Belief(info, listing.validated_sec)
-        return best
+        info = listing.get(key)
+        if info and info.metadata is None and best and best.info:
+            info = _with_attributes(info, best.info)
+        return Belief(info, listing.validated_sec)
+
+    def _recall(self, listing: Listing, key: str) -> None:
+        """What the database knows of a page's objects; once, for looking at each takes long."""
+        infos = listing.unread(key)
+        if infos and self.keeps:
+            younger, described = self._disk.recall(infos, listing.validated_sec)
+            for info, seen_sec in described:
+                if not _is_racy(info, seen_sec):
+                    listing.enrich(info)
+                elif info.key not in self._objects:  # for as long as it may be shown
+                    self._objects[info.key] = Belief(info, min(seen_sec, listing.validated_sec))
+            for name, belief in younger:
+                mine, listed = self._objects.get(name), listing.get(name)
+                if mine is None or mine.validated_sec < belief.validated_sec:
+                    self._objects[name] = self._described(belief, listed)
+
+    def _described(self, belief: Belief, listed: ObjectInfo | None) -> Belief:
+        """A belief from the database with its metadata; ``listed`` may have it."""
+        if belief.info is None:
+            return belief
+        info = _with_attributes(belief.info, listed) if listed else belief.info
+        return Belief(self._recalled(info), belief.validated_sec)
 
     def left_sec(self, key: str) -> float:
         """For how long the belief about ``key`` may still be used without asking."""
@@ -117,6 +139,7 @@ class Book:
         """We stored this version ourselves, just now."""
         self._changes.note(info.key, info)
         self._believe(info.key, info, self._now(), seen_sec=math.inf)
+        self._disk.flush()
         if info.key in self._doubted:
             self._doubted.remove(info.key)
             self._disk.end_doubt(info.key)
@@ -130,6 +153,7 @@ class Book:
         """We deleted this key ourselves, just now. For a marker ``dir/``: and the directory."""
         self._changes.note(key, None)
         self._believe(key, None, self._now())
+        self._disk.flush()
         for prefix in _ancestors(key):
             self._below.pop(prefix, None)
         self._patch(parent_of(key), key, None)
@@ -258,20 +282,18 @@ class Book:
         if belief is None and self.keeps:
             belief = self._disk.object(key)
             if belief:
-                if belief.info:
-                    belief = Belief(self._with_attributes(belief.info, None), belief.validated_sec)
-                self._objects[key] = belief
+                belief = self._objects[key] = self._described(belief, None)
         return belief
 
-    def _with_attributes(self, info: ObjectInfo, known: ObjectInfo | None) -> ObjectInfo:
-        """Attributes belong to (key, etag, modified): a copy onto itself keeps the etag."""
-        if known and known.metadata is not None and _same_attributes(info, known):
-            return replace(info, metadata=known.metadata, content_type=known.content_type)
-        found, seen_sec = self._disk.attributes(info) or (None, 0.0)
-        is_racy = seen_sec - info.modified_sec <= RACY_SEC
-        if found is None or (is_racy and not self._is_fresh(seen_sec)):
+    def _recalled(self, info: ObjectInfo) -> ObjectInfo:
+        """A version with its metadata, where that was seen and may still be shown.
+
+        Attributes belong to (key, etag, modified): a copy onto itself keeps the etag.
+        """
+        if info.metadata is not None:
             return info
-        return replace(info, metadata=found.metadata, content_type=found.content_type)
+        found, seen_sec = self._disk.described(info) or (info, 0.0)
+        return info if _is_racy(info, seen_sec) and not self._is_fresh(seen_sec) else found
 
     def _narrowed(self, prefix: str) -> str:
         """The prefix to list: the filter where it is longer, so that the server filters."""
@@ -285,6 +307,17 @@ def _ancestors(key: str) -> Iterator[str]:
         yield prefix
         prefix = parent_of(prefix[:-1])
     yield ""
+
+
+def _is_racy(info: ObjectInfo, seen_sec: float) -> bool:
+    """Whether the metadata seen at a time may have been replaced in the second it is of."""
+    return seen_sec - info.modified_sec <= RACY_SEC
+
+
+def _with_attributes(info: ObjectInfo, known: ObjectInfo) -> ObjectInfo:
+    if known.metadata is None or not _same_attributes(info, known):
+        return info
+    return replace(info, metadata=known.metadata, content_type=known.content_type)
 
 
 def _same_attributes(a: ObjectInfo, b: ObjectInfo) -> bool:

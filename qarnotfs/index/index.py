@@ -21,6 +21,7 @@ import trio
 
 from qarnotfs.bridge import Bridge
 from qarnotfs.errors import NoSuchKey, Refused, StoreError, Unavailable
+from qarnotfs.index.ahead import Ahead
 from qarnotfs.index.book import Below, Book
 from qarnotfs.index.flat import Flat
 from qarnotfs.index.listing import Listing, child_of, entries_of, parent_of
@@ -29,11 +30,9 @@ from qarnotfs.index.reach import Reach
 from qarnotfs.store.base import Capabilities, ListPage, ObjectInfo, Store
 
 T = TypeVar("T")
-_Question = tuple[Callable[[str], Awaitable[object]], str]
 
 PROBE_TTL_SEC = 86_400.0  # a server may be upgraded; asking costs five requests
-FORESEEN_MAX = 1000  # keys that wait for their attributes to be fetched ahead
-FORESEERS = 48  # how many of them are fetched at once; a HEAD takes no thread
+WRITE_SEC = 0.1  # what was heard waits for so long, to be written together
 
 
 class Index(Book):
@@ -56,15 +55,25 @@ class Index(Book):
         )
         self._store, self._bridge = store, bridge
         self._once = Once()
-        self._foresee_in, self._foresee_out = trio.open_memory_channel[_Question](FORESEEN_MAX)
+        self._ahead = Ahead()
 
     async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Ask ahead (`foresee`, `foresee_listings`) until cancelled."""
-        async with trio.open_nursery() as nursery:
-            for _ in range(FORESEERS):
-                nursery.start_soon(self._foreseer, self._foresee_out.clone())
-            nursery.start_soon(self.reach.watch, self._probe)
-            task_status.started()
+        self._disk.delays = True
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._ahead.run)
+                nursery.start_soon(self.reach.watch, self._probe)
+                nursery.start_soon(self._write)
+                task_status.started()
+        finally:
+            self._disk.delays = False
+            self._disk.flush()
+
+    async def _write(self) -> None:
+        while True:
+            await trio.sleep(WRITE_SEC)
+            self._disk.flush()
 
     # --- asking -----------------------------------------------------------------------------
 
@@ -257,18 +266,11 @@ class Index(Book):
 
     def foresee(self, keys: Iterable[str]) -> None:
         """Somebody will soon want the attributes of these keys: fetch them, if there is room."""
-        self._ask_ahead(self.info, keys)
+        self._ahead.want(self.info, keys)
 
     def foresee_listings(self, prefixes: Iterable[str]) -> None:
         """Somebody will soon look into these directories: list their first pages."""
-        self._ask_ahead(self.begun, prefixes)
-
-    def _ask_ahead(self, ask: Callable[[str], Awaitable[object]], names: Iterable[str]) -> None:
-        for name in names:
-            try:
-                self._foresee_in.send_nowait((ask, name))
-            except trio.WouldBlock:
-                return
+        self._ahead.want(self.begun, prefixes)
 
     async def capabilities(self) -> Capabilities:
         """What the server honours: from an earlier probe, or by probing now.
@@ -344,11 +346,6 @@ class Index(Book):
 
     async def _probe(self) -> None:
         await self._bridge.call(self._store.list_page, self._filter, count_max=1)
-
-    async def _foreseer(self, questions: trio.MemoryReceiveChannel[_Question]) -> None:
-        async for ask, name in questions:
-            with suppress(StoreError):  # whoever really wants it will ask again, and hear of it
-                await ask(name)
 
 
 def _has_below(listing: Listing, prefix: str) -> bool:

@@ -122,6 +122,14 @@ class Listing:
             self.count -= 1
             page.data = b""
 
+    def unread(self, key: str) -> list[ObjectInfo]:
+        """The objects on the page of ``key``, once for as long as the page is in use."""
+        page = self._page_of(key)
+        if page.is_read:
+            return []
+        page.is_read = True
+        return [info for info in page.entries.values() if info]
+
     def enrich(self, info: ObjectInfo) -> None:
         """The metadata of an object that is there; kept while its page is in use."""
         self._page_of(info.key).entries[info.key] = info
@@ -174,7 +182,7 @@ class Listing:
 class _Page:
     """Some entries that follow one another, ``names`` in order; both empty while it is packed."""
 
-    __slots__ = ("data", "entries", "is_open", "names", "prefix")
+    __slots__ = ("data", "entries", "is_open", "is_read", "names", "prefix")
 
     def __init__(
         self, prefix: str, entries: dict[str, ObjectInfo | None] | None = None, data: bytes = b""
@@ -183,6 +191,7 @@ class _Page:
         self.entries = entries or {}
         self.names = list(self.entries)
         self.is_open = not data
+        self.is_read = False  # since it was opened: see `Listing.unread`
 
     def packed(self) -> bytes:
         self.data = self.data or _packed(self.prefix, self.names, self.entries)
@@ -190,7 +199,8 @@ class _Page:
 
     def pack(self) -> None:
         self.packed()
-        self.entries, self.names, self.is_open = {}, [], False
+        self.entries, self.names = {}, []
+        self.is_open = self.is_read = False
 
     def unpack(self) -> None:
         if not self.is_open:

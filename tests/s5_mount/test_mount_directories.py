@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -245,3 +246,24 @@ def test_others_changes_appear(mounts: Mounts, s3: S3Client, bucket: str) -> Non
     eventually(lambda: os.listdir(mount.path / "dir") == ["new"])
     assert (mount.path / "dir" / "new").read_bytes() == b"2"
     assert not (mount.path / "dir" / "old").exists()
+
+
+def test_a_link_that_looked_like_a_file_is_one(
+    mounts: Mounts, s3: S3Client, bucket: str, gateway: Gateway
+) -> None:
+    """Of many objects that keep no modes a few are looked at; the others are guessed regular."""
+    for number in range(30):
+        s3.put_object(Bucket=bucket, Key=f"many/{number:02}", Body=b"x" * number)
+    target = "./" * 100 + "../many"
+    link = str(stat.S_IFLNK | 0o777)
+    s3.put_object(Bucket=bucket, Key="many/link", Body=target.encode(), Metadata={"mode": link})
+    many, mark = mounts().path / "many", gateway.mark()
+    with os.scandir(many) as entries:
+        assert all(entry.is_file(follow_symlinks=False) for entry in entries)
+    heads = [r.path for r in gateway.requests(mark) if r.method == "HEAD" and "/many/" in r.path]
+    assert len(heads) <= 10
+    assert (many / "link" / "07").read_bytes() == b"x" * 7
+    assert (many / "link").lstat().st_size == len(target)
+    assert os.readlink(many / "link") == target
+    with os.scandir(many) as entries:
+        assert [entry.name for entry in entries if entry.is_symlink()] == ["link"]

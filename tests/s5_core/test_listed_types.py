@@ -1,0 +1,149 @@
+"""What a directory says its files are, and what that costs."""
+
+from __future__ import annotations
+
+import stat
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import trio
+
+from qarnotfs.core.kinds import LINK_BYTES_MAX, LOOKS_MAX, SMALLEST, SPREAD
+from qarnotfs.errors import Refused
+from qarnotfs.store.memory import MemoryStore
+from tests.s5_core.house import World, entered, put
+
+LINK, PLAIN = str(stat.S_IFLNK | 0o777), str(stat.S_IFREG | 0o644)
+COUNT = 500
+LOOKS = SMALLEST + SPREAD
+LONG_AGO_SEC = 1_600_000_000.0
+
+
+def filled(count: int = COUNT, size: int = 100, **metadata: str) -> MemoryStore:
+    store = MemoryStore(clock=lambda: LONG_AGO_SEC)
+    for number in range(count):
+        put(store, f"d/{number:05}", b"x" * size, **metadata)
+    return store
+
+
+def living(store: MemoryStore, path: Path, story: Callable[[World], Awaitable[None]]) -> None:
+    async def main() -> None:
+        store.calls.clear()
+        async with entered(store, path) as world:
+            await story(world)
+
+    trio.run(main)
+
+
+async def types(world: World) -> dict[str, int]:
+    """What `readdir` answers for each file of ``d``; 0: that nobody knows."""
+    number, found = world.fs.opendir(await world.inode("d")), dict[str, int]()
+    while True:
+        parent, nodes = await world.fs.entries(number, len(found))
+        for node in nodes:
+            inode = world.fs.lookup.known(parent, node)
+            mode = inode.posix.mode if inode else stat.S_IFREG if node.guessed else 0
+            found[node.name.decode()] = stat.S_IFMT(mode)
+        if not nodes:
+            return found
+
+
+def heads(store: MemoryStore) -> int:
+    return sum(method == "head" for method, _ in store.calls)
+
+
+def test_files_of_programs_that_keep_no_modes_are_regular(tmp_path: Path) -> None:
+    store = filled()
+
+    async def first(world: World) -> None:
+        assert set((await types(world)).values()) == {stat.S_IFREG}
+        assert heads(store) <= LOOKS
+        store.calls.clear()
+        assert set((await types(world)).values()) == {stat.S_IFREG}
+        assert store.calls == []
+
+    async def again(world: World) -> None:
+        assert set((await types(world)).values()) == {stat.S_IFREG}
+        assert store.calls == []
+
+    living(store, tmp_path, first)
+    living(store, tmp_path, again)
+
+
+def test_a_huge_directory_costs_no_more_looks(tmp_path: Path) -> None:
+    store = filled(6500)
+
+    async def story(world: World) -> None:
+        for _ in range(2):
+            assert set((await types(world)).values()) == {stat.S_IFREG}
+            assert heads(store) <= LOOKS_MAX
+
+    living(store, tmp_path, story)
+
+
+def test_a_link_among_many_files_is_known_as_one(tmp_path: Path) -> None:
+    store = filled()
+    for name in ("first", "latest"):
+        put(store, f"d/{name}", b"00499", mode=LINK)
+
+    async def story(world: World) -> None:
+        found = await types(world)
+        assert {found.pop("first"), found.pop("latest")} == {stat.S_IFLNK}
+        assert set(found.values()) == {stat.S_IFREG}
+
+    living(store, tmp_path, story)
+
+
+def test_nothing_is_guessed_where_modes_are_kept(tmp_path: Path) -> None:
+    store = filled(mode=PLAIN)
+    put(store, "d/long", b"t" * 101, mode=LINK)
+    put(store, "d/large", b"x" * (LINK_BYTES_MAX + 1), mode=PLAIN)
+
+    async def story(world: World) -> None:
+        found = await types(world)
+        assert found["large"] == stat.S_IFREG
+        assert found["long"] == 0
+        assert sum(kind == 0 for kind in found.values()) >= COUNT - LOOKS
+        assert heads(store) <= LOOKS
+        for name in found:
+            await world.inode(f"d/{name}")
+        found = await types(world)
+        assert found.pop("long") == stat.S_IFLNK
+        assert set(found.values()) == {stat.S_IFREG}
+
+    living(store, tmp_path, story)
+
+
+def test_of_a_few_files_every_one_is_looked_at(tmp_path: Path) -> None:
+    store = filled(SMALLEST - 1)
+    put(store, "d/link", b"t" * 1000, mode=LINK)
+
+    async def story(world: World) -> None:
+        found = await types(world)
+        assert found.pop("link") == stat.S_IFLNK
+        assert set(found.values()) == {stat.S_IFREG}
+
+    living(store, tmp_path, story)
+
+
+def test_a_file_that_was_guessed_is_what_it_is_when_looked_at(tmp_path: Path) -> None:
+    store = filled()
+    put(store, "d/99999", b"t" * 200, mode=LINK)
+
+    async def story(world: World) -> None:
+        assert (await types(world))["99999"] == stat.S_IFREG
+        inode = await world.inode("d/99999")
+        assert stat.S_ISLNK(inode.posix.mode)
+        assert (await types(world))["99999"] == stat.S_IFLNK
+
+    living(store, tmp_path, story)
+
+
+def test_what_cannot_be_looked_at_is_not_guessed(tmp_path: Path) -> None:
+    store = filled()
+
+    async def story(world: World) -> None:
+        assert set((await types(world)).values()) == {0}
+
+    store.faults = lambda method, _: Refused("no") if method == "head" else None
+    living(store, tmp_path, story)

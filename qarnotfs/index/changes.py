@@ -18,6 +18,9 @@ class Changes:
         self._serial = 0
         self._under_way: list[int] = []
 
+    def __len__(self) -> int:
+        return len(self._log)
+
     def note(self, key: str, info: ObjectInfo | None) -> None:
         """We stored ``info`` under ``key``, or deleted it (``None``)."""
         self._serial += 1

@@ -10,52 +10,28 @@ laid over it above.
 from __future__ import annotations
 
 import json
-import time
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import asdict
-from pathlib import Path
 from typing import TypeVar
 
 import trio
 
-from qarnotfs.bridge import Bridge
-from qarnotfs.errors import NoSuchKey, Refused, StoreError, Unavailable
-from qarnotfs.index.ahead import Ahead
-from qarnotfs.index.book import Below, Book
-from qarnotfs.index.flat import Flat
-from qarnotfs.index.listing import Listing, child_of, entries_of, parent_of
-from qarnotfs.index.once import Once
-from qarnotfs.index.reach import Reach
-from qarnotfs.store.base import Capabilities, ListPage, ObjectInfo, Store
+from qarnotfs.errors import NoSuchKey, Refused, StoreError
+from qarnotfs.index.book import Below
+from qarnotfs.index.lister import Lister
+from qarnotfs.index.listing import Listing, parent_of
+from qarnotfs.store.base import Capabilities, ObjectInfo
 
 T = TypeVar("T")
 
 PROBE_TTL_SEC = 86_400.0  # a server may be upgraded; asking costs five requests
+CHANGES_MAX = 10_000  # of ours are kept for listings whose reader has stopped
 WRITE_SEC = 0.1  # what was heard waits for so long, to be written together
 
 
-class Index(Book):
+class Index(Lister):
     """The beliefs of one mount. ``filter_prefix``: only keys with it are ever asked for."""
-
-    def __init__(
-        self,
-        store: Store,
-        bridge: Bridge,
-        database: Path,
-        *,
-        ttl_sec: float,
-        filter_prefix: str = "",
-        offline_reads: bool = False,
-        now: Callable[[], float] = time.time,
-    ) -> None:
-        self.reach = Reach(bridge, now, offline_reads=offline_reads)
-        super().__init__(
-            database, self.reach, ttl_sec=ttl_sec, filter_prefix=filter_prefix, now=now
-        )
-        self._store, self._bridge = store, bridge
-        self._once = Once()
-        self._ahead = Ahead()
 
     async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Ask ahead (`foresee`, `foresee_listings`) until cancelled."""
@@ -64,16 +40,18 @@ class Index(Book):
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._ahead.run)
                 nursery.start_soon(self.reach.watch, self._probe)
-                nursery.start_soon(self._write)
+                nursery.start_soon(self._tidy)
                 task_status.started()
         finally:
             self._disk.delays = False
             self._disk.flush()
 
-    async def _write(self) -> None:
+    async def _tidy(self) -> None:
         while True:
             await trio.sleep(WRITE_SEC)
             self._disk.flush()
+            if len(self._changes) > CHANGES_MAX:
+                self._forget_sweeps(0)
 
     # --- asking -----------------------------------------------------------------------------
 
@@ -105,72 +83,6 @@ class Index(Book):
         if belief and (not belief.info or belief.info.metadata is not None or self.reach.lost):
             return belief.info
         return await self._once(("head", key), lambda: self._head(key))
-
-    async def _or_believed(self, question: Callable[[], Awaitable[T]]) -> T:
-        """Ask; and once more when nobody answers and beliefs of any age therefore count."""
-        try:
-            return await question()
-        except Unavailable:
-            if not self.reach.lost:
-                raise
-        return await question()
-
-    async def listing(self, prefix: str) -> Listing:
-        """Everything directly in a directory, asked for when the belief is too old."""
-        listing = await self.begun(prefix)
-        while not listing.complete:
-            await self.grow(listing)
-        return listing
-
-    async def begun(self, prefix: str) -> Listing:
-        """The listing of a directory, of which there is a first page; `grow` adds the next."""
-        return await self._or_believed(lambda: self._begun(prefix))
-
-    async def _begun(self, prefix: str) -> Listing:
-        listing = self._fresh(self._loaded(prefix))
-        if listing is None:
-            listing = await self._once(("list", prefix), lambda: self._begin(prefix))
-        return listing
-
-    async def survey(self, prefix: str) -> Listing:
-        """Every key that starts with ``prefix``, without delimiter.
-
-        Teaches the listing of each directory that is below it as a whole.
-        """
-        every = self._new_listing(prefix)
-        flat, ours = Flat(every.prefix, self._new_listing), dict[str, ObjectInfo | None]()
-        after = "" if every.prefix.startswith(self._filter) else None
-        while after is not None:
-            since = self._changes.enter()
-            try:
-                page = await self._list_page(every.prefix, after or None, delimiter="")
-            finally:
-                changed = self._changes.leave(since)
-            every.extend((info.key, info) for info in page.objects)
-            # What lies behind this page is told by the next ones, which are newer.
-            ours |= {
-                key: info for key, info in changed.items() if page.next is None or key <= every.end
-            }
-            for info in page.objects:
-                self._taught(flat.add(info), ours)
-            after = page.next
-        self._taught(flat.end(), ours)
-        return every
-
-    def _taught(self, listings: Iterable[Listing], ours: Mapping[str, ObjectInfo | None]) -> None:
-        """Believe whole listings, with our own changes since they were asked for."""
-        for listing in listings if self.keeps else ():
-            self._keep(listing)
-            for number in range(listing.page_count):
-                self._disk.save_page(listing, number)
-            self._disk.save_listing(listing)
-            for key, info in ours.items():
-                self._patch(listing.prefix, key, info)
-
-    async def grow(self, listing: Listing) -> None:
-        """Add one page to a listing that is not complete."""
-        flight = ("grow", listing.number, listing.next)
-        await self._once(flight, lambda: self._next_page(listing))
 
     async def entry(self, key: str) -> tuple[ObjectInfo | None, bool]:
         """Whether there is an object ``key``, and whether there are keys below ``key/``.
@@ -306,43 +218,6 @@ class Index(Book):
             return ours[key]
         self._believe(key, info, now_sec)
         return info
-
-    async def _begin(self, prefix: str) -> Listing:
-        listing = self._new_listing(prefix)
-        listing.next = ""
-        await self._next_page(listing)
-        if self.keeps:
-            self._keep(listing)
-        return listing
-
-    async def _next_page(self, listing: Listing) -> None:
-        """LIST one more page; our own changes are newer than the answer."""
-        since = self._changes.enter()
-        try:
-            page = await self._list_page(listing.prefix, listing.next or None)
-        finally:
-            ours = self._changes.leave(since)
-        begin, page_number = listing.end, listing.page_count
-        listing.extend(entry for entry in entries_of(page) if entry[0] > begin)
-        listing.next = page.next
-        if self.keeps:
-            for number in range(page_number, listing.page_count):
-                self._disk.save_page(listing, number)
-        for key, info in ours.items():
-            if key.startswith(listing.prefix):
-                name, is_prefix = child_of(listing.prefix, key)
-                if listing.covers(name) and (name > begin or not begin):
-                    self._lay(listing, name, info, is_prefix=is_prefix)
-        if listing.complete and self.keeps:
-            self._keep(listing)  # it weighs more than when it was begun
-            self._disk.save_listing(listing)
-
-    async def _list_page(self, prefix: str, after: str | None, delimiter: str = "/") -> ListPage:
-        return await self.reach.ask(
-            lambda: self._bridge.call(
-                self._store.list_page, prefix, delimiter=delimiter, after=after
-            )
-        )
 
     async def _probe(self) -> None:
         await self._bridge.call(self._store.list_page, self._filter, count_max=1)

@@ -38,11 +38,10 @@ class Listing:
         entries: Iterable[Entry] = (),
         *,
         number: int = 0,
-        next: str | None = None,
     ) -> None:
         self.prefix, self.validated_sec = prefix, validated_sec
         self.number = number  # under which the database keeps it
-        self.next, self.end = next, ""
+        self.complete, self.end = True, ""
         self.count = 0  # of names. There is no ``len``: an empty listing is not a missing one
         self._pages: list[_Page] = []
         self._firsts: list[str] = []  # of each page: nothing in it is before that, but in page 0
@@ -55,13 +54,9 @@ class Listing:
     def __iter__(self) -> Iterator[Entry]:
         return self.after("")
 
-    @property
-    def complete(self) -> bool:
-        return self.next is None
-
     def covers(self, name: str) -> bool:
         """Whether it tells of ``name``, that it is there or that it is not."""
-        return self.next is None or name <= self.end
+        return self.complete or name <= self.end
 
     @property
     def weight(self) -> int:

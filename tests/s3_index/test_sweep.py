@@ -1,0 +1,210 @@
+"""Long listings, asked for in several pieces: the same names in the same order, and once."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterable
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+import trio
+from hypothesis import given
+from hypothesis import strategies as st
+
+from qarnotfs.bridge import Bridge
+from qarnotfs.errors import Unavailable
+from qarnotfs.index import spans
+from qarnotfs.index.index import Index
+from qarnotfs.index.listing import Entry, entries_of
+from qarnotfs.index.sweep import HELD_MAX, WIDTH
+from qarnotfs.store.base import ListPage
+from qarnotfs.store.memory import MemoryStore
+from tests.s3_index.asking import put
+
+PAGE = 3
+
+numbers = st.integers(0, 400).map("{:04}".format)
+names = st.one_of(
+    numbers,
+    numbers.map("{}/x".format),
+    st.text(st.sampled_from("0123456789abcdef"), min_size=1, max_size=4),
+    st.text(st.sampled_from("ab05-./Z\xe9"), min_size=1, max_size=4),
+)
+keys = st.frozensets(st.one_of(names, names.map("d/{}".format)), max_size=120)
+
+
+class ShortPages(MemoryStore):
+    """Lists a few names at once, and tells how many requests were under way together."""
+
+    page_names = PAGE
+
+    def list_page(self, prefix: str, *, count_max: int = 1000, **how: str | None) -> ListPage:
+        self.asked.append((how.get("start_after"), count_max))
+        return super().list_page(prefix, count_max=min(self.page_names, count_max), **how)  # type: ignore[arg-type]  # passed on as they came
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked: list[tuple[str | None, int]] = []
+
+
+def expected(store: ShortPages, prefix: str) -> list[tuple[str, str | None]]:
+    store.page_names = 10_000
+    return shown(entries_of(store.list_page(prefix, delimiter="/", count_max=10_000)))
+
+
+def shown(listing: Iterable[Entry]) -> list[tuple[str, str | None]]:
+    return [(name, info.etag if info else None) for name, info in listing]
+
+
+def living(store: MemoryStore, story: Callable[[Index], object], *, ahead: bool = True) -> None:
+    async def main() -> None:
+        with tempfile.TemporaryDirectory() as place:
+            index = Index(store, Bridge(timeout_sec=5.0), Path(place) / "beliefs.db", ttl_sec=60.0)
+            async with trio.open_nursery() as nursery:
+                if ahead:
+                    await nursery.start(index.run)
+                await story(index)  # type: ignore[misc]  # a coroutine
+                nursery.cancel_scope.cancel()
+            index.close()
+
+    trio.run(main)
+
+
+@given(keys, st.sampled_from(["", "d/", "0", "d/0"]), st.booleans())
+def test_pieces_make_the_same_listing(stored: frozenset[str], prefix: str, ahead: bool) -> None:
+    store = ShortPages()
+    for key in stored:
+        put(store, key)
+
+    async def story(index: Index) -> None:
+        assert shown(await index.listing(prefix)) == expected(store, prefix)
+
+    living(store, story, ahead=ahead)
+
+
+@given(keys, st.lists(st.tuples(st.booleans(), names), max_size=40), st.booleans())
+def test_our_own_changes_meanwhile_are_seen(
+    stored: frozenset[str], changes: list[tuple[bool, str]], ahead: bool
+) -> None:
+    """Whatever pages are under way, or held for their reader, when they are made."""
+    store = ShortPages()
+    for key in stored:
+        put(store, key)
+
+    async def story(index: Index) -> None:
+        listing = await index.begun("")
+        for present, key in changes:
+            if present:
+                index.remember(put(store, key, b"new"))
+            elif "/" not in key:
+                store.delete([key])
+                index.remember_missing(key)
+            if not listing.complete:
+                await index.grow(listing)
+        while not listing.complete:
+            await index.grow(listing)
+        assert shown(listing) == expected(store, "")
+
+    living(store, story, ahead=ahead)
+
+
+def MemoryStoreOf(store: ShortPages) -> MemoryStore:  # stands for the class
+    store.page_names = 100_000
+    return store
+
+
+def directory(names: list[str]) -> ShortPages:
+    store = ShortPages()
+    store.page_names = 10
+    for name in names:
+        put(store, f"d/{name}")
+    return store
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        [f"{number:07}.bin" for number in range(1000)],
+        [f"{number * 7919 % 65536:04x}" for number in range(1000)],
+        [f"img-{number:05}.jpg" for number in range(1000)],
+        [f"{number:03}/x" for number in range(1000)],
+    ],
+    ids=["numbers", "digests", "images", "directories"],
+)
+def test_a_long_listing_is_asked_for_in_pieces(names: list[str]) -> None:
+    store = directory(names)
+
+    async def story(index: Index) -> None:
+        assert (await index.listing("d/")).count == 1000
+
+    living(store, story, ahead=False)
+    pages = [start for start, count in store.asked if count > 1]
+    assert len([start for start in pages if start]) >= WIDTH
+    assert len(pages) <= 100 + 20  # a piece may end in the middle of a page, or be found to have
+    assert len(store.asked) - len(pages) <= 60  # questions for where to cut
+
+
+def test_a_reader_that_stops_has_a_bounded_number_of_pages_waiting() -> None:
+    store = directory([f"{number:07}.bin" for number in range(2000)])
+
+    async def story(index: Index) -> None:
+        listing = await index.begun("d/")
+        for _ in range(4):
+            await index.grow(listing)
+        [sweep] = index._sweeps.values()
+        with trio.fail_after(10):
+            while index._ahead.waiting or len(index._once):
+                await trio.sleep(0.001)
+        held = sum(len(piece.pages) for piece in sweep._pieces)
+        assert 0 < held < HELD_MAX + WIDTH
+        for number in range(5):
+            index.remember(put(store, f"e/{number}"))
+        assert len(index._changes) > 0
+        index._forget_sweeps(0)
+        index.remember(put(store, "e/last"))
+        assert len(index._changes) == 0  # nobody waits for them
+        while not listing.complete:
+            await index.grow(listing)
+        assert listing.count == 2000
+
+    living(store, story)
+
+
+def test_a_piece_that_fails_is_asked_for_again() -> None:
+    store = directory([f"{number:07}.bin" for number in range(1000)])
+
+    async def story(index: Index) -> None:
+        listing = await index.begun("d/")
+        store.faults = lambda method, key: Unavailable("down")
+        with pytest.raises(Unavailable):
+            await index.grow(listing)
+        store.faults = lambda method, key: None
+        while not listing.complete:
+            await index.grow(listing)
+        assert listing.count == 1000
+        assert not index._changes._under_way
+
+    living(store, story, ahead=False)
+
+
+@given(
+    st.lists(
+        st.tuples(st.text("abc", max_size=2), st.one_of(st.none(), st.text("abc"))), max_size=6
+    )
+)
+def test_cuts_have_something_between_them(found: list[tuple[str, str | None]]) -> None:
+    points = dict(found)
+    cuts = spans.cuts(list(points.items()))
+    assert cuts == sorted(set(cuts))
+    behind = [points[cut] for cut in cuts]
+    assert None not in behind
+    assert all(a != b for a, b in pairwise(behind))
+
+
+def test_no_point_lies_inside_of_a_directory() -> None:
+    """A server leaves out a common prefix that a listing begins inside of."""
+    first, last = "d/a0/", "d/a9/"
+    for point in spans.firsts("d/", first, last):
+        assert "/" not in point[2:]
+        assert all("/" not in other[2:] for other in spans.all_of("d/", first, last, point))

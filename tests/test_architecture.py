@@ -80,6 +80,7 @@ PURE = {
     "index.changes",
     "index.listing",
     "index.flat",
+    "index.spans",
     "core.names",
     "core.attributes",
     "core.tree",

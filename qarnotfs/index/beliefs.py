@@ -1,44 +1,27 @@
 """Beliefs on disk: a SQLite file shared by every mount on one cache directory.
 
-Used by `index` only. Every method is one short statement or transaction. The file is
-disposable: when it is broken, of another format or of another bucket it is made anew, and
-while it cannot be opened or written (a full disk, a lock held too long) beliefs simply live
-in memory alone: other mounts may be using the file.
+Used by `index` only. Every method is one short statement or transaction. What cannot be
+written (a full disk, a lock held too long) is forgotten with this mount.
 """
 
 from __future__ import annotations
 
 import json
 import logging
+import secrets
 import sqlite3
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from qarnotfs.index import database
 from qarnotfs.index.listing import Listing
 from qarnotfs.store.base import ObjectInfo
 
 log = logging.getLogger(__name__)
 
-FORMAT = 3
-BUSY_MS = 200  # another process writes: rather forget a belief than hold up the mount
-OPEN_SEC = 5.0  # the same at the start, when nobody waits for a file yet
-SCHEMA = """
-CREATE TABLE IF NOT EXISTS objects (key TEXT PRIMARY KEY, validated REAL NOT NULL,
-    size INTEGER, etag TEXT, modified INTEGER) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS attributes (key TEXT PRIMARY KEY, etag TEXT, modified INTEGER,
-    metadata TEXT NOT NULL, content_type TEXT, seen REAL NOT NULL) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS listings (prefix TEXT PRIMARY KEY, validated REAL NOT NULL,
-    number INTEGER NOT NULL, page_count INTEGER NOT NULL) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS pages (number INTEGER, first TEXT, data BLOB NOT NULL,
-    PRIMARY KEY (number, first));
-CREATE TABLE IF NOT EXISTS patches (number INTEGER, name TEXT, present INTEGER NOT NULL,
-    size INTEGER, etag TEXT, modified INTEGER, PRIMARY KEY (number, name)) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS doubts (key TEXT PRIMARY KEY) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS facts (name TEXT PRIMARY KEY, value TEXT, validated REAL) WITHOUT ROWID;
-"""
 # Of two mounts that heard of one object, the one that asked later knows better.
 SAVE_OBJECT = """
 INSERT INTO objects VALUES (?, ?, ?, ?, ?) ON CONFLICT (key) DO UPDATE SET validated =
@@ -62,13 +45,10 @@ class Beliefs:
     """The database. No method raises for a database that does not work."""
 
     def __init__(self, path: Path) -> None:
-        place = path.parent.name  # which tells of the bucket and its endpoint
-        try:
-            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self._db = _open_anew_if_broken(path, place)
-        except (sqlite3.Error, OSError) as error:  # such as busy for long, or a full disk
-            log.warning("%s cannot be used, beliefs end with this mount: %s", path, error)
-            self._db = _open(":memory:", place)
+        self._owner = secrets.randbits(62)  # of our doubts
+        self._unfinished: set[int] = set()  # listings of ours
+        self._base = database.opened(path)
+        self._db = self._base.db
         # Whether what was heard waits for `flush`, which writes many rows for the price of a few.
         self.delays = False
         self._heard: dict[str, Belief] = {}
@@ -92,7 +72,7 @@ class Beliefs:
             return
         heard, self._heard = self._heard, {}
         described, self._described = self._described, {}
-        with suppress(sqlite3.Error), _transaction(self._db):
+        with suppress(sqlite3.Error), database.transaction(self._db):
             self._db.executemany(SAVE_OBJECT, (_object_row(*item) for item in heard.items()))
             self._db.executemany(SAVE_ATTRIBUTES, map(_attributes_row, described.values()))
 
@@ -120,16 +100,17 @@ class Beliefs:
 
     def save_doubt(self, key: str) -> None:
         """From now on dying means that nothing is believed about a key; until `end_doubt`."""
-        self._write("INSERT OR REPLACE INTO doubts VALUES (?)", [(key,)])
+        self._write("INSERT OR REPLACE INTO doubts VALUES (?, ?)", [(key, self._owner)])
 
     def end_doubt(self, key: str) -> None:
-        self._write("DELETE FROM doubts WHERE key = ?", [(key,)])
+        self._write("DELETE FROM doubts WHERE key = ? AND owner = ?", [(key, self._owner)])
 
     def forget(self, key: str) -> None:
         """Believe nothing about a key, nor a listing that would tell of it."""
         self._heard.pop(key, None)
         with suppress(sqlite3.Error):
-            _forget(self._db, key)
+            database.forget(self._db, key)
+        self.end_doubt(key)
 
     def described(self, info: ObjectInfo) -> tuple[ObjectInfo, float] | None:
         """Exactly this version with its metadata, once seen; and when."""
@@ -175,6 +156,7 @@ class Beliefs:
 
     def save_page(self, listing: Listing, number: int) -> None:
         """One page of a listing that still grows: nobody believes it before `save_listing`."""
+        self._unfinished.add(listing.number)
         self._write(
             "INSERT OR REPLACE INTO pages VALUES (?, ?, ?)",
             [(listing.number, *listing.packed(number))],
@@ -182,7 +164,8 @@ class Beliefs:
 
     def save_listing(self, listing: Listing) -> None:
         """A listing whose pages are all saved takes the place of what was known before."""
-        with suppress(sqlite3.Error), _transaction(self._db):
+        self._unfinished.discard(listing.number)
+        with suppress(sqlite3.Error), database.transaction(self._db):
             old = self._row("SELECT number FROM listings WHERE prefix = ?", listing.prefix)
             if old:
                 self._db.execute("DELETE FROM pages WHERE number = ?", old)
@@ -222,7 +205,10 @@ class Beliefs:
 
     def close(self) -> None:
         self.flush()
-        self._db.close()
+        for table in ("pages", "patches"):
+            numbers = [(number,) for number in self._unfinished]
+            self._write(f"DELETE FROM {table} WHERE number = ?", numbers)
+        self._base.close()
 
     # --- inside -------------------------------------------------------------------------------
 
@@ -242,17 +228,6 @@ class Beliefs:
             self._db.executemany(statement, rows)
         except sqlite3.Error as error:
             log.debug("beliefs not written: %s", error)
-
-
-@contextmanager
-def _transaction(db: sqlite3.Connection) -> Iterator[None]:
-    db.execute("BEGIN IMMEDIATE")
-    try:
-        yield
-        db.execute("COMMIT")
-    except BaseException:
-        db.execute("ROLLBACK")
-        raise
 
 
 def _object_row(key: str, belief: Belief) -> tuple[Any, ...]:
@@ -283,50 +258,3 @@ def _described(info: ObjectInfo, row: tuple[Any, ...]) -> tuple[ObjectInfo, floa
     except (ValueError, TypeError) as error:
         log.warning("the attributes of %r are damaged and asked for anew: %s", info.key, error)
         return None
-
-
-def _open_anew_if_broken(path: Path, place: str) -> sqlite3.Connection:
-    try:
-        return _open(path, place)
-    except sqlite3.OperationalError:  # nothing is wrong with the file: others may have it open
-        raise
-    except sqlite3.DatabaseError as error:
-        log.warning("the beliefs in %s cannot be read (%s) and are made anew", path, error)
-        for suffix in ("", "-wal", "-shm"):
-            path.with_name(path.name + suffix).unlink(missing_ok=True)
-        return _open(path, place)
-
-
-def _open(path: Path | str, place: str) -> sqlite3.Connection:
-    db = sqlite3.connect(path, isolation_level=None, timeout=OPEN_SEC)
-    try:
-        _prepare(db, place)
-    except BaseException:
-        db.close()
-        raise
-    return db
-
-
-def _prepare(db: sqlite3.Connection, place: str) -> None:
-    db.execute("PRAGMA journal_mode = WAL")
-    db.execute("PRAGMA synchronous = OFF")
-    (found,) = db.execute("PRAGMA user_version").fetchone()
-    if found not in (0, FORMAT):
-        raise sqlite3.DatabaseError(f"format {found}, not {FORMAT}")
-    db.executescript(SCHEMA)
-    db.execute(f"PRAGMA user_version = {FORMAT}")
-    db.execute("INSERT OR IGNORE INTO facts VALUES ('place', ?, 0)", (place,))
-    (whose,) = db.execute("SELECT value FROM facts WHERE name = 'place'").fetchone()
-    if whose != place:
-        raise sqlite3.DatabaseError(f"of {whose}, not {place}")
-    for key in db.execute("SELECT key FROM doubts").fetchall():  # of a mount that died
-        _forget(db, *key)
-    for table in ("pages", "patches"):  # of listings that were never finished
-        db.execute(f"DELETE FROM {table} WHERE number NOT IN (SELECT number FROM listings)")
-    db.execute(f"PRAGMA busy_timeout = {BUSY_MS}")
-
-
-def _forget(db: sqlite3.Connection, key: str) -> None:
-    db.execute("DELETE FROM objects WHERE key = ?", (key,))
-    db.execute("DELETE FROM listings WHERE prefix = substr(?, 1, length(prefix))", (key,))
-    db.execute("DELETE FROM doubts WHERE key = ?", (key,))

@@ -82,7 +82,7 @@ class Index(Lister):
         belief = self.believed(key)
         if belief and (not belief.info or belief.info.metadata is not None or self.reach.lost):
             return belief.info
-        return await self._once(("head", key), lambda: self._head(key))
+        return await self._once(("head", key), lambda: self._head(key), self.ttl_sec)
 
     async def entry(self, key: str) -> tuple[ObjectInfo | None, bool]:
         """Whether there is an object ``key``, and whether there are keys below ``key/``.

@@ -48,7 +48,7 @@ class Lister(Book):
             database, self.reach, ttl_sec=ttl_sec, filter_prefix=filter_prefix, now=now
         )
         self._store, self._bridge = store, bridge
-        self._once, self._ahead = Once(), Ahead()
+        self._once, self._ahead = Once(now), Ahead()
         self._sweeps: OrderedDict[int, Sweep] = OrderedDict()  # by the number of their listing
 
     async def _or_believed(self, question: Callable[[], Awaitable[T]]) -> T:
@@ -74,7 +74,8 @@ class Lister(Book):
     async def _begun(self, prefix: str) -> Listing:
         listing = self._fresh(self._loaded(prefix))
         if listing is None:
-            listing = await self._once(("list", prefix), lambda: self._begin(prefix))
+            flight = ("list", prefix)
+            listing = await self._once(flight, lambda: self._begin(prefix), self.ttl_sec)
         return listing
 
     async def survey(self, prefix: str) -> Listing:

@@ -1,10 +1,13 @@
 """One flight per question: who comes while it is being asked shares the answer.
 
-Used by `index`. An answer is given to those who waited for it, and kept for nobody.
+Used by `index`. An answer is given to those who waited for it, and kept for nobody. A question
+that was sent too long ago answers nobody who comes now: he waits for the next one, which is
+sent when it has ended, and shared by all who wait.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
@@ -18,21 +21,30 @@ T = TypeVar("T")
 class Once:
     """Questions that are being asked, by their names."""
 
-    def __init__(self) -> None:
+    def __init__(self, now: Callable[[], float]) -> None:
+        self._now = now
         self._flights: dict[object, _Flight] = {}
 
     def __len__(self) -> int:
         return len(self._flights)
 
-    async def __call__(self, name: object, ask: Callable[[], Awaitable[T]]) -> T:
-        """What ``ask()`` returns or raises, to everybody who wants to know it now."""
+    async def __call__(
+        self, name: object, ask: Callable[[], Awaitable[T]], age_sec_max: float = math.inf
+    ) -> T:
+        """What ``ask()`` returns or raises, to everybody who wants to know it now.
+
+        ``age_sec_max``: how long before this call it may have been sent.
+        """
+        came_sec = self._now()
         while (flight := self._flights.get(name)) is not None:
             await flight.landed.wait()
+            if flight.sent_sec < came_sec - age_sec_max:
+                continue
             if flight.error is not None:
                 raise flight.error
             if flight.answered:
                 return flight.answer  # type: ignore[return-value]  # the name fixes the type
-        flight = self._flights[name] = _Flight()
+        flight = self._flights[name] = _Flight(self._now())
         try:
             answer = await ask()
             flight.answer, flight.answered = answer, True
@@ -48,7 +60,8 @@ class Once:
 class _Flight:
     """One question that is being asked. ``landed`` is set by the one who asks, once."""
 
-    def __init__(self) -> None:
+    def __init__(self, sent_sec: float) -> None:
+        self.sent_sec = sent_sec
         self.landed = trio.Event()
         self.answered = False
         self.answer: object = None

@@ -6,12 +6,13 @@ import logging
 import shutil
 import sqlite3
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import ExitStack, closing
+from functools import partial
 from pathlib import Path
 
 import pytest
 
-from qarnotfs.index import beliefs
+from qarnotfs.index import beliefs, database
 from qarnotfs.index.index import Index
 from qarnotfs.store.base import ObjectInfo
 from qarnotfs.store.memory import MemoryStore
@@ -36,7 +37,7 @@ def test_a_busy_database_is_left_alone(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     """It belongs to other mounts, too; what this one finds out it forgets at its end."""
-    monkeypatch.setattr(beliefs, "OPEN_SEC", 0.05)
+    monkeypatch.setattr(database, "OPEN_SEC", 0.05)
     put(store, "a")
     ask(lambda: make().info("a"))
     path = tmp_path / "beliefs.db"
@@ -148,3 +149,87 @@ def test_attributes_that_we_stored_need_no_question_after_the_ttl(
     clock.now_sec += TTL_SEC
     ask(lambda: index.listing("d/"))
     assert requests(store, lambda: index.info("d/a")) == 0
+
+
+def test_another_mount_that_begins_leaves_ours_in_doubt(
+    store: MemoryStore, make: Callable[..., Index]
+) -> None:
+    """A copy is under way here; then we die, and nobody knows whether it was carried out."""
+    first = make()
+    ask(lambda: first.listing(""))
+    with ExitStack() as stack:
+        stack.enter_context(first.doubting("a"))
+        make().close()
+        ask(lambda: first.listing(""))
+        stack.pop_all()
+    put(store, "a")
+    first.close()
+    assert [name for name, _ in ask(lambda: make().listing(""))] == ["a"]
+
+
+def test_another_mount_that_begins_leaves_a_listing_that_grows(
+    store: MemoryStore, make: Callable[..., Index]
+) -> None:
+    for number in range(1500):
+        put(store, f"d/{number:05}")
+    first = make()
+    listing = ask(lambda: first.begun("d/"))
+    second = make()
+    ask(lambda: first.grow(listing))
+    assert listing.complete
+    assert requests(store, lambda: second.listing("d/")) == 0
+    assert ask(lambda: second.listing("d/")).count == 1500
+
+
+def test_a_listing_that_nobody_finished_is_not_kept(
+    store: MemoryStore, make: Callable[..., Index], tmp_path: Path
+) -> None:
+    for number in range(1500):
+        put(store, f"d/{number:05}")
+    other = make()
+    for dies in (False, True):
+        index = make()
+        ask(partial(index.begun, "d/"))
+        if not dies:
+            index.close()
+            assert pages(tmp_path) == 0
+    assert pages(tmp_path) == 1
+    other.close()
+    index._disk._base.close()  # as its process ends
+    make().close()
+    assert pages(tmp_path) == 0
+
+
+def pages(place: Path) -> int:
+    with closing(sqlite3.connect(place / "beliefs.db")) as db:
+        (count,) = db.execute("SELECT COUNT(*) FROM pages").fetchone()
+    return int(count)
+
+
+def test_a_younger_belief_of_another_mount_stays(
+    store: MemoryStore, clock: Clock, make: Callable[..., Index]
+) -> None:
+    """What was heard is written a moment later; meanwhile they may have stored the next version."""
+    put(store, "a", b"old")
+    first, second = make(), make()
+    first._disk.delays = True
+    ask(lambda: first.info("a"))
+    clock.now_sec += 1
+    second.remember(put(store, "a", b"newer"))
+    first.close()
+    second.close()
+    assert ask(lambda: make().info("a")).size == len(b"newer")
+
+
+def test_what_was_heard_is_known_before_it_is_written(
+    store: MemoryStore, make: Callable[..., Index]
+) -> None:
+    put(store, "d/a", mode="33188")
+    index = make()
+    index._disk.delays = True
+    ask(lambda: index.info("d/a"))
+    index._objects.clear()
+    assert requests(store, lambda: index.info("d/a")) == 0
+    assert ask(lambda: index.info("d/a")).metadata == {"mode": "33188"}
+    index.close()
+    assert requests(store, lambda: make().info("d/a")) == 0

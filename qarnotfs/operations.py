@@ -32,10 +32,11 @@ T = TypeVar("T")
 BLOCK_BYTES = 4096  # what ``st_blksize`` suggests and ``df`` counts in
 UNIT_BYTES = 512  # POSIX: ``st_blocks`` counts in these
 DOTS = (b".", b"..")
-# A number for a listed name of which the attributes are not known. The kernel shows it as
-# ``d_ino`` and its type as ``d_type``, finds the attributes impossible (the size), keeps nothing,
-# and gives the lookup back at once.
-UNKNOWN_NUMBER = 1 << 62
+# A number for listed names without an inode. The kernel shows it as ``d_ino``. Of regular files
+# it makes one inode with many names, of which it believes nothing: whenever one of them is used
+# it is looked up first. Of others, whose type it could not take from each other, it finds the
+# attributes impossible (the size), keeps nothing, and gives the lookup back, one by one.
+NO_INODE = 1 << 62
 IMPOSSIBLE_SIZE = -1
 
 
@@ -247,7 +248,7 @@ class Operations(pyfuse3.Operations):
                 return
         for next_id, node in enumerate(nodes, len(DOTS) + start + 1):
             inode = self._fs.lookup.known(parent, node)
-            attributes = self._entry(inode) if inode else REGULAR if node.guessed else UNKNOWN
+            attributes = self._entry(inode) if inode else _only_type(self._fs.lookup.kind(node))
             if not pyfuse3.readdir_reply(token, node.name, attributes, next_id):
                 break
             if inode is not None:
@@ -293,7 +294,7 @@ class Operations(pyfuse3.Operations):
         entry.st_blocks = -(-size // UNIT_BYTES)
         entry.st_mtime_ns, entry.st_ctime_ns = posix.mtime_ns, posix.ctime_ns
         entry.st_atime_ns = posix.atime_ns
-        entry.entry_timeout = self._fs.lookup.left_sec(inode)
+        entry.entry_timeout = 0 if inode.guessed else self._fs.lookup.left_sec(inode)
         entry.attr_timeout = self._fs.lookup.attributes_left_sec(inode) if inode.exact else 0
         return entry
 
@@ -308,13 +309,14 @@ class Operations(pyfuse3.Operations):
         return entry
 
 
-def _only_type(mode: int) -> EntryAttributes:
+@functools.cache
+def _only_type(kind: int) -> EntryAttributes:
+    """What the kernel is told of a name without an inode."""
     entry = EntryAttributes()
-    entry.st_ino, entry.st_mode, entry.st_size = UNKNOWN_NUMBER, mode, IMPOSSIBLE_SIZE
+    entry.st_ino, entry.st_mode, entry.st_nlink = NO_INODE, kind, 1
+    entry.st_size = 0 if kind == stat.S_IFREG else IMPOSSIBLE_SIZE
+    entry.entry_timeout = entry.attr_timeout = 0
     return entry
-
-
-UNKNOWN, REGULAR = _only_type(0), _only_type(stat.S_IFREG)
 
 
 def _caller(ctx: RequestContext) -> Caller:

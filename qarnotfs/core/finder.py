@@ -7,7 +7,6 @@ the bucket.
 from __future__ import annotations
 
 from contextlib import suppress
-from dataclasses import replace
 from itertools import islice
 
 from qarnotfs.cache.reader import Reader
@@ -130,7 +129,12 @@ class Finder:
         if not browse.kinds.guesses:
             return nodes
         guessed = {info.key for info in infos if not is_certain(info)} - seen.keys()
-        return [replace(node, guessed=True) if node.key in guessed else node for node in nodes]
+        return [
+            Node(node.name, is_directory=False, key=node.key, info=node.info, guessed=True)
+            if node.key in guessed
+            else node
+            for node in nodes
+        ]
 
     def _listed(self, node: Node) -> ObjectInfo | None:
         """What is believed of a listed object now; ``None`` of what is no object, or owed."""

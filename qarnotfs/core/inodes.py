@@ -42,6 +42,7 @@ class Inode:
     opens: int = 0
     writers: int = 0
     exact: bool = True  # whether ``posix`` is what the bucket says, or a guess from a listing
+    guessed: bool = False  # taken for a regular file: nobody looked at it yet
     replaced: bool = False  # lost its name to somebody else's object: what is written is owed
     marker: Attributes | None = None  # what ``posix`` of a directory was read from
     told: ObjectInfo | None = None  # whose size the kernel knows; None: that of staged bytes
@@ -66,6 +67,9 @@ class Inodes:
         self.root = root
         self._by_number = {root.number: root}
         self._next_number = ROOT_NUMBER + 1
+
+    def __len__(self) -> int:
+        return len(self._by_number)
 
     def get(self, number: int) -> Inode:
         """The inode the kernel means; it never names one it was not given (`KeyError`)."""

@@ -25,6 +25,11 @@ from qarnotfs.index.index import Index
 from qarnotfs.store.base import Attributes, ObjectInfo
 from qarnotfs.writeback.debts import Debt, Kind
 
+# Of more listed names the kernel is told no more than their types; looking at one makes an
+# inode as ever. An inode of a name that nobody looks at is worth less than of one that is known.
+INODES_MAX = 100_000
+GUESSED_MAX = 10_000
+
 
 class Lookup:
     """Names and their inodes, for one mount."""
@@ -141,34 +146,53 @@ class Lookup:
             inode.info, inode.key = info, info.key
             inode.posix = self._posix_of(info)
         inode.exact = info.metadata is not None or not self.finder.asks_attributes
+        inode.guessed = False
 
     def known(self, parent: Inode, node: Node) -> Inode | None:
         """The inode of a listed name, as far as it can be had without asking the bucket.
 
-        ``None`` where not even its type is certain: a small object may be a symbolic link.
+        ``None`` where its type is not known, or where there are very many inodes: see `kind`.
         """
+        inode = parent.children.get(node.name)
+        if inode is None and len(self.inodes) >= INODES_MAX:
+            return None
         if node.is_directory:
             return self._directory_inode(parent, node)
         debt = self.finder.debt(node.key)
         if debt is not None and debt.kind is Kind.PUT:
             return self._owed_inode(parent, node, debt)
-        info = node.info
-        if info is None:
-            return None
-        inode = parent.children.get(node.name)
-        if inode is not None and info.same_version(inode.info) and not inode.is_directory:
-            inode.exact &= self._is_exact(inode, info)  # the bytes are the same
-            return inode
+        return self._listed_inode(parent, node, inode) if node.info else None
+
+    def _listed_inode(self, parent: Inode, node: Node, inode: Inode | None) -> Inode | None:
         belief = self._index.believed(node.key)
-        if belief is not None:
-            info = belief.info
-        elif inode is not None:  # what was listed may be older than what the name stands for
-            return None
+        info = belief.info if belief else node.info
+        if inode and not inode.is_directory and node.info and node.info.same_version(inode.info):
+            if not inode.guessed or info is None or not is_certain(info):
+                inode.exact &= self._is_exact(inode, node.info)  # the bytes are the same
+                return inode
+        elif inode is not None and belief is None:
+            return None  # what was listed may be older than what the name stands for
         if info is None:
             return None
         if is_certain(info) or not self.finder.asks_attributes:
             return self._file_inode(parent, node, info)
+        if node.guessed and (inode or len(self.inodes) < GUESSED_MAX):
+            inode = self._file_inode(parent, node, info)
+            inode.guessed = True
+            return inode
         return None
+
+    def kind(self, node: Node) -> int:
+        """The file type (of an st_mode) of a listed name without an inode; 0: nobody knows."""
+        if node.is_directory:
+            return stat.S_IFDIR
+        belief = self._index.believed(node.key) if node.info else None
+        info = belief.info if belief else node.info
+        if info is None or self.finder.debt(node.key) is not None:
+            return 0
+        if is_certain(info):
+            return stat.S_IFMT(self._posix_of(info).mode)
+        return stat.S_IFREG if node.guessed or not self.finder.asks_attributes else 0
 
     def _is_exact(self, inode: Inode, listed: ObjectInfo) -> bool:
         """Whether the mode and times that an inode shows are those of what was listed."""

@@ -124,15 +124,23 @@ class Lister(Book):
     async def _begin(self, prefix: str) -> Listing:
         listing = self._new_listing(prefix)
         listing.complete = False
-        await self._next_page(listing)
+        sweep = self._new_sweep(listing)
+        await sweep.fill()
+        self._append(listing, sweep)
+        if not listing.complete:
+            self._sweeps[listing.number] = sweep
+            self._forget_sweeps(SWEEPS_MAX)
         if self.keeps:
             self._keep(listing)
         return listing
 
     async def _next_page(self, listing: Listing) -> None:
-        """Add the page that comes next; our own changes are newer."""
         while not (sweep := self._sweep_of(listing)).is_ready:
             await self._filled(listing, sweep)
+        self._append(listing, sweep)
+
+    def _append(self, listing: Listing, sweep: Sweep) -> None:
+        """Add the page that comes next; our own changes are newer."""
         page, ours = sweep.take()
         begin, page_number = listing.end, listing.page_count
         listing.extend(entry for entry in page.entries if entry[0] > begin)
@@ -147,7 +155,7 @@ class Lister(Book):
                 if listing.covers(name) and (name > begin or not begin):
                     self._lay(listing, name, info, is_prefix=is_prefix)
         if listing.complete:
-            del self._sweeps[listing.number]
+            self._sweeps.pop(listing.number, None)
             if self.keeps:
                 self._keep(listing)  # it weighs more than when it was begun
                 self._disk.save_listing(listing)
@@ -157,14 +165,15 @@ class Lister(Book):
 
     def _sweep_of(self, listing: Listing) -> Sweep:
         """What asks for the rest of a listing."""
-        sweep = self._sweeps.get(listing.number)
-        if sweep is None:
-            ask = partial(self._list_page, listing.prefix, "/")
-            sweep = Sweep(ask, self._changes, listing.prefix, listing.end)
-            self._sweeps[listing.number] = sweep
+        sweep = self._sweeps.get(listing.number) or self._new_sweep(listing)
+        self._sweeps[listing.number] = sweep
         self._sweeps.move_to_end(listing.number)
         self._forget_sweeps(SWEEPS_MAX)
         return sweep
+
+    def _new_sweep(self, listing: Listing) -> Sweep:
+        ask = partial(self._list_page, listing.prefix, "/")
+        return Sweep(ask, self._changes, listing.prefix, listing.end)
 
     def _forget_sweeps(self, count_max: int) -> None:
         """What they hold is lost; who reads on asks again."""

@@ -42,7 +42,7 @@ async def types(world: World) -> dict[str, int]:
         parent, nodes = await world.fs.entries(number, len(found))
         for node in nodes:
             inode = world.fs.lookup.known(parent, node)
-            mode = inode.posix.mode if inode else stat.S_IFREG if node.guessed else 0
+            mode = inode.posix.mode if inode else world.fs.lookup.kind(node)
             found[node.name.decode()] = stat.S_IFMT(mode)
         if not nodes:
             return found

@@ -20,12 +20,13 @@ import trio
 from qarnotfs.errors import NoSuchKey, Refused, StoreError
 from qarnotfs.index.book import Below
 from qarnotfs.index.lister import Lister
-from qarnotfs.index.listing import Listing, parent_of
+from qarnotfs.index.listing import Listing, entries_of, parent_of
 from qarnotfs.store.base import Capabilities, ObjectInfo
 
 T = TypeVar("T")
 
 PROBE_TTL_SEC = 86_400.0  # a server may be upgraded; asking costs five requests
+AROUND_NAMES = 10  # of an object, what begins like it, and what is below it
 CHANGES_MAX = 10_000  # of ours are kept for listings whose reader has stopped
 WRITE_SEC = 0.1  # what was heard waits for so long, to be written together
 
@@ -120,14 +121,22 @@ class Index(Lister):
 
     async def _listing_for(self, key: str) -> Listing | None:
         """The listing that tells of ``key`` and ``key/``, if there is one or one page makes one."""
-        if self.reach.lost:
-            listing = self._loaded(parent_of(key))
-        else:
-            listing = await self.begun(parent_of(key)) if self.ttl_sec else None
+        parent = parent_of(key)
+        listing = self._loaded(parent)
+        if not self.reach.lost:
+            if not self.ttl_sec or (listing and not listing.is_on_first_page(key)):
+                listing = self._fresh(listing)
+            else:
+                listing = await self.begun(parent)
         return listing if listing and listing.covers(key + "/") else None
 
     async def _look(self, key: str) -> tuple[ObjectInfo | None, bool]:
-        """Ask for one name: HEAD for the object and LIST for what is below, at once."""
+        """Ask for one name: HEAD for the object and LIST for what is below, at once.
+
+        A LIST of it alone where its version is expected to be one of which everything is known.
+        """
+        if self._is_expected(key):
+            await self._once(("look", key), lambda: self._list_around(key), self.ttl_sec)
         below = False
         failures: list[StoreError] = []
 
@@ -153,6 +162,26 @@ class Index(Lister):
         if failures:
             raise failures[0]
         return info, below
+
+    def _is_expected(self, key: str) -> bool:
+        """Whether there was an object ``key``, which needs asking for, with known metadata."""
+        old = self._object(key) if key.startswith(self._filter) and self.ttl_sec else None
+        return bool(old and old.info and old.info.metadata is not None and not self.believed(key))
+
+    async def _list_around(self, key: str) -> None:
+        """LIST an object together with what is below it, if few names lie between them."""
+        since, now_sec = self._changes.enter(), self._now()
+        try:
+            page = await self._list_page(key, "/", None, count_max=AROUND_NAMES)
+        finally:
+            ours = self._changes.leave(since)
+        found, below = dict(entries_of(page)), key + "/"
+        if any(name == key or name.startswith(below) for name in ours):
+            return
+        if page.next is None or max(found, default="") >= below:
+            info = found.get(key)
+            self._below[below] = Below(below in found, now_sec)
+            self._believe(key, self._recalled(info) if info else None, now_sec)
 
     async def exists_below(self, prefix: str) -> bool:
         """Whether any key starts with ``prefix`` (and passes the filter)."""

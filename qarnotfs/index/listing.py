@@ -64,6 +64,10 @@ class Listing:
         unpacked = min(self.count, OPEN_PAGES * PAGE_NAMES)
         return 1 + unpacked + (self.count - unpacked) // PACKED_SHARE
 
+    def is_on_first_page(self, name: str) -> bool:
+        """Whether one LIST would tell of ``name``."""
+        return self._number(name) == 0 and (len(self._pages) > 1 or self.covers(name))
+
     def get(self, key: str) -> ObjectInfo | None:
         """The object ``key``."""
         return self._page_of(key).entries.get(key)

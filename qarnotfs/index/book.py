@@ -170,6 +170,7 @@ class Book:
         elif below and self._fresh(below):
             emptied = below.complete and not below.count
         else:  # nobody knows: the bucket is asked when somebody wants to
+            above.validated_sec = -math.inf
             self._listings.pop(above.prefix, None)
             self._disk.drop_listing(above.prefix)
             return
@@ -236,16 +237,19 @@ class Book:
         if listing is not None and key.startswith(listing.prefix):
             name, is_prefix = child_of(listing.prefix, key)
             if listing.covers(name):  # else the next page will tell of it
-                self._lay(listing, name, info, is_prefix=is_prefix)
+                self._lay(listing, key, info, name, is_prefix=is_prefix)
 
     def _lay(
-        self, listing: Listing, name: str, info: ObjectInfo | None, *, is_prefix: bool
+        self, listing: Listing, key: str, info: ObjectInfo | None, name: str, *, is_prefix: bool
     ) -> None:
+        """``key`` was stored or deleted after a listing was asked for; it shows it as ``name``."""
         known = name in listing
         if is_prefix:
             if info is not None and not known:
                 listing.put(name, None)
                 self._disk.save_patch(listing, name, None, present=True)
+            elif info is None and known:
+                self._lose_directory(listing, name, has_lost_marker=key == name)
         elif info is not None:
             listing.put(name, info)
             self._disk.save_patch(listing, name, info, present=True)

@@ -153,7 +153,7 @@ class Lister(Book):
             if key.startswith(listing.prefix):
                 name, is_prefix = child_of(listing.prefix, key)
                 if listing.covers(name) and (name > begin or not begin):
-                    self._lay(listing, name, info, is_prefix=is_prefix)
+                    self._lay(listing, key, info, name, is_prefix=is_prefix)
         if listing.complete:
             self._sweeps.pop(listing.number, None)
             if self.keeps:

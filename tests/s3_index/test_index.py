@@ -331,6 +331,30 @@ def test_an_answer_older_than_our_own_change_is_not_believed(
     assert found.count == 0
 
 
+@pytest.mark.parametrize("marked", [False, True])
+def test_a_directory_that_ended_while_its_parent_was_listed(
+    marked: bool, store: MemoryStore, make: Callable[..., Index]
+) -> None:
+    """A LIST that was carried out before its last file was deleted, and answered after."""
+    names = ["d/a", "d/"] if marked else ["d/a"]
+    for name in names:
+        put(store, name)
+    index = make()
+    real_list = store.list_page
+
+    def list_page(prefix: str, **options: Any) -> ListPage:
+        page = real_list(prefix, **options)
+        setattr(store, "list_page", real_list)  # noqa: B010  # mypy: it is a method
+        store.delete(names)
+        for name in names:
+            index.remember_missing(name)
+        return page
+
+    ask(partial(answered_late, store, "list_page", list_page, partial(index.listing, "")))
+    assert "d/" not in ask(partial(index.listing, ""))
+    assert ask(partial(index.entry, "d")) == (None, False)
+
+
 def test_the_probe_is_made_once_a_day(
     store: MemoryStore, clock: Clock, make: Callable[..., Index]
 ) -> None:

@@ -49,8 +49,10 @@ class Mover:
         self._store, self._bridge, self._index = store, bridge, index
         self._journal, self._uploader, self._view = journal, uploader, view
 
-    async def directory(self, prefix: str, new_prefix: str, inode: Inode | None) -> None:
-        """Move every key of a visible directory."""
+    async def directory(
+        self, prefix: str, new_prefix: str, inode: Inode | None, *, replaces: bool
+    ) -> None:
+        """Move every key of a visible directory; ``replaces``: there is an empty one already."""
         listed, directories = await self._below(prefix)
         copied: _Copied = {}
         targets: dict[str, str] = {}
@@ -76,7 +78,10 @@ class Mover:
                         break
                     await self._copy_all(missing, self.files.copy, copied)
             except Exception:
-                self._take_back(copied)
+                made = {self._target(directory, prefix, new_prefix) for directory in directories}
+                self._take_back(
+                    copied, made - ({self._view.stored(new_prefix)} if replaces else set())
+                )
                 self._journal.moves.end([*targets, *directories])
                 raise
             self._move_all(targets, copied, inode)
@@ -112,11 +117,14 @@ class Mover:
         for directory in sorted(directories, key=len, reverse=True):
             self.files.owe_delete(directory, UNCONDITIONAL, certain=True)
 
-    def _take_back(self, copied: _Copied) -> None:
-        """It failed, and nothing has moved: the copies go. A directory that was there stays."""
+    def _take_back(self, copied: _Copied, directories: Iterable[str]) -> None:
+        """It failed, and nothing has moved: the copies go, and the directories they made."""
+        kept = {key for key in directories if self.files.is_owed(key)}
         for info in copied.values():
             if info is not None and not info.key.endswith("/") and not self.files.is_owed(info.key):
                 self.files.owe_delete(info.key, Condition(etag=info.etag), certain=True)
+        if copied:
+            self._remove(set(directories) - kept)
         self._uploader.wake()
 
     # --- after a death ------------------------------------------------------------------------
@@ -131,10 +139,11 @@ class Mover:
         if rows:
             log.info("A directory was being renamed when its mount died: %d keys to go", len(rows))
         stored = {row.key: row.modified_sec for row in rows}
+        owed = {row.key for row in rows if self.files.is_owed(row.key)}  # and may be paid meanwhile
 
         async def copy(key: str, new_key: str) -> ObjectInfo | None:
             source, there = await self._current(key), await self._current(new_key)
-            if source is None or source.modified_sec != stored[key]:
+            if source is None or not (key in owed or source.modified_sec == stored[key]):
                 return None
             if there is not None and not there.same_version(source):
                 return None
@@ -144,7 +153,8 @@ class Mover:
         targets = {row.key: row.new_key for row in rows}
         await self.files.deleted(targets.values())
         with self._journal.holding([*targets, *targets.values()]):
-            await self._copy_all(self._missing(targets, copied), copy, copied)
+            while missing := self._missing(targets, copied):
+                await self._copy_all(missing, copy, copied)
             self._move_all(targets, copied, None)
         self._remove(row.key for row in left if not row.new_key)
         self._journal.moves.end([row.key for row in left])

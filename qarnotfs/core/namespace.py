@@ -218,7 +218,8 @@ class Namespace:
         with self._kept(displaced):
             if node.is_directory:
                 self._new_key(visible + "/")
-                await self._mover.directory(node.key, visible + "/", inode)
+                replaces = target is not None
+                await self._mover.directory(node.key, visible + "/", inode, replaces=replaces)
             else:
                 known = Condition(etag=target.info.etag) if target and target.info else None
                 key = target.key if target else self._new_key(visible)

@@ -158,12 +158,20 @@ class Book:
             self._below.pop(prefix, None)
         self._patch(parent_of(key), key, None)
         directory = parent_of(key)  # of a marker: what it marks
-        above = self._loaded(parent_of(directory[:-1])) if directory else None
-        if above and directory in above:
-            self._lose_directory(above, directory, has_lost_marker=key == directory)
+        while directory and self._may_have_ended(directory, has_lost_marker=key == directory):
+            directory = parent_of(directory[:-1])
 
-    def _lose_directory(self, above: Listing, directory: str, *, has_lost_marker: bool) -> None:
-        """Something in a directory went: so does its name in ``above``, if that was the last."""
+    def _may_have_ended(self, directory: str, *, has_lost_marker: bool) -> bool:
+        """Something in a directory went, perhaps the last; whether its parent may have ended."""
+        above = self._loaded(parent_of(directory[:-1]))
+        if above is None:
+            return True
+        return directory in above and self._lose_directory(
+            above, directory, has_lost_marker=has_lost_marker
+        )
+
+    def _lose_directory(self, above: Listing, directory: str, *, has_lost_marker: bool) -> bool:
+        """Its name leaves ``above``, if nothing is in it any more; whether that was the last."""
         below = self._loaded(directory)
         if has_lost_marker and not (below and below.count):
             emptied = True  # it ends with its marker, unless something else is known to be in it
@@ -173,10 +181,11 @@ class Book:
             above.validated_sec = -math.inf
             self._listings.pop(above.prefix, None)
             self._disk.drop_listing(above.prefix)
-            return
+            return above.complete and above.count == 1
         if emptied:
             above.drop(directory)
             self._disk.save_patch(above, directory, None, present=False)
+        return emptied and above.complete and not above.count
 
     def remember_empty(self, prefix: str) -> None:
         """A directory that is certain to be new: nothing is in it."""

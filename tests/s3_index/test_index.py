@@ -355,6 +355,17 @@ def test_a_directory_that_ended_while_its_parent_was_listed(
     assert ask(partial(index.entry, "d")) == (None, False)
 
 
+def test_a_directory_ends_with_the_last_file_far_below(
+    store: MemoryStore, make: Callable[..., Index]
+) -> None:
+    put(store, "d/sub/a")
+    index = make()
+    ask(partial(index.listing, ""))
+    store.delete(["d/sub/a"])
+    index.remember_missing("d/sub/a")  # whose directory nobody has listed
+    assert ask(partial(index.listing, "")).count == 0
+
+
 def test_the_probe_is_made_once_a_day(
     store: MemoryStore, clock: Clock, make: Callable[..., Index]
 ) -> None:

@@ -217,8 +217,8 @@ class Journal(Recorded):
         self._ended(debt)
         debt.state, debt.not_before_sec, debt.error = State.QUEUED, not_before_sec, reason
         debt.attempts += 1
-        younger = self.latest(debt.key)
-        if younger and younger is not debt and younger.kind is debt.kind is Kind.PUT:
+        younger = self.behind(debt)
+        if younger and younger.kind is debt.kind is Kind.PUT:
             younger.attempts = debt.attempts
             younger.not_before_sec = max(younger.not_before_sec, not_before_sec)
             self._give_way(debt, younger)
@@ -233,9 +233,9 @@ class Journal(Recorded):
         self._ended(debt)
         self.stray_upload(debt)
         debt.state, debt.error = State.FAILED, reason
-        younger = self.latest(debt.key)
+        younger = self.behind(debt)
         bytes_stay = debt.kind is Kind.PUT and younger and younger.kind is Kind.META
-        if younger is None or younger is debt or bytes_stay:
+        if younger is None or bytes_stay:
             self._rewrite(debt)
         else:
             self._give_way(debt, younger)
@@ -260,8 +260,8 @@ class Journal(Recorded):
         better: list[Debt] = []
         if info is not None and debt.staged and debt.staged.base:
             better += self._rebase(debt, debt.staged.base, info)
-        younger = self.latest(debt.key)
-        if younger and younger is not debt and (info is None or info.key == debt.key):
+        younger = self.behind(debt)
+        if younger and (info is None or info.key == debt.key):
             if debt.kind is not Kind.META or info is None:  # else the bytes may be another's by now
                 younger.expected = Condition(etag=info.etag) if info else Condition(absent=True)
             better.append(younger)

@@ -37,6 +37,14 @@ class Owed:
         debts = self._by_key.get(key)
         return debts[-1] if debts else None
 
+    def behind(self, debt: Debt) -> Debt | None:
+        """The debt of the same key that is paid after this one; there may be more than one.
+
+        A deletion that a former life may have begun has older bytes before it and younger behind.
+        """
+        debts = self._by_key.get(debt.key, [])
+        return next(iter(debts[debts.index(debt) + 1 :]), None) if debt in debts else None
+
     def all(self) -> Iterator[Debt]:
         """Every debt, in the order they were incurred; safe against changes meanwhile."""
         return iter(list(self._debts.values()))

@@ -45,6 +45,7 @@ class KillLoop:
         self.figures = Figures()
         self.workers = [Worker(f"w{number}", self.figures) for number in range(workers)]
         self.rounds = self.drains = 0
+        self.late_starts = 0  # repeated because the gateway was too busy to answer
         self._mount, self._s3 = mount, s3
         self._dice = random.Random(seed)
         self._options, self._environment = options, environment or {}
@@ -94,4 +95,5 @@ class KillLoop:
 
     def _start(self) -> None:
         delay = ("--upload-delay", self._dice.choice(DELAYS))
-        self._mount.start([*delay, *self._options], self._environment)
+        options = [*delay, *self._options]
+        self.late_starts += self._mount.start_patiently(options, self._environment)

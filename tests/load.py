@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 PROGRAM = Path(__file__).with_name("writer.py")
 END_SEC = 20.0  # for a worker whose mount has died
 QUIET_SEC = 10.0  # without a message, a round ends anyway
+PART_BYTES = 8 << 20  # from here on a file goes in parts
 SAMPLES = 4  # files of a worker that are read whole after each round, besides the changed
 
 
@@ -36,6 +37,7 @@ class Figures:
     """What was done and what was compared, for the report."""
 
     changes: int = 0
+    changes_of_large: int = 0  # of files that go in parts
     errors: int = 0
     files_checked: int = 0
     bytes_checked: int = 0
@@ -103,6 +105,7 @@ class Worker:
             assert self.doubt
             for path, writes in self.doubt["changes"].items():
                 self._settle(path, writes)
+                self.figures.changes_of_large += end_of(writes or []) >= PART_BYTES
             self.doubt = None
             self.figures.changes += 1
         else:
@@ -155,7 +158,7 @@ class Worker:
         )
         files = [path for path in self.state if not path.endswith("/")]
         for path in files:
-            wanted = max((offset + size for offset, _, size in self.state[path]), default=0)
+            wanted = end_of(self.state[path])
             found = (directory / path).stat().st_size
             assert found == wanted, (
                 f"stat: {found} bytes; {self._complaint(path, content(directory / path))}"
@@ -193,6 +196,10 @@ class Worker:
             f"{first_difference(found or b'', wanted or b'')}; in doubt: {self.doubt}; before: "
             f"{[line for line in self.history if path in line]}"
         )
+
+
+def end_of(writes: Writes) -> int:
+    return max((offset + size for offset, _, size in writes), default=0)
 
 
 def body_of(path: str, writes: Writes) -> bytes:

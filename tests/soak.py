@@ -15,6 +15,7 @@ import platform
 import random
 import secrets
 import shutil
+import subprocess
 import sys
 import tempfile
 import time
@@ -42,9 +43,9 @@ from tests.copying import (
 from tests.faults import Fault, FaultProxy, Rule
 from tests.killing import KillLoop
 from tests.model import twins_on
-from tests.rgw import Gateway
+from tests.rgw import RGW, Gateway
 from tests.s5_mount.mounting import Cli, Mount
-from tests.steps import Step, any_local, any_or_death, any_remote, lives
+from tests.steps import Step, any_large, any_local, any_or_death, any_remote, lives
 from tests.support import eventually
 
 if TYPE_CHECKING:
@@ -56,10 +57,17 @@ ROUNDS_AT_A_TIME = 15
 RESTART_SHARE = 0.15  # of the rounds; the gateway goes away and comes back under load
 COPY_COUNT = 150
 LIVES_AT_A_TIME = 25
+LATE_STARTS = "mount starts repeated because the gateway was too busy"
 IMPATIENT = ("--io-timeout", "2")
 SHARE = 0.01  # of all requests, for each kind of fault, when all kinds are injected at once
 ASKING = ("--cache-ttl", "0", "--upload-delay", "0")
 BELIEVING = ("--cache-ttl", "3600", "--upload-delay", "0.05")
+LIVES = (
+    (any_local, BELIEVING, 60),
+    (any_remote, ASKING, 60),
+    (any_or_death, BELIEVING, 60),
+    (any_large, BELIEVING, 25),
+)
 
 
 class Soak:
@@ -105,7 +113,9 @@ class Soak:
             finally:
                 loop.stop()
         self.figures["kill -9 rounds"] += loop.rounds
+        self.figures[LATE_STARTS] += loop.late_starts
         self.figures["changes promised to programs"] += loop.figures.changes
+        self.figures["of these to files sent in parts"] += loop.figures.changes_of_large
         self.figures["errors told to programs"] += loop.figures.errors
         self._checked(loop.figures.files_checked, loop.figures.bytes_checked)
 
@@ -125,7 +135,7 @@ class Soak:
                 stored = in_bucket(self._s3, mount.bucket)
                 outcome = check(files, but_for_conflicts(fault, files, stored), told)
                 mount.cache_dir = mount.cache_dir.with_name(mount.cache_dir.name + "-fresh")
-                mount.start(IMPATIENT, self._broken())
+                self._start(mount, IMPATIENT, self._broken())
                 self._inject(rule(fault))
                 told = cp(mount.path, target)
                 self._calm()
@@ -136,9 +146,7 @@ class Soak:
 
     def live(self) -> None:
         """Lives of the reference model, which has no faults in it but death."""
-        step, options = self._dice.choice(
-            [(any_local, BELIEVING), (any_remote, ASKING), (any_or_death, BELIEVING)]
-        )
+        step, options, longest = self._dice.choice(LIVES)
         with self._mounted(options, {}) as mount:
 
             @seed(self._dice.getrandbits(32))
@@ -149,7 +157,7 @@ class Soak:
                 print_blob=True,
                 suppress_health_check=list(HealthCheck),
             )
-            @given(lives(step, 60))
+            @given(lives(step, longest))
             def live(life: list[Step]) -> None:
                 twins_on(mount, self._s3, options).live(life)
                 self.figures["steps beside a local directory"] += len(life)
@@ -166,7 +174,7 @@ class Soak:
         with tempfile.TemporaryDirectory(dir=self._place) as folder:
             mount = Mount(self._cli, bucket, Path(folder, "mnt"), Path(folder, "cache"))
             try:
-                mount.start(options, environment)
+                self._start(mount, options, environment)
                 yield mount
             except Exception as error:
                 error.add_note(f"{self._cli('status').out}{mount.log_tail()}")
@@ -175,6 +183,9 @@ class Soak:
                 self._calm()
                 mount.remove()
                 remove_bucket(self._s3, bucket)
+
+    def _start(self, mount: Mount, options: tuple[str, ...], environment: dict[str, str]) -> None:
+        self.figures[LATE_STARTS] += mount.start_patiently(options, environment)
 
     def _broken(self) -> dict[str, str]:
         return {"AWS_ENDPOINT_URL": self._proxy.endpoint}
@@ -221,8 +232,8 @@ def page(soak: Soak, minutes: float, command: str) -> str:
     """What stands between the markers."""
     when = time.strftime("%Y-%m-%d", time.gmtime())
     lines = [
-        f"`{command}` on {when}: {minutes:.0f} minutes on {os.cpu_count()} cores,",
-        f"Linux {platform.release()}, Python {platform.python_version()}.",
+        f"`{command}` on {when}, {minutes:.0f} minutes.",
+        f"Commit {commit()}. {machine()}.",
         "",
         "| what | how often |",
         "|---|---:|",
@@ -232,8 +243,30 @@ def page(soak: Soak, minutes: float, command: str) -> str:
         "| fault injected | how often |",
         "|---|---:|",
         *(f"| {fault} | {soak.injected[fault]:,} |" for fault in FAULTS),
+        f"| all | {soak.injected.total():,} |",
     ]
     return "\n".join(lines) + "\n"
+
+
+def commit() -> str:
+    """Which code was at work; told when it was not all committed."""
+    return printed("git", "describe", "--always", "--abbrev=12", "--exclude=*", "--dirty=, changed")
+
+
+def machine() -> str:
+    cpus = Path("/proc/cpuinfo").read_text().splitlines()
+    model = next((line.partition(": ")[2] for line in cpus if line.startswith("model name")), "CPU")
+    memory_gib = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / (1 << 30)
+    ceph = printed(RGW, "--version").split()[2]
+    return (
+        f"{os.cpu_count()} cores ({model}), {memory_gib:.0f} GiB, Linux {platform.release()},"
+        f" Python {platform.python_version()}, Ceph {ceph}"
+    )
+
+
+def printed(*command: str) -> str:
+    done = subprocess.run(command, cwd=PAGE.parent, capture_output=True, text=True, check=True)
+    return done.stdout.strip()
 
 
 def publish(text: str) -> None:
@@ -262,7 +295,9 @@ def main() -> int:
         except Exception as error:
             error.add_note(f"repeat with: {command}")
             raise
-    publish(page(soak, (time.monotonic() - began) / 60, command))
+    text = page(soak, (time.monotonic() - began) / 60, command)
+    print(text, end="")
+    publish(text)
     return 0
 
 

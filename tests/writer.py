@@ -49,7 +49,8 @@ class Writer:
     def run(self) -> NoReturn:
         """Until something fails."""
         kinds = [self.create] * 6 + [self.append, self.patch, self.replace, self.remove] * 3
-        kinds += [self.rename] * 3 + [self.look] * 3 + [self.rename_tree, self.write_large]
+        kinds += [self.rename] * 3 + [self.look] * 3 + [self.rename_tree]
+        kinds += [self.write_large, self.patch_large, self.replace_large]
         while True:
             self.dice.choice(kinds)()
 
@@ -62,15 +63,25 @@ class Writer:
     def write_large(self) -> None:
         self.put(self.dice.choice(LARGE), self.dice.randint(*LARGE_BYTES))
 
+    def patch_large(self) -> None:
+        """Change a few bytes of what goes in parts, wherever it has been renamed to."""
+        found = [path for path, writes in self.state.items() if _end(writes) >= LARGE_BYTES[0]]
+        if found:
+            path = self.dice.choice(found)
+            self.change(path, self.dice.randrange(_end(self.state[path])))
+
+    def replace_large(self) -> None:
+        """As a browser does: begun under a name of its own, sent under another."""
+        self.put("large.part", self.dice.randint(*LARGE_BYTES))
+        self.move("large.part", self.dice.choice(LARGE))
+
     def append(self) -> None:
         if path := self.old_path():
-            writes = self.state[path]
-            self.change(path, max((o + s for o, _, s in writes), default=0))
+            self.change(path, _end(self.state[path]))
 
     def patch(self) -> None:
         if path := self.old_path():
-            end = max((o + s for o, _, s in self.state[path]), default=0)
-            self.change(path, self.dice.randint(0, end))
+            self.change(path, self.dice.randint(0, _end(self.state[path])))
 
     def replace(self) -> None:
         """As rsync does: a temporary of its own, then the name."""
@@ -99,7 +110,7 @@ class Writer:
 
     def look(self) -> None:
         """Reading must give what was written, also while it is on its way."""
-        if (path := self.old_path()) and path not in LARGE:
+        if (path := self.old_path()) and _end(self.state[path]) < LARGE_BYTES[0]:
             with open(path, "rb") as file:
                 if file.read() != render(self.state[path]):
                     say({"wrong": path})
@@ -163,6 +174,10 @@ class Writer:
             else:
                 self.state[path] = writes
         say({"ok": True})
+
+
+def _end(writes: Writes) -> int:
+    return max((offset + size for offset, _, size in writes), default=0)
 
 
 def _in(path: str, tree: str) -> bool:

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 PROGRAM = Path(sys.executable).with_name("qarnotfs")
 COMMAND_SEC_MAX = 100.0
 LOG_LINES = 60
+START_SEC_MAX = 180.0  # with a server that is alive, on a machine that does too much at once
+UNANSWERED = "The object store did not answer within"
 
 
 class Cli:
@@ -74,11 +76,34 @@ class Mount:
         self._cli = cli
 
     def start(self, options: Sequence[str | Path], environment: Mapping[str, str]) -> None:
+        """Mount it, which must succeed."""
+        self.try_start(options, environment).ok()
+        self.pid = self.status()["pid"]
+
+    def start_patiently(self, options: Sequence[str | Path], environment: Mapping[str, str]) -> int:
+        """Mount it; how often that was repeated because the server was too busy to answer.
+
+        Any other failure is one, and so is a server that does not answer for minutes.
+        """
+        busy: list[Done] = []
+
+        def is_started() -> bool:
+            done = self.try_start(options, environment)
+            if done.code and UNANSWERED in done.err:
+                busy.append(done)
+                return False
+            done.ok()
+            return True
+
+        eventually(is_started, START_SEC_MAX)
+        self.pid = self.status()["pid"]
+        return len(busy)
+
+    def try_start(self, options: Sequence[str | Path], environment: Mapping[str, str]) -> Done:
         if not self.is_mounted():  # a dead mount answers nothing, not even that it is there
             self.path.mkdir(exist_ok=True)
         cache = ["--cache-dir", str(self.cache_dir)]
-        self._cli("mount", self.bucket, self.path, *cache, *options, **environment).ok()
-        self.pid = self.status()["pid"]
+        return self._cli("mount", self.bucket, self.path, *cache, *options, **environment)
 
     def status(self) -> dict[str, Any]:
         """This mount's entry in ``qarnotfs status --json``."""

@@ -49,8 +49,7 @@ class Writer:
     def run(self) -> NoReturn:
         """Until something fails."""
         kinds = [self.create] * 6 + [self.append, self.patch, self.replace, self.remove] * 3
-        kinds += [self.rename] * 3 + [self.look] * 3 + [self.rename_tree]
-        kinds += [self.write_large, self.patch_large, self.replace_large]
+        kinds += [self.rename] * 3 + [self.look] * 3 + [self.rename_tree, self.do_large]
         while True:
             self.dice.choice(kinds)()
 
@@ -59,6 +58,10 @@ class Writer:
     def create(self) -> None:
         path = self.new_path()
         self.put(path, self.dice.randint(0, SMALL_BYTES))
+
+    def do_large(self) -> None:
+        """Something to a file that goes in parts."""
+        self.dice.choice([self.write_large, self.patch_large, self.replace_large])()
 
     def write_large(self) -> None:
         self.put(self.dice.choice(LARGE), self.dice.randint(*LARGE_BYTES))

@@ -140,6 +140,43 @@ def test_put_whose_answer_is_lost(
     assert in_bucket(s3, bucket) == {"file": b"first and second"}
 
 
+@pytest.mark.parametrize("dies", [False, True], ids=["goes on", "dies"])
+@pytest.mark.parametrize("old", [None, b"what was there before"])
+def test_large_file_that_arrived_unheard_is_changed_again(
+    old: bytes | None,
+    dies: bool,
+    mounts: Mounts,
+    s3: S3Client,
+    proxy: FaultProxy,
+    bucket: str,
+) -> None:
+    """What the server has is ours, though nobody told us: no conflict, also in the next life."""
+    if old is not None:
+        s3.put_object(Bucket=bucket, Key="file", Body=old)
+    body = bytearray(make_files(SEED, 3)["d2/large2"])
+    mount = mounts(*IMPATIENT, endpoint=proxy.endpoint)
+
+    def asks_afterwards(method: str, _: str) -> bool:
+        return method == "HEAD" and proxy.injected[Fault.AFTER_COMMIT] > 0
+
+    proxy.inject(Rule(Fault.AFTER_COMMIT, completes), Rule(Fault.SLOW_DOWN, asks_afterwards))
+    (mount.path / "file").write_bytes(body)
+    eventually(lambda: proxy.injected[Fault.AFTER_COMMIT])
+    assert in_bucket(s3, bucket) == {"file": body}
+    if dies:
+        mount.kill9()
+        proxy.calm()
+        mount = mounts(*IMPATIENT, cache_dir=mount.cache_dir, endpoint=proxy.endpoint)
+    with (mount.path / "file").open("r+b") as file:
+        file.seek(len(body) // 2)
+        file.write(b"changed")
+    body[len(body) // 2 : len(body) // 2 + 7] = b"changed"
+    proxy.calm()
+    drain(mount, proxy, Fault.AFTER_COMMIT, IMPATIENT)
+    assert in_bucket(s3, bucket) == {"file": body}
+    assert s3.list_multipart_uploads(Bucket=bucket).get("Uploads", []) == []
+
+
 @pytest.mark.parametrize("fault", NO_ANSWER)
 def test_delete_whose_answer_is_lost(
     fault: Fault, mounts: Mounts, s3: S3Client, proxy: FaultProxy, bucket: str

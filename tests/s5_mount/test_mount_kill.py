@@ -35,4 +35,4 @@ def test_a_hundred_kills_lose_nothing(mounts: Mounts, s3: S3Client, bucket: str)
         loop.stop()
     assert loop.figures.changes > ROUNDS  # else nobody was at work
     assert loop.figures.changes_of_large > ROUNDS // 10
-    assert loop.figures.bytes_checked > 1 << 30
+    assert loop.figures.bytes_checked > 1 << 28

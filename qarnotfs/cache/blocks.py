@@ -162,11 +162,7 @@ class Pattern:
     streams: tuple[Stream, ...] = ()
 
     def after(
-        self,
-        offset: int,
-        size: int,
-        object_size: int,
-        window_bytes_max: int = WINDOW_BYTES_MAX,
+        self, offset: int, size: int, object_size: int, window_bytes_max: int = WINDOW_BYTES_MAX
     ) -> tuple[Pattern, Span | None]:
         """The pattern after one more read, and the bytes to fetch ahead of the next ones.
 

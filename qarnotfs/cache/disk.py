@@ -80,8 +80,7 @@ class Disk:
         self._recent = Recent(memory_bytes_max)
         self._identify = lru_cache(4096)(partial(identify, scope, checksum.name))
         self._opened = Opened(directory, checksum, clock)
-        self._lock = threading.Lock()  # for the figures above and the names below
-        self._pinned: set[str] = set()
+        self._lock = threading.Lock()  # for the figures above
 
     # --- what the reader asks -----------------------------------------------------------------
 
@@ -116,10 +115,18 @@ class Disk:
         """Those of ``blocks`` that seem to be here. Not verified: good for reading ahead."""
         name = self._identity(info).name
         found = {number for number in blocks if self._recent.get(name, number) is not None}
+        return found | self._on_disk(info, blocks)
+
+    def keeps(self, info: ObjectInfo) -> bool:
+        """Whether all of that version is on disk."""
+        blocks = Span(0, info.size).blocks
+        return len(self._on_disk(info, blocks)) == len(blocks)
+
+    def _on_disk(self, info: ObjectInfo, blocks: range) -> set[int]:
         if (entry := self._entry(info)) is not None:
             with suppress(OSError):
-                found |= entry.present(blocks)
-        return found
+                return entry.present(blocks)
+        return set()
 
     def bytes_cached(self, info: ObjectInfo) -> int:
         """How much of a version is here, in whole blocks; the last one may be shorter."""
@@ -179,18 +186,9 @@ class Disk:
         self._recent.forget(name)
         self._opened.remove(name)
 
-    def pin(self, info: ObjectInfo) -> None:
-        """Do not evict that version from this process, until `unpin`."""
-        with self._lock:
-            self._pinned.add(self._identity(info).name)
-
-    def unpin(self, info: ObjectInfo) -> None:
-        with self._lock:
-            self._pinned.discard(self._identity(info).name)
-
     def entries(self, infos: Iterable[ObjectInfo]) -> Iterator[tuple[str, int]]:
-        """(entry, bytes) of each version, as `Pins` keeps it."""
-        return ((self._identity(info).name, info.size) for info in infos)
+        """(entry, bytes on disk when all of it is there) of each version, as `Pins` keeps it."""
+        return ((self._identity(info).name, self._space.whole(info.size)) for info in infos)
 
     def bytes_used(self) -> int:
         """What the directory takes on disk, as far as this process knows."""
@@ -237,9 +235,7 @@ class Disk:
 
     def _evict(self, found: list[ledger.Entry], bytes_max: int) -> int:
         """Evict until ``found`` takes at most ``bytes_max``; the bytes that were freed."""
-        with self._lock:
-            pinned = frozenset(self._pinned)
-        pinned |= self.pins.names()
+        pinned = self.pins.names()
         sizes, total = {entry.name: entry.bytes for entry in found}, 0
         for victim in ledger.victims(
             found, bytes_max=bytes_max, now_sec=self._clock(), ttl_sec=self.ttl_sec, pinned=pinned

@@ -6,6 +6,7 @@ Used by `reader`, which lets them fly.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import trio
@@ -24,7 +25,8 @@ class Flight:
 
     ``landed`` is set once, by the task that fetches, after ``outcome`` is what it will be.
     ``deadline`` (trio time) is how long the fetch is repeated; each reader who joins moves
-    it on, and minus infinity says that nobody has joined.
+    it on, and minus infinity says that nobody has joined. ``over``: nothing more is done with
+    its bytes.
     """
 
     info: ObjectInfo
@@ -33,6 +35,7 @@ class Flight:
     took_sec: float = 0.0  # from the last request to its answer
     outcome: bytes | QarnotfsError = field(default_factory=lambda: Unavailable(CLOSING))
     landed: trio.Event = field(default_factory=trio.Event)
+    over: trio.Event = field(default_factory=trio.Event)
 
     async def block(self, number: int) -> memoryview:
         """One block, as soon as it has landed; raises what the fetch ended with."""
@@ -51,8 +54,38 @@ class Flight:
         return fetched.data
 
 
-def block_key(info: ObjectInfo, number: int) -> tuple[str, str, int, int]:
-    """One block of one version."""
+class Flights:
+    """Who is fetching a block of a version.
+
+    A flight is added when it starts, and removed when its bytes are where `disk` finds them,
+    so that between the two nobody asks again. Of two with the same block the first has it.
+    """
+
+    def __init__(self) -> None:
+        self._of_block: dict[tuple[str, str, int, int], Flight] = {}
+
+    def __len__(self) -> int:
+        """How many blocks are under way."""
+        return len(self._of_block)
+
+    def under_way(self, info: ObjectInfo, numbers: Iterable[int]) -> dict[int, Flight]:
+        """Those of some blocks of a version that are under way."""
+        if not self._of_block:
+            return {}
+        found = ((number, self._of_block.get(_key(info, number))) for number in numbers)
+        return {number: flight for number, flight in found if flight is not None}
+
+    def add(self, flight: Flight) -> None:
+        for number in flight.span.blocks:
+            self._of_block.setdefault(_key(flight.info, number), flight)
+
+    def remove(self, flight: Flight) -> None:
+        for number in flight.span.blocks:
+            if self._of_block.get(key := _key(flight.info, number)) is flight:
+                del self._of_block[key]
+
+
+def _key(info: ObjectInfo, number: int) -> tuple[str, str, int, int]:
     return (info.key, info.etag, info.size, number)
 
 

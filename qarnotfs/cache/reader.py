@@ -14,7 +14,7 @@ from __future__ import annotations
 import logging
 import math
 import random
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable
 from functools import partial
 
 import trio
@@ -32,7 +32,7 @@ from qarnotfs.cache.blocks import (
     spans,
 )
 from qarnotfs.cache.disk import Disk
-from qarnotfs.cache.flight import CLOSING, OFFLINE, Flight, block_key, stale
+from qarnotfs.cache.flight import CLOSING, OFFLINE, Flight, Flights, stale
 from qarnotfs.cache.runway import RoundTrip, Runway
 from qarnotfs.cache.stats import CacheStats
 from qarnotfs.errors import NoSuchKey, PreconditionFailed, QarnotfsError, Unavailable
@@ -73,9 +73,7 @@ class Reader:
         self._silent = silent  # told when a read was given up because nobody did
         self._hits = self._misses = self._fetched_bytes = 0
         self._nursery: trio.Nursery | None = None  # while `run` runs
-        # Who is fetching a block of a version. Set when a flight starts; cleared when its
-        # bytes are where `disk` finds them, so that between the two nobody asks again.
-        self._flights: dict[tuple[str, str, int, int], Flight] = {}
+        self._flights = Flights()
         self._runway = Runway(FLIGHTS_MAX, FLIGHT_BYTES_MAX)
         self._round_trip = RoundTrip()
 
@@ -101,11 +99,7 @@ class Reader:
         )
 
     async def read(
-        self,
-        info: ObjectInfo,
-        offset: int,
-        size: int,
-        pattern: PatternCell | None = None,
+        self, info: ObjectInfo, offset: int, size: int, pattern: PatternCell | None = None
     ) -> bytes:
         """Exactly the bytes of that version in ``[offset, min(offset + size, info.size))``.
 
@@ -123,6 +117,19 @@ class Reader:
                 for start in range(offset, end, PART_BYTES_MAX)
             ]
         )
+
+    async def keep(self, info: ObjectInfo) -> bool:
+        """Fetch what is missing of that version; whether all of it is on disk then.
+
+        Raises what `read` raises.
+        """
+        whole = Span(0, info.size)
+        if not self._disk.keeps(info):
+            for start in range(0, whole.size, PART_BYTES_MAX):
+                await self.read(info, start, PART_BYTES_MAX)
+            for flight in set(self._flights.under_way(info, whole.blocks).values()):
+                await flight.over.wait()
+        return self._disk.keeps(info)
 
     async def _read(
         self, info: ObjectInfo, offset: int, size: int, pattern: PatternCell | None
@@ -151,16 +158,14 @@ class Reader:
     ) -> bytes:
         """The bytes from everywhere: cached blocks, flights under way, new flights."""
         blocks = Span(offset, size).blocks
-        found = {
-            number: block
-            for number in blocks
-            if block_key(info, number) not in self._flights
-            and (block := self._disk.block(info, number)) is not None
-        }
+        under_way = self._flights.under_way(info, blocks)
+        settled = set(blocks).difference(under_way)
+        read = ((number, self._disk.block(info, number)) for number in settled)
+        found = {number: block for number, block in read if block is not None}
         missing = [number for number in blocks if number not in found]
         self._hits += not missing
         self._misses += bool(missing)
-        absent = set(missing).difference(self._under_way(info, missing))
+        absent = set(missing).difference(under_way)
         flights = self._cover(info, offset, missing, pattern)
         self._read_ahead(info, offset, size, pattern)
         if absent and pattern is not None and not pattern.streaming:
@@ -174,15 +179,11 @@ class Reader:
         return b"".join(pieces)
 
     def _cover(
-        self,
-        info: ObjectInfo,
-        offset: int,
-        missing: list[int],
-        pattern: PatternCell | None,
+        self, info: ObjectInfo, offset: int, missing: list[int], pattern: PatternCell | None
     ) -> dict[int, Flight]:
         """A flight for each missing block: joined, or started now."""
         deadline = trio.current_time() + self.io_timeout_sec
-        flights = self._under_way(info, missing)
+        flights = self._flights.under_way(info, missing)
         for flight in flights.values():
             flight.deadline = max(flight.deadline, deadline)
         absent = [number for number in missing if number not in flights]
@@ -193,7 +194,8 @@ class Reader:
         reach = range(absent[0], absent[-1] + 1)
         if offset == 0 and info.size <= SMALL_BYTES_MAX:
             reach = Span(0, info.size).blocks
-            absent = [number for number in reach if number not in self._under_way(info, reach)]
+            under_way = self._flights.under_way(info, reach)
+            absent = [number for number in reach if number not in under_way]
         others = set(reach).difference(absent)
         for span in spans(others, *block_span(reach, info.size), info.size):
             flight = self._start(Flight(info, span, deadline), self._fly)
@@ -243,7 +245,9 @@ class Reader:
 
     def _there(self, info: ObjectInfo, span: Span) -> set[int]:
         """The blocks of ``span`` that are here, or on their way."""
-        return self._disk.present(info, span.blocks).union(self._under_way(info, span.blocks))
+        return self._disk.present(info, span.blocks).union(
+            self._flights.under_way(info, span.blocks)
+        )
 
     def _send_ahead(self, info: ObjectInfo, wanted: list[Span], how: Fly) -> Span | None:
         """Send for bytes nobody waits for yet; the first for which there was no place."""
@@ -259,12 +263,6 @@ class Reader:
 
     # --- flights ------------------------------------------------------------------------------
 
-    def _under_way(self, info: ObjectInfo, numbers: Iterable[int]) -> dict[int, Flight]:
-        if not self._flights:
-            return {}
-        found = ((number, self._flights.get(block_key(info, number))) for number in numbers)
-        return {number: flight for number, flight in found if flight is not None}
-
     @property
     def _grounded(self) -> str:
         """Why nothing can be fetched at the moment, if so."""
@@ -275,8 +273,7 @@ class Reader:
     def _start(self, flight: Flight, how: Fly) -> Flight:
         if self._grounded or self._nursery is None:
             raise Unavailable(self._grounded)
-        for number in flight.span.blocks:
-            self._flights.setdefault(block_key(flight.info, number), flight)
+        self._flights.add(flight)
         self._nursery.start_soon(self._guarded, flight, how)
         return flight
 
@@ -292,9 +289,8 @@ class Reader:
             flight.outcome = QarnotfsError("An unexpected error while reading; the log has it.")
         finally:
             flight.landed.set()
-            for number in flight.span.blocks:
-                if self._flights.get(key := block_key(flight.info, number)) is flight:
-                    del self._flights[key]
+            flight.over.set()
+            self._flights.remove(flight)
 
     async def _fly(self, flight: Flight) -> None:
         """Wait for a place on the runway first."""

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from qarnotfs.cache.blocks import Span
 from qarnotfs.cache.entry import HEADER_BYTES, RECORD
 
 DISK_BLOCK_BYTES = 4096
@@ -45,6 +46,11 @@ class Space:
         ``new``: of a version of which nothing is kept yet, so that it needs a map, too.
         """
         return self._in_blocks(size) + (self._in_blocks(MAP_BYTES_MIN) if new else 0)
+
+    def whole(self, size: int) -> int:
+        """What a version of ``size`` bytes takes of the disk when all of it is kept."""
+        map_bytes = HEADER_BYTES + RECORD.size * len(Span(0, size).blocks)
+        return self._in_blocks(size) + self._in_blocks(map_bytes) if size else 0
 
     def _in_blocks(self, size: int) -> int:
         return -(-size // self._block_bytes) * self._block_bytes

@@ -11,21 +11,24 @@ from dataclasses import dataclass, field
 
 import trio
 
-from qarnotfs.cache.blocks import PART_BYTES_MAX
 from qarnotfs.cache.disk import Disk
 from qarnotfs.cache.reader import Reader
-from qarnotfs.errors import QarnotfsError, UsageError
+from qarnotfs.errors import FileError, QarnotfsError, UsageError
 from qarnotfs.figures import bytes_text
 from qarnotfs.index.index import Index
 from qarnotfs.index.listing import Listing
 from qarnotfs.store.base import ObjectInfo
 
+NO_ROOM = "It was fetched, but the disk has no room to keep it: make some, or unpin something."
 FETCHERS = 12  # of the reader's 16 flights: the others are for programs
 
 
 @dataclass(slots=True)
 class Warmth:
-    """How far the warming of one prefix is. ``failed``: key -> why."""
+    """How far the warming of one prefix is.
+
+    ``files`` are those that were tried, ``bytes`` those that are there; ``failed``: key -> why.
+    """
 
     prefix: str
     files_total: int = 0
@@ -53,20 +56,20 @@ class Warmer:
         every = await self._index.survey(prefix)
         warmth.files_total = every.count
         warmth.bytes_total = sum(info.size for _, info in every if info)
-        self._check_room(warmth)
-        self._disk.pins.pin(prefix, self._disk.entries(info for _, info in every if info))
+        entries = list(self._disk.entries(info for _, info in every if info))
+        self._check_room(prefix, sum(size for _, size in entries))
+        self._disk.pins.pin(prefix, entries)
         await self._fetch_all(every, warmth, shown)
         warmth.done = True
         shown(warmth)
         return warmth
 
-    def _check_room(self, warmth: Warmth) -> None:
-        others = self._disk.pins.bytes_besides(warmth.prefix)
-        wanted, limit = warmth.bytes_total + others, self._disk.cache_bytes_max
-        if wanted > limit:
+    def _check_room(self, prefix: str, size: int) -> None:
+        others, limit = self._disk.pins.bytes_besides(prefix), self._disk.cache_bytes_max
+        if size + others > limit:
             pinned = f", and {bytes_text(others)} are pinned already" if others else ""
             raise UsageError(
-                f"{warmth.prefix!r} takes {bytes_text(warmth.bytes_total)}{pinned}, but the cache"
+                f"{prefix!r} takes {bytes_text(size)} on disk{pinned}, but the cache"
                 f" may take {bytes_text(limit)}: give a larger --cache-size, or unpin something."
             )
 
@@ -79,10 +82,10 @@ class Warmer:
             async for info in take.clone():
                 try:
                     await self._fetch(info)
+                    warmth.bytes += info.size
                 except QarnotfsError as error:
                     warmth.failed[info.key] = str(error)
                 warmth.files += 1
-                warmth.bytes += info.size
                 shown(warmth)
 
         async with trio.open_nursery() as nursery:
@@ -94,7 +97,6 @@ class Warmer:
                         await give.send(info)
 
     async def _fetch(self, info: ObjectInfo) -> None:
-        if self._disk.bytes_cached(info) < info.size:
-            for start in range(0, info.size, PART_BYTES_MAX):
-                await self._reader.read(info, start, PART_BYTES_MAX)
+        if not await self._reader.keep(info):
+            raise FileError(NO_ROOM)
         await self._index.info(info.key)  # attributes, where they did not come with the bytes

@@ -34,7 +34,7 @@ Examples:
 \b
 What is fetched is pinned: no mount with this --cache-dir evicts it. Begun again, it goes on
 where it was, and fetches what was replaced meanwhile. Exit code 1 when something could not be
-fetched.""",
+fetched, or not be kept.""",
 )
 @click.argument("target", metavar="BUCKET[:PREFIX]", type=place)
 @deed("--unpin", is_flag=True, help="Fetch nothing; let what is cached be evicted again.")
@@ -73,7 +73,7 @@ def warm(
         complain(f"{key}: {why}")
     if not quiet:
         count = warmth.files_total - len(warmth.failed)
-        click.echo(f"{files_text(count)} ({bytes_text(warmth.bytes_total)}) cached and pinned.")
+        click.echo(f"{files_text(count)} ({bytes_text(warmth.bytes)}) cached and pinned.")
     return 1 if warmth.failed else 0
 
 

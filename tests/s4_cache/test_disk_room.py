@@ -111,12 +111,12 @@ def test_few_files_are_open(make: Make) -> None:
 def test_pinned_versions_stay(make: Make, clock: Clock) -> None:
     disk = make(4 * MIB)
     pinned = keep(disk, blocks(4), "pinned")
-    disk.pin(pinned)
+    disk.pins.pin("p", disk.entries([pinned]))
     for number in range(1, 6):
         clock.now_sec += 1
         keep(disk, blocks(4, seed=number), f"key{number}")
     assert disk.read(pinned, 0, MIB) is not None
-    disk.unpin(pinned)
+    disk.pins.unpin("p")
     for number in range(1, 6):
         clock.now_sec += 1
         keep(disk, blocks(4, seed=number), f"again{number}")
@@ -167,7 +167,7 @@ def test_forgotten_versions_are_gone(make: Make) -> None:
 
 def test_a_cache_full_of_pinned_versions_is_not_looked_through_for_each_block(make: Make) -> None:
     disk = make(2 * MIB)
-    disk.pin(keep(disk, blocks(7), "pinned"))
+    disk.pins.pin("p", disk.entries([keep(disk, blocks(7), "pinned")]))
     keep(disk, blocks(4, seed=1), "no room")
     surveys = disk._space.surveys
     for number in range(5):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from pathlib import Path
 
 import pytest
@@ -133,6 +135,45 @@ def test_a_cache_that_is_too_small_says_so_and_pins_nothing(tmp_path: Path) -> N
                 await world.house.warmer.warm("q")
             assert "3.0 MiB are pinned already" in str(refused.value)
             assert len(world.house.disk.pins.names()) == 1
+
+    trio.run(main)
+
+
+def test_maps_and_whole_blocks_of_the_disk_count(tmp_path: Path) -> None:
+    """A hundred files of a hundred bytes are 10 kB, and 1.2 MB on disk."""
+    store = MemoryStore()
+    for number in range(100):
+        put(store, f"p/{number:02}", bytes(100), mode="33188")
+
+    async def main() -> None:
+        async with entered(store, tmp_path, cache_bytes_max=MIB) as world:
+            with pytest.raises(UsageError, match=r"takes 1\.2 MiB on disk"):
+                await world.house.warmer.warm("p/")
+            assert world.house.disk.pins.names() == frozenset()
+        async with entered(store, tmp_path, cache_bytes_max=2 * MIB) as world:
+            warmth = await world.house.warmer.warm("p/")
+            assert (warmth.failed, warmth.bytes) == ({}, 10_000)
+
+    trio.run(main)
+
+
+def test_what_the_disk_does_not_take_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = filled()
+    written = os.pwrite
+
+    def full(fd: int, data: bytes, at: int) -> int:
+        if len(data) > MIB:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return written(fd, data, at)
+
+    async def main() -> None:
+        async with entered(store, tmp_path) as world:
+            monkeypatch.setattr(os, "pwrite", full)
+            warmth = await world.house.warmer.warm("p/large")
+            assert warmth.bytes == 0
+            assert "no room" in warmth.failed["p/large"]
 
     trio.run(main)
 

@@ -146,7 +146,10 @@ def test_a_cache_directory_full_of_garbage_harms_nobody(
     spoil(place, random.Random(5))
     again = mounts(*LONG, cache_dir=first.cache_dir)
     read_all(again)
-    assert "beliefs" in again.log_path.read_text()
+    told = again.log_path.read_text()
+    assert "beliefs" in told
+    assert f"{'aa' * 20} is removed from the cache: no block map of this format" in told
+    assert "1 damaged blocks of 'd0/" in told
     again.unmount()
     read_all(mounts(*LONG, cache_dir=first.cache_dir))
 
@@ -168,7 +171,9 @@ def spoil(place: Path, chance: random.Random) -> None:
             data = bytearray(chance.randbytes(len(data)))
         path.write_bytes(data)
     (place / "blocks" / "aa").mkdir(exist_ok=True)
-    (place / "blocks" / "aa" / f"{'aa' * 20}.map").write_bytes(b"QFSMAP\0\0" + bytes(5000))
+    for kind in ("map", "data"):
+        foreign = place / "blocks" / "aa" / f"{'aa' * 20}.{kind}"
+        foreign.write_bytes(b"QFSMAP\0\0" + bytes(5000))
     (place / "blocks" / "pins.db").write_bytes(chance.randbytes(8192))
     with sqlite3.connect(place / "beliefs.db") as db:
         db.execute("PRAGMA user_version = 1")

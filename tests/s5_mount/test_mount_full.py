@@ -15,7 +15,7 @@ import pytest
 from tests.faults import Fault, FaultProxy, Rule
 from tests.rgw import Gateway
 from tests.s5_mount.conftest import Mounts
-from tests.s5_mount.mounting import Mount, bucket_keys
+from tests.s5_mount.mounting import Cli, Mount, bucket_keys
 from tests.support import eventually
 
 if TYPE_CHECKING:
@@ -45,6 +45,17 @@ def held(small_disk: Path, mounts: Mounts, s3: S3Client, bucket: str) -> Iterato
     mount = mounts(*HOLD, cache_dir=small_disk)
     yield mount
     mount.remove()
+
+
+def test_warm_says_what_the_disk_has_no_room_for(
+    cli: Cli, small_disk: Path, s3: S3Client, bucket: str
+) -> None:
+    s3.put_object(Bucket=bucket, Key="large", Body=random.Random(1).randbytes(40 * MIB))
+    s3.put_object(Bucket=bucket, Key="little", Body=b"bytes")
+    warm = cli("warm", bucket, "--cache-dir", small_disk, "--cache-size", "1G")
+    assert warm.code == 1
+    assert "large: It was fetched, but the disk has no room to keep it" in warm.err
+    assert "1 file (5 B) cached and pinned" in warm.out
 
 
 def fill(path: Path) -> int:

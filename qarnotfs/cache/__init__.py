@@ -13,6 +13,7 @@ Used by `core`, which asks `reader.Reader` for bytes of a version it has decided
 
 `blocks` and `ledger` decide (pure); `disk` keeps files, with `entry` (one version's two files),
 `opened` (those in use), `shelves` (what is in the directory), `space` (how much there may be)
-and `recent` (a little memory); `reader` fetches. Nothing here knows of names, directories,
+and `recent` (a little memory); `reader` fetches, with `flight` (what is under way) and `runway`
+(how much of it). Nothing here knows of names, directories,
 attributes or of what is written: whoever builds both hands `Disk.adopt` to `writeback`.
 """

@@ -164,7 +164,7 @@ def test_what_the_disk_does_not_take_is_said(
     written = os.pwrite
 
     def full(fd: int, data: bytes, at: int) -> int:
-        if len(data) > MIB:
+        if at >= MIB:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         return written(fd, data, at)
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from qarnotfs.index import database
-from qarnotfs.index.listing import Listing
+from qarnotfs.index.listing import Listing, Packed
 from qarnotfs.store.base import ObjectInfo
 
 log = logging.getLogger(__name__)
@@ -29,6 +29,7 @@ INSERT INTO objects VALUES (?, ?, ?, ?, ?) ON CONFLICT (key) DO UPDATE SET valid
     WHERE excluded.validated >= objects.validated
 """
 SAVE_ATTRIBUTES = "INSERT OR REPLACE INTO attributes VALUES (?, ?, ?, ?, ?, ?)"
+PAGE = "first, last, count, checksum, data"
 AMONG = "key IN (SELECT value FROM json_each(?))"
 WAITING_MAX = 1000  # rows; more are written at once
 
@@ -136,10 +137,10 @@ class Beliefs:
             return None
         listing = Listing(prefix, row[0], number=row[1])
         try:
-            for first, data in self._rows(
-                "SELECT first, data FROM pages WHERE number = ? ORDER BY first", row[1]
+            for page in self._rows(
+                f"SELECT {PAGE} FROM pages WHERE number = ? ORDER BY first", row[1]
             ):
-                listing.extend_packed(first, data)
+                listing.extend_packed(Packed(*page))
         except ValueError as error:
             log.warning("a listing is damaged and is made anew: %s", error)
             return None
@@ -158,7 +159,7 @@ class Beliefs:
         """One page of a listing that still grows: nobody believes it before `save_listing`."""
         self._unfinished.add(listing.number)
         self._write(
-            "INSERT OR REPLACE INTO pages VALUES (?, ?, ?)",
+            "INSERT OR REPLACE INTO pages VALUES (?, ?, ?, ?, ?, ?)",
             [(listing.number, *listing.packed(number))],
         )
 

@@ -35,7 +35,9 @@ class Below:
 T = TypeVar("T", Belief, Listing, Below)
 
 OBJECTS_MAX = 100_000  # beliefs about single keys in memory; more are in the database
-LISTED_MAX = 300_000  # names of all listings in memory together; a packed one is a tenth
+# Names of all listings in memory together; a packed one is a tenth. One that is larger is there
+# alone: to read it again for each name would take longer than to ask the bucket.
+LISTED_MAX = 300_000
 # Metadata seen no later than this after LastModified, which is in whole seconds, may have been
 # replaced in the same second: after the TTL it is asked for again.
 RACY_SEC = 2.0
@@ -61,7 +63,7 @@ class Book:
         self._disk = Beliefs(database)
         self._objects: LRUCache[str, Belief] = LRUCache(OBJECTS_MAX)
         self._listings: LRUCache[str, Listing] = LRUCache(
-            LISTED_MAX, getsizeof=lambda listing: listing.weight
+            LISTED_MAX, getsizeof=lambda listing: min(listing.weight, LISTED_MAX)
         )
         self._below: LRUCache[str, Below] = LRUCache(OBJECTS_MAX)  # where no listing tells
         self._changes = Changes()
@@ -279,10 +281,7 @@ class Book:
         return listing
 
     def _keep(self, listing: Listing) -> None:
-        try:
-            self._listings[listing.prefix] = listing
-        except ValueError:  # larger than the whole face in memory: the database has it
-            self._listings.pop(listing.prefix, None)
+        self._listings[listing.prefix] = listing
 
     def _is_fresh(self, validated_sec: float) -> bool:
         return self._reach.lost or 0 <= self._now() - validated_sec < self.ttl_sec

@@ -28,7 +28,8 @@ CREATE TABLE IF NOT EXISTS attributes (key TEXT PRIMARY KEY, etag TEXT, modified
     metadata TEXT NOT NULL, content_type TEXT, seen REAL NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS listings (prefix TEXT PRIMARY KEY, validated REAL NOT NULL,
     number INTEGER NOT NULL, page_count INTEGER NOT NULL) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS pages (number INTEGER, first TEXT, data BLOB NOT NULL,
+CREATE TABLE IF NOT EXISTS pages (number INTEGER, first TEXT, last TEXT NOT NULL,
+    count INTEGER NOT NULL, checksum INTEGER NOT NULL, data BLOB NOT NULL,
     PRIMARY KEY (number, first));
 CREATE TABLE IF NOT EXISTS patches (number INTEGER, name TEXT, present INTEGER NOT NULL,
     size INTEGER, etag TEXT, modified INTEGER, PRIMARY KEY (number, name)) WITHOUT ROWID;

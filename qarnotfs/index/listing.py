@@ -13,6 +13,7 @@ from bisect import bisect_left, bisect_right, insort
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
+from typing import NamedTuple
 
 from qarnotfs.store.base import ListPage, ObjectInfo
 
@@ -20,6 +21,17 @@ PAGE_NAMES = 1000  # what a server lists at once
 OPEN_PAGES = 2  # of one listing: a reader goes from one to the next
 PACKED_SHARE = 10  # a packed name takes about a tenth of one that is not
 FASTEST = 1  # zlib's; the next level takes twice the time for a tenth of the bytes
+
+
+class Packed(NamedTuple):
+    """A page for the database: its names from ``first`` to ``last``, with a CRC-32."""
+
+    first: str
+    last: str
+    name_count: int
+    checksum: int
+    data: bytes
+
 
 Entry = tuple[str, ObjectInfo | None]  # an object; or (``None``) a common prefix, ending in ``/``
 
@@ -92,13 +104,18 @@ class Listing:
         """Add what comes behind everything that is there, in order."""
         rest = iter(entries)
         while chunk := dict(islice(rest, PAGE_NAMES)):
-            self._append(next(iter(chunk)), _Page(self.prefix, chunk))
+            self._append(_Page(self.prefix, chunk))
 
-    def extend_packed(self, first: str, data: bytes) -> None:
-        """Add a page as `packed` gave it; `ValueError` for anything else."""
-        if self._firsts and first <= self._firsts[-1]:
+    def extend_packed(self, page: Packed) -> None:
+        """Add a page as `packed` gave it; `ValueError` for anything else. It stays packed."""
+        if self._firsts and page.first <= self._firsts[-1]:
             raise ValueError("pages out of order")
-        self._append(first, _Page(self.prefix, None, data))
+        if zlib.crc32(page.data) != page.checksum:
+            raise ValueError("not a page of a listing")
+        self._pages.append(_Page(self.prefix, None, page.data))
+        self._firsts.append(page.first)
+        self.count += page.name_count
+        self.end = max(self.end, page.last)
 
     def put(self, name: str, info: ObjectInfo | None) -> None:
         """``name`` is there, at this version or as a common prefix."""
@@ -139,16 +156,19 @@ class Listing:
     def page_count(self) -> int:
         return len(self._pages)
 
-    def packed(self, number: int) -> tuple[str, bytes]:
-        """(first name, bytes) of one page."""
-        return self._firsts[number], self._pages[number].packed()
+    def packed(self, number: int) -> Packed:
+        """One page, for `extend_packed`."""
+        page = self._opened(self._pages[number])
+        names, data = page.names, page.packed()
+        last = names[-1] if names else ""
+        return Packed(self._firsts[number], last, len(names), zlib.crc32(data), data)
 
-    def _append(self, first: str, page: _Page) -> None:
+    def _append(self, page: _Page) -> None:
         self._pages.append(page)
-        self._firsts.append(first)
-        names = self._opened(page).names
-        self.count += len(names)
-        self.end = max(self.end, names[-1]) if names else self.end
+        self._firsts.append(page.names[0])
+        self._opened(page)
+        self.count += len(page.names)
+        self.end = max(self.end, page.names[-1])
 
     def _split(self, number: int) -> None:
         names, entries = self._pages[number].names, self._pages[number].entries
@@ -218,14 +238,10 @@ def _packed(prefix: str, names: Iterable[str], entries: Mapping[str, ObjectInfo 
 
 
 def _unpacked(prefix: str, data: bytes) -> dict[str, ObjectInfo | None]:
-    """The entries of a page; `ValueError` for what is none."""
-    try:
-        return {
-            prefix + row[0]: ObjectInfo(prefix + row[0], *row[1:]) if row[1:] else None
-            for row in json.loads(zlib.decompress(data))
-        }
-    except (zlib.error, ValueError, TypeError, LookupError) as error:
-        raise ValueError("not a page of a listing") from error
+    return {
+        prefix + row[0]: ObjectInfo(prefix + row[0], *row[1:]) if row[1:] else None
+        for row in json.loads(zlib.decompress(data))
+    }
 
 
 def entries_of(page: ListPage) -> list[Entry]:

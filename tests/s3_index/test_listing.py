@@ -44,7 +44,7 @@ def test_it_is_an_ordered_dict(changes: list[tuple[str, int]], probe: str) -> No
         )  # fmt: skip
         again = Listing("d/", 0.0)
         for number in range(found.page_count):
-            again.extend_packed(*found.packed(number))
+            again.extend_packed(found.packed(number))
         assert list(again) == ordered
 
 
@@ -68,13 +68,24 @@ def test_a_name_keeps_its_metadata_while_its_page_is_used() -> None:
     assert dict(listing)[known.key] == known
 
 
-@pytest.mark.parametrize("data", [b"garbage", zlib.compress(b"[1]"), zlib.compress(b"text")])
-def test_a_damaged_page_is_refused(data: bytes) -> None:
+@pytest.mark.parametrize("damage", [b"garbage", zlib.compress(b"[1]"), zlib.compress(b"text")])
+def test_a_damaged_page_is_refused(damage: bytes) -> None:
+    page = many(3).packed(0)._replace(data=damage)
     with pytest.raises(ValueError, match="listing"):
-        Listing("d/", 0.0).extend_packed("d/a", data)
+        Listing("d/", 0.0).extend_packed(page)
+
+
+def test_a_packed_page_is_opened_when_it_is_wanted() -> None:
+    """A listing of a million names is read from the database without looking at them."""
+    found, again = many(5 * PAGE_NAMES), Listing("d/", 0.0)
+    for number in range(found.page_count):
+        again.extend_packed(found.packed(number))
+    assert (again.count, again.end) == (found.count, found.end)
+    assert not any(page.entries for page in again._pages)
+    assert list(again) == list(found)
 
 
 def test_pages_out_of_order_are_refused() -> None:
     listing = many(2 * PAGE_NAMES)
     with pytest.raises(ValueError, match="order"):
-        Listing("d/", 0.0, [("d/z", None)]).extend_packed(*listing.packed(0))
+        Listing("d/", 0.0, [("d/z", None)]).extend_packed(listing.packed(0))

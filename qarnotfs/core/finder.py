@@ -12,12 +12,12 @@ from itertools import islice
 from qarnotfs.cache.reader import Reader
 from qarnotfs.core import names
 from qarnotfs.core.browse import Browse
-from qarnotfs.core.kinds import is_certain
+from qarnotfs.core.kinds import Kinds, is_certain
 from qarnotfs.core.tree import Node
 from qarnotfs.core.walk import Descents, Walks, is_small
 from qarnotfs.errors import InvalidName, Stale, StoreError
 from qarnotfs.index.index import Index
-from qarnotfs.index.listing import Listing, parent_of
+from qarnotfs.index.listing import PAGE_NAMES, Listing, parent_of
 from qarnotfs.store.base import Attributes, ObjectInfo
 from qarnotfs.views import View
 from qarnotfs.writeback.debts import Debt, Kind
@@ -114,6 +114,8 @@ class Finder:
 
     def browse(self, directory: str) -> Browse:
         """A visible directory, to be read page by page."""
+        if not self.asks_attributes:  # else whoever looked at it has told
+            self._list_ahead(self.stored_prefix(directory))
         return Browse(self._index, self._view, directory, self._journal.overlay)
 
     async def page(self, browse: Browse) -> list[Node]:
@@ -122,19 +124,31 @@ class Finder:
         if not self.asks_attributes or self._walks.goes_on:  # then they come with the bytes
             return nodes
         infos = [info for node in nodes if (info := self._listed(node))]
-        smallest, spread = browse.kinds.suspects(infos)
-        asked = [info.key for info in smallest + spread if not is_certain(info)]
-        seen = {info.key: info for info in await self._index.infos(asked)}
-        browse.kinds.learn(seen.get(info.key, info) for info in spread)
+        seen = await self._look(browse.kinds, infos)
         if not browse.kinds.guesses:
             return nodes
-        guessed = {info.key for info in infos if not is_certain(info)} - seen.keys()
+        guessed = {info.key for info in infos if not is_certain(info)} - seen
         return [
             Node(node.name, is_directory=False, key=node.key, info=node.info, guessed=True)
             if node.key in guessed
             else node
             for node in nodes
         ]
+
+    async def _look(self, kinds: Kinds, infos: list[ObjectInfo]) -> set[str]:
+        """Learn what a page's objects are by looking at a few of them; at which ones."""
+        smallest, spread = kinds.suspects(infos)
+        asked = [info.key for info in smallest + spread if not is_certain(info)]
+        seen = {info.key: info for info in await self._index.infos(asked)}
+        kinds.learn(seen.get(info.key, info) for info in spread)
+        return set(seen)
+
+    async def _look_into(self, prefix: str) -> None:
+        """Ask what a program will ask for that reads a directory."""
+        listing = await self._index.begun(prefix)
+        entries = islice(listing.after(prefix), PAGE_NAMES) if self.asks_attributes else ()
+        infos = [self._index.believed(name) for name, info in entries if info]
+        await self._look(Kinds(), [belief.info for belief in infos if belief and belief.info])
 
     def _listed(self, node: Node) -> ObjectInfo | None:
         """What is believed of a listed object now; ``None`` of what is no object, or owed."""
@@ -201,8 +215,13 @@ class Finder:
         self._index.foresee(name for name in siblings if name > self._ahead[1])
         self._ahead = (listing.number, siblings[-1] if siblings else key)
 
-    async def marker(self, directory: str) -> tuple[str, Attributes, int] | None:
-        """(key, attributes, size) of the object that stands for a visible directory, if any."""
+    async def marker(
+        self, directory: str, *, asks: bool = True
+    ) -> tuple[str, Attributes, int] | None:
+        """(key, attributes, size) of the object that stands for a visible directory, if any.
+
+        Where nobody ``asks``, only one that is known is found.
+        """
         if not directory:
             return None
         for key in self._view.candidates(directory):
@@ -211,8 +230,12 @@ class Finder:
                 if debt.present:
                     return key, debt.attributes, debt.size
                 continue
-            self._list_ahead(key)
-            info = await self._index.find(key)
+            if asks:
+                self._list_ahead(key)
+                info = await self._index.find(key)
+            else:
+                belief = self._index.believed(key)
+                info = belief.info if belief else None
             if info is not None:
                 return key, Attributes(info.metadata or {}, info.content_type), info.size
         return None
@@ -221,7 +244,7 @@ class Finder:
         """A program looks into a directory: list those that it will look into next."""
         parent = self._index.fresh_listing(parent_of(prefix[:-1]))
         if parent and prefix in parent and not self._index.is_listed(prefix):
-            self._index.foresee_listings(self._descents.entered(parent, prefix))
+            self._index.foresee(self._descents.entered(parent, prefix), self._look_into)
 
     async def has_children(self, directory: str) -> bool:
         """Whether anything is in a visible directory; quick also while it is being emptied."""

@@ -16,8 +16,8 @@ from zlib import crc32
 from qarnotfs.store.base import ObjectInfo
 
 LINK_BYTES_MAX = 4096  # PATH_MAX: a larger object cannot be a symbolic link, nor is it empty
-SMALLEST = 4  # of a page: these may be links
-SPREAD = 6  # of a page: these tell what stores files here
+SMALLEST = 3  # of a page: these may be links
+SPREAD = 4  # of a page: these tell what stores files here
 LOOKS_MAX = 32  # at one directory, of however many pages
 RARE_SHARE = 8  # at most one of so many keeps a mode: it was stored by another program
 

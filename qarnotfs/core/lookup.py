@@ -270,7 +270,7 @@ class Lookup:
         return belief.info if belief else None
 
     async def _refresh_directory(self, inode: Inode) -> None:
-        marker = await self.finder.marker(inode.key)
+        marker = await self.finder.marker(inode.key, asks=self.finder.asks_attributes)
         if marker is None:
             inode.exact = True
             return

@@ -10,7 +10,7 @@ laid over it above.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
 from dataclasses import asdict
 from typing import TypeVar
@@ -35,7 +35,7 @@ class Index(Lister):
     """The beliefs of one mount. ``filter_prefix``: only keys with it are ever asked for."""
 
     async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Ask ahead (`foresee`, `foresee_listings`) until cancelled."""
+        """Ask ahead (`foresee`) until cancelled."""
         self._disk.delays = True
         try:
             async with trio.open_nursery() as nursery:
@@ -205,13 +205,11 @@ class Index(Lister):
             self._below[narrowed] = Below(bool(page.objects), now_sec)
         return bool(page.objects)
 
-    def foresee(self, keys: Iterable[str]) -> None:
-        """Somebody will soon want the attributes of these keys: fetch them, if there is room."""
-        self._ahead.want(self.info, keys)
-
-    def foresee_listings(self, prefixes: Iterable[str]) -> None:
-        """Somebody will soon look into these directories: list their first pages."""
-        self._ahead.want(self.begun, prefixes)
+    def foresee(
+        self, names: Iterable[str], ask: Callable[[str], Awaitable[object]] | None = None
+    ) -> None:
+        """Somebody will soon want the attributes of these keys, or what else ``ask`` asks for."""
+        self._ahead.want(ask or self.info, names)
 
     async def capabilities(self) -> Capabilities:
         """What the server honours: from an earlier probe, or by probing now.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import stat
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import Any
 
 import trio
 
@@ -26,10 +27,12 @@ def filled(count: int = COUNT, size: int = 100, **metadata: str) -> MemoryStore:
     return store
 
 
-def living(store: MemoryStore, path: Path, story: Callable[[World], Awaitable[None]]) -> None:
+def living(
+    store: MemoryStore, path: Path, story: Callable[[World], Awaitable[None]], **changes: Any
+) -> None:
     async def main() -> None:
         store.calls.clear()
-        async with entered(store, path) as world:
+        async with entered(store, path, **changes) as world:
             await story(world)
 
     trio.run(main)
@@ -139,6 +142,29 @@ def test_a_file_that_was_guessed_is_what_it_is_when_looked_at(tmp_path: Path) ->
     living(store, tmp_path, story)
 
 
+def test_what_is_listed_ahead_is_looked_at_ahead(tmp_path: Path) -> None:
+    """Else `find` waits for these looks in each directory."""
+    store = MemoryStore(clock=lambda: LONG_AGO_SEC)
+    for directory in range(20):
+        for number in range(30):
+            put(store, f"d/{directory:02}/{number}", b"x" * 100)
+
+    async def story(world: World) -> None:
+        for directory in range(20):
+            before = len(store.calls)
+            number = world.fs.opendir(await world.inode(f"d/{directory:02}"))
+            await world.fs.entries(number, 0)
+            waited.append(len(store.calls) - before)
+            with trio.fail_after(10):
+                while world.house.index._ahead.waiting or len(world.house.index._once):
+                    await trio.sleep(0.001)
+
+    waited: list[int] = []
+    living(store, tmp_path, story)
+    assert heads(store) <= 20 * LOOKS
+    assert sum(count > 0 for count in waited) < 10  # in the others everything was there
+
+
 def test_what_cannot_be_looked_at_is_not_guessed(tmp_path: Path) -> None:
     store = filled()
 
@@ -147,3 +173,20 @@ def test_what_cannot_be_looked_at_is_not_guessed(tmp_path: Path) -> None:
 
     store.faults = lambda method, _: Refused("no") if method == "head" else None
     living(store, tmp_path, story)
+
+
+def test_without_attributes_nothing_is_looked_at(tmp_path: Path) -> None:
+    """`--attrs listing`: one LIST tells everything, also of the directories in it."""
+    store = filled(mode=PLAIN)
+    for directory in range(10):
+        put(store, f"d/{directory}/x")
+
+    async def story(world: World) -> None:
+        found = await types(world)
+        assert sorted(set(found.values())) == [stat.S_IFDIR, stat.S_IFREG]
+        for name in found:
+            inode = await world.inode(f"d/{name}")
+            await world.fs.lookup.getattr(inode)
+        assert store.calls == [("list_page", ""), ("list_page", "d/")]
+
+    living(store, tmp_path, story, attrs="listing")

@@ -38,6 +38,7 @@ DOTS = (b".", b"..")
 # attributes impossible (the size), keeps nothing, and gives the lookup back, one by one.
 NO_INODE = 1 << 62
 IMPOSSIBLE_SIZE = -1
+ROOT_UID = 0
 
 
 def answers(handler: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, Coroutine[Any, Any, T]]:
@@ -96,7 +97,8 @@ class Operations(pyfuse3.Operations):
         self, parent_inode: int, name: bytes, mode: int, rdev: int, ctx: RequestContext
     ) -> EntryAttributes:
         parent = self._inode(parent_inode)
-        return self._looked_up(await self._fs.names.mknod(parent, name, mode, _caller(ctx)))
+        made = await self._fs.names.mknod(parent, name, mode, _caller(ctx), rdev)
+        return self._looked_up(made)
 
     @answers
     async def symlink(
@@ -197,7 +199,7 @@ class Operations(pyfuse3.Operations):
     @answers
     async def open(self, inode: int, flags: int, ctx: RequestContext) -> FileInfo:
         found = self._inode(inode)
-        number = await self._fs.open(found, flags)
+        number = await self._fs.open(found, flags, privileged=ctx.uid == ROOT_UID)
         return FileInfo(fh=number, keep_cache=self._fs.keeps_pages(found))
 
     @answers
@@ -288,6 +290,7 @@ class Operations(pyfuse3.Operations):
         entry.st_ino = inode.number
         entry.st_mode = posix.mode
         entry.st_nlink = 0 if inode.detached else 1
+        entry.st_rdev = posix.rdev
         entry.st_uid, entry.st_gid = posix.uid, posix.gid
         entry.st_size = size
         entry.st_blksize = BLOCK_BYTES

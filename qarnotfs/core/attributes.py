@@ -11,6 +11,7 @@ What is written, and read (names without ``x-amz-meta-``), as seen from s3fs 1.9
     mtime, atime, ctime   decimal seconds since 1970; s3fs reads what follows the point as a
            number of nanoseconds, so we write all nine digits or none. rclone drops zeros at
            the end, and writes some times in RFC 3339
+    rdev   of a device: its st_rdev in hexadecimal, as rclone writes it; s3fs keeps none
     xattr  a JSON object of names to base64, percent-encoded; the names are not escaped in it
 
 A symbolic link is an object whose bytes are the target, without a NUL at the end. A
@@ -41,11 +42,12 @@ _TIME_NS_MAX = 2**63 - 1  # what an st_mtime holds in nanoseconds: the year 2262
 _ID_MAX = 2**32 - 2  # the last one, (uid_t) -1, means "unchanged" to chown
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
-# A device's number is not stored anywhere, so a device cannot be made from its object.
-_FILE_TYPES = (stat.S_IFREG, stat.S_IFLNK, stat.S_IFIFO, stat.S_IFSOCK)
+_DEVICES = (stat.S_IFCHR, stat.S_IFBLK)
+_FILE_TYPES = (stat.S_IFREG, stat.S_IFLNK, stat.S_IFIFO, stat.S_IFSOCK, *_DEVICES)
 
 _WHOLE = re.compile(r"[0-9]{1,10}")
 _OCTAL = re.compile(r"[0-7]{1,10}")
+_DEVICE = re.compile(r"[0-9a-f]{1,8}")  # FUSE has 32 bits for it
 _DECIMAL_TIME = re.compile(r"(-?)([0-9]{1,10})(?:\.([0-9]+))?")
 _RFC3339_TIME = re.compile(r"([0-9-]{10}T[0-9:]{8})(?:\.([0-9]+))?(Z|[+-][0-9:]{5})")
 _XATTR = re.compile(rb'"(.+?)":"([A-Za-z0-9+/]*={0,2})"(?:,(?=")|\Z)', re.DOTALL)
@@ -67,7 +69,7 @@ class Posix:
 
     ``mode`` is the whole st_mode with the file type; times in nanoseconds since 1970.
     ``xattrs`` by full name (``user.x``; bytes that are not UTF-8 as surrogates). ``extra``:
-    metadata of other tools, to be kept as long as the content is.
+    metadata of other tools, to be kept as long as the content is. ``rdev``: of a device.
     """
 
     mode: int
@@ -78,6 +80,7 @@ class Posix:
     ctime_ns: int
     xattrs: Mapping[str, bytes] = field(default_factory=dict, hash=False)
     extra: Mapping[str, str] = field(default_factory=dict, hash=False)
+    rdev: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +107,8 @@ def encode(posix: Posix) -> dict[str, str]:
         "mtime": _time_text(posix.mtime_ns),
         "uid": str(posix.uid),
     }
+    if stat.S_IFMT(posix.mode) in _DEVICES:
+        ours["rdev"] = f"{posix.rdev:x}"
     if posix.xattrs:
         ours["xattr"] = _xattrs_text(posix.xattrs)
     return {**posix.extra, **ours}
@@ -122,7 +127,8 @@ def decode(
     falls back to mtime. ``is_directory``: the key says so; metadata cannot contradict it.
     """
     rest = dict(metadata or {})
-    mode = _mode(rest.pop("mode", ""), is_directory)
+    mode = _first(_mode(rest.pop("mode", ""), is_directory), defaults.mode(is_directory))
+    is_device = stat.S_IFMT(mode) in _DEVICES
     uid = _id(rest.pop("uid", ""))
     gid = _id(rest.pop("gid", ""))
     modified_ns = modified_sec * NS
@@ -133,13 +139,14 @@ def decode(
     if xattrs is not None:
         rest.pop("xattr", None)
     return Posix(
-        mode=_first(mode, defaults.mode(is_directory)),
+        mode=mode,
         uid=_first(uid, defaults.uid),
         gid=_first(gid, defaults.gid),
         mtime_ns=mtime_ns,
         atime_ns=atime_ns,
         ctime_ns=ctime_ns,
         xattrs=xattrs or {},
+        rdev=_rdev(rest.pop("rdev", "")) if is_device else 0,
         extra=rest,
     )
 
@@ -198,6 +205,10 @@ def _id(text: str) -> int | None:
     if not _WHOLE.fullmatch(text) or int(text) > _ID_MAX:
         return None
     return int(text)
+
+
+def _rdev(text: str) -> int:
+    return int(text, 16) if _DEVICE.fullmatch(text) else 0
 
 
 def _time_ns(text: str) -> int | None:

@@ -56,12 +56,20 @@ class Filesystem:
         if changes.size is not None:
             if inode.is_directory:
                 raise IsADirectory("A directory has no size to set.")
-            await self._content.truncate(inode, changes.size)
-        posix = self._changed(inode.posix, changes)
-        if posix is not inode.posix:
-            inode.posix = posix
+            await self._truncate(inode, changes.size)
+        if changes != Changes(size=changes.size) or changes.size is None:
+            inode.posix = self._changed(inode.posix, changes)
             await self._owe_attributes(inode)
         return inode
+
+    async def _truncate(self, inode: Inode, size: int) -> None:
+        """Another size; or the same, which is a change of the file's times all the same."""
+        if size != inode.size:
+            await self._content.truncate(inode, size)
+            return
+        now_ns = self._now_ns()
+        inode.posix = replace(inode.posix, mtime_ns=now_ns, ctime_ns=now_ns)
+        await self._owe_attributes(inode)
 
     def _changed(self, posix: Posix, changes: Changes) -> Posix:
         if changes.mode is not None:
@@ -74,8 +82,7 @@ class Filesystem:
             posix = replace(posix, atime_ns=changes.atime_ns)
         if changes.mtime_ns is not None:
             posix = replace(posix, mtime_ns=changes.mtime_ns)
-        only_size = changes == Changes(size=changes.size)
-        return posix if only_size else replace(posix, ctime_ns=self._now_ns())
+        return replace(posix, ctime_ns=self._now_ns())
 
     async def _owe_attributes(self, inode: Inode) -> None:
         """Changed attributes become part of a put that is owed, or a debt of their own."""
@@ -117,8 +124,11 @@ class Filesystem:
 
     # --- open files ---------------------------------------------------------------------------
 
-    async def open(self, inode: Inode, flags: int) -> int:
-        """Open a file; it is read at the version it has now, or as it is written here."""
+    async def open(self, inode: Inode, flags: int, *, privileged: bool = True) -> int:
+        """Open a file; it is read at the version it has now, or as it is written here.
+
+        Emptied by somebody without privileges, it loses the bits that would give them some.
+        """
         if inode.is_directory:
             raise IsADirectory("A directory is not opened as a file.")
         writable = flags & os.O_ACCMODE != os.O_RDONLY
@@ -131,7 +141,9 @@ class Filesystem:
         number = self.opened(inode, writable=writable)
         if writable and flags & os.O_TRUNC:
             try:
-                await self._content.truncate(inode, 0)
+                if not privileged:
+                    inode.posix = replace(inode.posix, mode=_without_set_id(inode.posix.mode))
+                await self._truncate(inode, 0)
             except BaseException:
                 await self.release(number)
                 raise
@@ -224,3 +236,9 @@ class Filesystem:
         inode = self.lookup.inodes.forget(number, lookups)
         if inode is not None:
             self._content.let_go(inode)
+
+
+def _without_set_id(mode: int) -> int:
+    """Where a group may not execute the file, setgid has another meaning, and stays."""
+    set_gid = stat.S_ISGID if mode & stat.S_IXGRP else 0
+    return mode & ~(stat.S_ISUID | set_gid)

@@ -30,7 +30,6 @@ from qarnotfs.errors import (
     NameTooLong,
     NoSuchEntry,
     NotADirectory,
-    NotPermitted,
     ReadOnly,
 )
 from qarnotfs.index.index import Index
@@ -39,8 +38,6 @@ from qarnotfs.views import View
 from qarnotfs.writeback.debts import Debt
 from qarnotfs.writeback.journal import Journal
 from qarnotfs.writeback.uploader import Uploader
-
-CREATABLE = (stat.S_IFREG, stat.S_IFLNK, stat.S_IFIFO, stat.S_IFSOCK)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +80,7 @@ class Namespace:
         segment = await self._free(parent, name)
         prefix = f"{parent.key}{segment.text}/"
         key = self._new_key(prefix)
-        posix = self._new_posix(stat.S_IFDIR | mode & 0o7777, caller)
+        posix = self._new_posix(parent, stat.S_IFDIR | mode & 0o7777, caller)
         inode = self._inodes.add(parent, name, is_directory=True, key=prefix, posix=posix)
         was_removed = self._journal.latest(key) is not None
         self.owe_marker(inode, None, 0)
@@ -92,21 +89,23 @@ class Namespace:
         self._entries_changed(parent)
         return inode
 
-    async def create(self, parent: Inode, name: bytes, mode: int, caller: Caller) -> Inode:
+    async def create(
+        self, parent: Inode, name: bytes, mode: int, caller: Caller, rdev: int = 0
+    ) -> Inode:
         """A new empty file, owed once it is closed. ``mode`` with the file type."""
-        if stat.S_IFMT(mode) not in CREATABLE:
-            raise NotPermitted("A device cannot be kept in a bucket.")
         segment = await self._free(parent, name)
         key = self._new_key(parent.key + segment.text)
-        posix = self._new_posix(mode, caller)
+        posix = replace(self._new_posix(parent, mode, caller), rdev=rdev)
         inode = self._inodes.add(parent, name, is_directory=False, key=key, posix=posix)
         await self._content.create(inode)
         self._entries_changed(parent)
         return inode
 
-    async def mknod(self, parent: Inode, name: bytes, mode: int, caller: Caller) -> Inode:
-        """A new file that nobody has open."""
-        inode = await self.create(parent, name, mode, caller)
+    async def mknod(
+        self, parent: Inode, name: bytes, mode: int, caller: Caller, rdev: int = 0
+    ) -> Inode:
+        """A new file that nobody has open, or a node of another kind."""
+        inode = await self.create(parent, name, mode, caller, rdev)
         await self._content.release(inode)
         return inode
 
@@ -275,6 +274,10 @@ class Namespace:
         now_ns = self._now_ns()
         directory.posix = replace(directory.posix, mtime_ns=now_ns, ctime_ns=now_ns)
 
-    def _new_posix(self, mode: int, caller: Caller) -> Posix:
-        now_ns = self._now_ns()
-        return Posix(mode, caller.uid, caller.gid, now_ns, now_ns, now_ns)
+    def _new_posix(self, parent: Inode, mode: int, caller: Caller) -> Posix:
+        """The caller owns it; in a directory with the setgid bit the group is the directory's."""
+        now_ns, gid = self._now_ns(), caller.gid
+        if parent.posix.mode & stat.S_ISGID:
+            gid = parent.posix.gid
+            mode |= stat.S_ISGID if stat.S_ISDIR(mode) else 0
+        return Posix(mode, caller.uid, gid, now_ns, now_ns, now_ns)

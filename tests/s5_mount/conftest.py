@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
 import threading
+import uuid
 from collections.abc import Generator, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -75,6 +78,23 @@ def mounts(cli: Cli, bucket: str, tmp_path: Path) -> Iterator[Mounts]:
             one.remove()
 
 
+@contextmanager
+def _of_a_module(gateway: Gateway, cli: Cli, place: Path, *options: str) -> Iterator[Mount]:
+    """A mount of a bucket of its own, for all tests of a file."""
+    s3 = make_client(gateway)
+    mount = Mount(cli, f"shared-{uuid.uuid4().hex[:12]}", place / "mnt", place / "cache")
+    s3.create_bucket(Bucket=mount.bucket)
+    alive.append(mount)
+    try:
+        mount.start(["--upload-delay", "0.1", *options], {})
+        yield mount
+    finally:
+        alive.remove(mount)
+        mount.remove()
+        remove_bucket(s3, mount.bucket)
+        s3.close()
+
+
 @pytest.fixture(scope="module", params=["asking", "believing"])
 def shared(
     request: pytest.FixtureRequest,
@@ -88,19 +108,24 @@ def shared(
     there, and on one that believes what it knows, which is then what the mount itself wrote.
     """
     ttl = "0" if request.param == "asking" else "3600"
-    s3 = make_client(gateway)
     place = tmp_path_factory.mktemp("shared")
-    mount = Mount(cli, f"shared-{id(place):x}", place / "mnt", place / "cache")
-    s3.create_bucket(Bucket=mount.bucket)
-    alive.append(mount)
-    try:
-        mount.start(["--upload-delay", "0.1", "--cache-ttl", ttl], {})
+    with _of_a_module(gateway, cli, place, "--cache-ttl", ttl) as mount:
         yield mount
+
+
+@pytest.fixture(scope="module")
+def for_everyone(gateway: Gateway, cli: Cli) -> Iterator[Mount]:
+    """One mount for the tests of a file that let every user of the machine in."""
+    if os.geteuid():
+        pytest.skip("only root can act as other users")
+    place = Path(tempfile.mkdtemp(prefix="qfs-open-"))  # others may not enter pytest's own
+    place.chmod(0o755)
+    options = ("--allow-other", "--umask", "0", "--cache-ttl", "3600")
+    try:
+        with _of_a_module(gateway, cli, place, *options) as mount:
+            yield mount
     finally:
-        alive.remove(mount)
-        mount.remove()
-        remove_bucket(s3, mount.bucket)
-        s3.close()
+        shutil.rmtree(place)
 
 
 @pytest.fixture

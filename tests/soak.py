@@ -115,7 +115,8 @@ class Soak:
         self.figures["kill -9 rounds"] += loop.rounds
         self.figures[LATE_STARTS] += loop.late_starts
         self.figures["changes promised to programs"] += loop.figures.changes
-        self.figures["changes promised to programs, of large files"] += loop.figures.changes_of_large
+        large = loop.figures.changes_of_large
+        self.figures["changes promised to programs, of large files"] += large
         self.figures["errors told to programs"] += loop.figures.errors
         self._checked(loop.figures.files_checked, loop.figures.bytes_checked)
 

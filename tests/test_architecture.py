@@ -82,6 +82,7 @@ PURE = {
     "index.flat",
     "index.spans",
     "core.names",
+    "core.explain",
     "core.attributes",
     "core.tree",
     "core.walk",

@@ -46,6 +46,8 @@ class Settings(Account, Shown):
     uid: int
     gid: int
     umask: int
+    file_mode: int | None
+    dir_mode: int | None
     allow_other: bool
     log_file: Path | None
     log_level: str
@@ -74,7 +76,7 @@ def _spoken(name: str, value: object) -> list[str]:
             return [f"{flag}={one}" for one in value]
         case _, True:
             return [flag]
-        case "umask", int():
+        case "umask" | "file_mode" | "dir_mode", int():
             return [f"{flag}={value:o}"]
     return [f"{flag}={value}"]
 
@@ -203,6 +205,18 @@ _OPTIONS = [
         default="022",
         show_default=True,
         help="Permissions withheld from files whose mode the bucket does not tell.",
+    ),
+    _owner(
+        "--file-mode",
+        type=octal,
+        metavar="MODE",
+        help="Permissions of such files, whatever --umask says. [default: 666 less --umask]",
+    ),
+    _owner(
+        "--dir-mode",
+        type=octal,
+        metavar="MODE",
+        help="The same of directories. [default: 777 less --umask]",
     ),
     _owner("--allow-other", is_flag=True, help="Let other users in (see fuse.conf)."),
     *SERVER_OPTIONS,

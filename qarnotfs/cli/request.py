@@ -69,7 +69,8 @@ class MountRequest:
             allow_other=said.allow_other,
             uid=said.uid,
             gid=said.gid,
-            umask=said.umask,
+            file_mode=_mode(said.file_mode, 0o666 & ~said.umask),
+            dir_mode=_mode(said.dir_mode, 0o777 & ~said.umask),
             close=said.close,
             fsync_timeout_sec=said.fsync_timeout,
             upload_delay_sec=said.upload_delay,
@@ -79,6 +80,10 @@ class MountRequest:
             offline_reads=said.offline_reads,
             pins=said.pin,
         )
+
+
+def _mode(given: int | None, default: int) -> int:
+    return default if given is None else given
 
 
 def _size(given: int | None, default: int, cache_dir: Path) -> int:

@@ -92,6 +92,12 @@ def decode(name: bytes) -> Segment:
     return Segment(_decode_text(_unquoted(suffix)))
 
 
+def is_escaped(segment: str) -> bool:
+    """Whether the file name of a segment, beside no directory of its name, is another text."""
+    name = _encode_text(segment)
+    return name != segment or _CLASH.fullmatch(name) is not None
+
+
 def _encode_text(segment: str) -> str:
     if segment in _WORDS:
         return _WORDS[segment]

@@ -149,8 +149,7 @@ def reading_rooms(
 
 
 def _defaults(options: MountOptions) -> Defaults:
-    files, directories = 0o666 & ~options.umask, 0o777 & ~options.umask
-    return Defaults(options.uid, options.gid, files, directories)
+    return Defaults(options.uid, options.gid, options.file_mode, options.dir_mode)
 
 
 def place_name(bucket: Bucket) -> str:

@@ -23,7 +23,8 @@ class MountOptions:
     allow_other: bool
     uid: int
     gid: int
-    umask: int
+    file_mode: int  # permission bits of what does not tell any
+    dir_mode: int
     close: Literal["later", "wait"]
     fsync_timeout_sec: float  # 0: wait for ever
     upload_delay_sec: float

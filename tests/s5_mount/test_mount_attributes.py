@@ -84,6 +84,14 @@ def test_of_an_object_that_has_none(mounts: Mounts, s3: S3Client, bucket: str) -
     assert (directory.st_uid, directory.st_gid) == (42, 43)
 
 
+def test_modes_of_objects_that_have_none(mounts: Mounts, s3: S3Client, bucket: str) -> None:
+    s3.put_object(Bucket=bucket, Key="dir/plain", Body=b"12345")
+    mount = mounts("--umask", "0", "--file-mode", "604", "--dir-mode", "2771")
+    assert stat.S_IMODE((mount.path / "dir" / "plain").stat().st_mode) == 0o604
+    assert stat.S_IMODE((mount.path / "dir").stat().st_mode) == 0o2771
+    assert stat.S_IMODE(mount.path.stat().st_mode) == 0o2771
+
+
 def test_written_by_another_tool(mounts: Mounts, s3: S3Client, bucket: str) -> None:
     metadata = {"mode": "33152", "uid": "7", "gid": "8", "mtime": "1234567890.5", "tool": "x"}
     s3.put_object(Bucket=bucket, Key="file", Body=b"1", Metadata=metadata)

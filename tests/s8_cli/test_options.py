@@ -107,7 +107,16 @@ SAID: list[list[str]] = [
     ["--cache-ttl=30d", "--cache-size=1.5G", "--dirty-size=7M", "--upload-delay=250ms"],
     ["--fsync-timeout=90s"],
     ["--offline-reads", "--pin=a b/", "--pin=c"],
-    ["--umask=0077", "--uid=0", "--gid=5", "--read-only", "--allow-other", "--no-verify-tls"],
+    [
+        "--umask=0077",
+        "--file-mode=0640",
+        "--dir-mode=2750",
+        "--uid=0",
+        "--gid=5",
+        "--read-only",
+        "--allow-other",
+        "--no-verify-tls",
+    ],
     ["--close=wait", "--attrs=listing", "--on-conflict=overwrite", "--io-timeout=2m"],
     ["--endpoint=https://x", "--profile=p", "--region=r", "--log-level=debug", "--log-file=l"],
 ]

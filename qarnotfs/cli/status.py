@@ -12,8 +12,8 @@ from typing import Any
 import click
 
 from qarnotfs import control
-from qarnotfs.cli.mountpoint import is_dead
 from qarnotfs.control import MountState
+from qarnotfs.control.deadmount import is_dead
 from qarnotfs.errors import UsageError
 from qarnotfs.figures import bar_text, bytes_text, files_text, left_text
 

@@ -8,7 +8,7 @@ import click
 
 from qarnotfs import control
 from qarnotfs.cli.drain import UPLOADS_HELP, Drain, timeout_option, wait_for_uploads
-from qarnotfs.cli.mountpoint import is_dead, is_mounted, unmount_dead
+from qarnotfs.control.deadmount import is_dead, is_mounted, unmount_dead
 from qarnotfs.errors import NoDaemon, QarnotfsError, UsageError
 
 _directory = click.argument("directory", metavar="DIR", type=click.Path(path_type=Path))

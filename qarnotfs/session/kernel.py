@@ -13,6 +13,7 @@ import pyfuse3
 import trio
 
 from qarnotfs import control
+from qarnotfs.control.deadmount import cover_dead, is_dead, is_mounted, unmount_dead
 from qarnotfs.errors import InUse, UsageError
 from qarnotfs.session.house import House
 
@@ -28,9 +29,13 @@ class Kernel:
         self._house, self._mountpoint = house, house.options.mountpoint
         self._ended = False  # the kernel has said its last word
         self._unmounted = False  # nothing is left for `close` to take away
+        self._covers = False  # a dead mount is below ours
 
     def mount(self) -> None:
-        """Mount; raises `UsageError` when the kernel or fusermount3 refuses."""
+        """Mount, in the place of a mount whose process died, if there is one.
+
+        Raises `UsageError` when the kernel or fusermount3 refuses.
+        """
         options = self._house.options
         wanted = {
             f"fsname=qarnotfs:{self._house.bucket.uuid}",
@@ -42,22 +47,45 @@ class Kernel:
         wanted |= {"allow_other"} if options.allow_other else set()
         wanted |= {"ro"} if options.read_only else set()
         try:
-            pyfuse3.init(self._house.operations, os.fspath(self._mountpoint), wanted)
+            pyfuse3.init(self._house.operations, self._place(wanted), wanted)
         except RuntimeError as error:
             raise UsageError(
                 f"{self._mountpoint} cannot be mounted: the kernel or fusermount3 refused. "
                 "Is /dev/fuse there, and the directory yours? "
-                "--allow-other also needs 'user_allow_other' in /etc/fuse.conf."
+                "--allow-other also needs 'user_allow_other' in /etc/fuse.conf. "
+                "Where there is no FUSE at all, 'qarnotfs run --no-fuse' needs none."
             ) from error
+
+    def _place(self, wanted: set[str]) -> str:
+        """Where libfuse is to mount: the mountpoint, or what is mounted already, as a descriptor.
+
+        Over a dead mount libfuse does not mount, so root does it here, and nobody sees the empty
+        directory below. Others cannot: for them the dead one goes a moment before.
+        """
+        is_root = os.geteuid() == 0
+        unmount_dead(self._mountpoint, keep=1 if is_root else 0)
+        if not (is_mounted(self._mountpoint) and is_dead(self._mountpoint)):
+            return os.fspath(self._mountpoint)
+        device = os.open("/dev/fuse", os.O_RDWR | os.O_CLOEXEC)
+        cover_dead(self._mountpoint, device, wanted)
+        self._covers = True
+        return f"/dev/fd/{device}"
+
+    def _uncover(self) -> None:
+        """Ours is gone: now the dead one below it may go, too."""
+        if self._covers:
+            unmount_dead(self._mountpoint)
 
     async def serve(self) -> None:
         """Answer the kernel until it is unmounted, by anybody, and nobody uses it any more."""
         await pyfuse3.main(max_tasks=REQUESTS_MAX)
         self._ended = True
+        self._uncover()
 
     def close(self) -> None:
         """Take the mount away if it is still there."""
         pyfuse3.close(unmount=not self._unmounted)
+        self._uncover()
 
     async def look(self) -> None:
         """Return once the mount has answered the kernel."""
@@ -79,6 +107,7 @@ class Kernel:
                 )
             await trio.sleep(BUSY_SEC / 10)
         self._unmounted = True
+        self._uncover()
 
     def _is_gone(self) -> bool:
         """Then what is mounted there is not ours."""

@@ -155,7 +155,7 @@ class Mount:
         """Whatever is left of it goes, however it stands."""
         if self.pid and not self.has_ended():
             self.kill9()
-        if self.is_mounted():
+        while self.is_mounted():  # one that died is below the one that took its place
             subprocess.run(["fusermount3", "-uz", self.path], check=True)
 
     def log_tail(self) -> str:

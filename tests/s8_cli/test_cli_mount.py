@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.rgw import Gateway
 from tests.s5_mount.mounting import PROGRAM, Cli, Mount, bucket_keys
 from tests.s8_cli.running import background
 from tests.support import eventually
@@ -86,6 +88,52 @@ def test_a_dead_mount_is_replaced(mounted: Mount) -> None:
         os.statvfs(mounted.path)
     mounted.start([], {})
     assert list(mounted.path.iterdir()) == []
+
+
+def test_nothing_is_left_of_mounts_that_died_in_a_row(mounted: Mount) -> None:
+    for _ in range(3):
+        mounted.kill9()
+        mounted.start([], {})
+    table = Path("/proc/self/mounts").read_text()
+    assert table.count(f" {mounted.path} ") <= 2
+    mounted.unmount()
+    assert not mounted.is_mounted()
+
+
+def is_dead(path: Path) -> bool:
+    """Whether who looks into it is told so, instead of being shown an empty directory."""
+    try:
+        os.listdir(path)
+    except OSError as error:
+        return error.errno in (errno.ENOTCONN, errno.ECONNABORTED)
+    return False
+
+
+def test_a_dead_mount_stays_until_the_new_one_is_there(
+    mounted: Mount, cli: Cli, gateway: Gateway
+) -> None:
+    """An empty directory in between would be mirrored as deletions."""
+    (mounted.path / "file").write_bytes(b"1")
+    mounted.kill9()
+    gateway.pause()
+    given: Words = ["mount", mounted.bucket, mounted.path, "--cache-dir", mounted.cache_dir]
+    with background(cli, *given) as process:
+        started = child_of(process)
+        eventually(lambda: "python" in Path(f"/proc/{started}/comm").read_text())
+        assert is_dead(mounted.path)
+        gateway.resume()
+        while process.poll() is None:
+            assert is_dead(mounted.path) or os.listdir(mounted.path) == ["file"]
+        assert process.returncode == 0
+    mounted.pid = mounted.status()["pid"]
+    assert os.listdir(mounted.path) == ["file"]
+
+
+def test_a_dead_mount_stays_when_the_next_cannot_be_made(mounted: Mount, cli: Cli) -> None:
+    mounted.kill9()
+    done = cli("mount", "no-such-bucket", mounted.path, "--cache-dir", mounted.cache_dir)
+    assert (done.code, "There is no bucket 'no-such-bucket'" in done.err) == (1, True)
+    assert is_dead(mounted.path)
 
 
 def test_a_file_is_no_mountpoint(place: Mount, cli: Cli, tmp_path: Path) -> None:

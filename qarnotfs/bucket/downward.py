@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cache, partial
 
@@ -65,7 +65,7 @@ def sync(
         return tally.report()
     total = sum(wanted.files[name].size for name in missing)
     with Folder(local) as folder, manner.told(total) as told:
-        _Run(store, folder, wanted, tally, manner.say, told).run(missing, doomed)
+        _Run(store, folder, wanted, tally, manner, told).run(missing, doomed)
     return tally.report()
 
 
@@ -84,7 +84,7 @@ def get(
     os.makedirs(local, exist_ok=True)
     total = sum(info.size for info in wanted.files.values())
     with Folder(local) as folder, manner.told(total) as told:
-        _Run(store, folder, wanted, tally, manner.say, told).run(list(wanted.files), ())
+        _Run(store, folder, wanted, tally, manner, told).run(list(wanted.files), ())
     return tally.report()
 
 
@@ -157,14 +157,14 @@ class _Run:
         folder: Folder,
         wanted: _Wanted,
         tally: Tally,
-        say: Callable[[str], object],
+        manner: Manner,
         told: Told,
     ) -> None:
         self._store = store
         self._folder = folder
         self._wanted = wanted
         self._tally = tally
-        self._say = say
+        self._say, self._learn = manner.say, manner.arrived
         self._told = told
         self._outage = crowd.Outage()
 
@@ -188,23 +188,23 @@ class _Run:
         info = self._wanted.files[name]
         self._say(f"Download: {info.key} -> {name}")
         if not info.size:
-            self._write(name, b"")
+            self._write(name, b"", None)
             return
         yield crowd.Errand(
             info.size,
             partial(self._store.get, info.key, 0, info.size, etag=info.etag),
-            lambda fetched: self._write(name, fetched.data),
+            lambda fetched: self._write(name, fetched.data, fetched.info),
             partial(self._tally.fail, name),
         )
 
-    def _write(self, name: str, data: bytes) -> None:
+    def _write(self, name: str, data: bytes, info: ObjectInfo | None) -> None:
         try:
             with self._folder.written(name) as file:
                 file.write(data)
         except OSError as error:
             self._tally.fail(name, error)
             return
-        self._arrived(name, len(data))
+        self._arrived(name, len(data), info)
         self._told(len(data), len(data), name)
 
     def _fetch_large(self, name: str) -> None:
@@ -216,18 +216,21 @@ class _Run:
         begun_sec = time.monotonic()
         try:
             with self._folder.written(name) as file:
-                transfer.download(self._store, info, file, partial(self._tell, name))
+                tell = partial(self._tell, name)
+                version = transfer.download(self._store, info, file, tell)
         except (OSError, QarnotfsError) as error:
             self._outage.feared(error, begun_sec)
             self._tally.fail(name, error)
         else:
             self._outage.over()
-            self._arrived(name, info.size)
+            self._arrived(name, info.size, version)
 
     def _tell(self, name: str, read: int, total: int, _: str) -> None:
         self._told(read, total, name)
 
-    def _arrived(self, name: str, size: int) -> None:
+    def _arrived(self, name: str, size: int, info: ObjectInfo | None) -> None:
+        if info is not None:
+            self._learn(name, info)
         self._tally.downloaded.append(name)
         self._tally.moved.append(size)
 

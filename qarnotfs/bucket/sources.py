@@ -15,6 +15,7 @@ from typing import IO
 from qarnotfs.bucket import transfer
 from qarnotfs.bucket.local import Tree, printable, reading
 from qarnotfs.bucket.report import Tally
+from qarnotfs.store.base import Attributes
 from qarnotfs.syncplan import directories_of, unstorable
 
 
@@ -34,6 +35,7 @@ class Sources:
     sizes: dict[str, int] = field(default_factory=dict)
     directories: set[str] = field(default_factory=set)
     tally: Tally = field(default_factory=Tally)
+    attributes: Callable[[str], Attributes] = transfer.attributes_of  # by key; may raise OSError
 
     @classmethod
     def of_tree(cls, root: str, tree: Tree, base: str) -> Sources:
@@ -49,9 +51,14 @@ class Sources:
         return sources
 
     @classmethod
-    def of_files(cls, files: Mapping[str, str], base: str) -> Sources:
+    def of_files(
+        cls,
+        files: Mapping[str, str],
+        base: str,
+        attributes: Callable[[str], Attributes] = transfer.attributes_of,
+    ) -> Sources:
         """Files that were named one by one: key -> path. Links among them are followed."""
-        sources = cls(base)
+        sources = cls(base, attributes=attributes)
         for key, path in files.items():
             try:
                 found = os.stat(path)

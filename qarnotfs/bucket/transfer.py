@@ -22,7 +22,7 @@ from typing import IO, TypeVar
 from qarnotfs.bucket import workers
 from qarnotfs.bucket.progress import Told
 from qarnotfs.errors import Stale, StoreError, Unavailable
-from qarnotfs.store.base import Attributes, Flight, ObjectInfo, Store
+from qarnotfs.store.base import Attributes, Fetched, Flight, ObjectInfo, Store
 from qarnotfs.syncplan import PART_BYTES, part_bytes
 from qarnotfs.writeback.plan import backoff_sec
 
@@ -39,21 +39,24 @@ HASH_BYTES = 1 << 20
 # --- up ------------------------------------------------------------------------------------
 
 
-def upload(store: Store, file: IO[bytes], key: str, told: Told) -> int:
+def upload(
+    store: Store, file: IO[bytes], key: str, told: Told, attributes: Attributes | None = None
+) -> int:
     """Store what is left of ``file`` under ``key``: at once, or in parts from 8 MiB on.
 
     Returns the bytes sent. Of a pipe, whose size is not known, the progress tells what was
     sent so far. `Stale`: the file changed meanwhile; the object is then as it was before.
     """
+    attributes = attributes or attributes_of(key)
     state, size = state_of(file), _left(file)
     part = part_bytes(size or 0)
     first = _read(file, part)
     if len(first) < part:
         require_unchanged(file, state)
-        patiently(lambda: store.put(key, first, attributes_of(key)))
+        patiently(lambda: store.put(key, first, attributes))
         told(len(first), len(first), key)
         return len(first)
-    upload_id = calling(lambda: store.create_upload(key, attributes_of(key)))
+    upload_id = calling(lambda: store.create_upload(key, attributes))
     try:
         etags, sent = [], 0
         parts = _parts(first, file, part, grows=size is None)
@@ -177,25 +180,33 @@ def _read(file: IO[bytes], count: int) -> bytes:
 # --- down ----------------------------------------------------------------------------------
 
 
-def download(store: Store, info: ObjectInfo, file: IO[bytes], told: Told) -> None:
-    """Write this version of an object; `PreconditionFailed` when there is another by now."""
+def download(store: Store, info: ObjectInfo, file: IO[bytes], told: Told) -> ObjectInfo:
+    """Write this version of an object; `PreconditionFailed` when there is another by now.
+
+    Returns it with its metadata, as far as the bytes brought it along.
+    """
     if not info.size:
         told(0, 0, info.key)
-    read = 0
-    for data in pieces(store, info):
-        file.write(data)
-        read += len(data)
+    read, version = 0, info
+    for fetched in _fetched(store, info):
+        file.write(fetched.data)
+        read, version = read + len(fetched.data), fetched.info
         told(read, info.size, info.key)
+    return version
 
 
 def pieces(store: Store, info: ObjectInfo) -> Iterator[bytes]:
     """The bytes of this version in order, the next few parts on their way."""
+    for fetched in _fetched(store, info):
+        yield fetched.data
+
+
+def _fetched(store: Store, info: ObjectInfo) -> Iterator[Fetched]:
     spans = (
         (start, min(PART_BYTES, info.size - start)) for start in range(0, info.size, PART_BYTES)
     )
     calls = ((span[1], partial(store.get, info.key, *span, etag=info.etag)) for span in spans)
-    for fetched in in_order(calls):
-        yield fetched.data
+    yield from in_order(calls)
 
 
 # --- patience ------------------------------------------------------------------------------

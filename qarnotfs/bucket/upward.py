@@ -210,12 +210,13 @@ class _Run:
         try:
             with self._sources.open(key) as file:
                 body = _read(file)
+            attributes = self._sources.attributes(key)
         except (OSError, Stale) as error:
             self._tally.fail(key, error)
             return
         yield crowd.Errand(
             len(body),
-            partial(self._store.put, key, body, transfer.attributes_of(key)),
+            partial(self._store.put, key, body, attributes),
             lambda _: self._sent(key, len(body)),
             partial(self._tally.fail, key),
         )
@@ -233,7 +234,8 @@ class _Run:
         begun_sec = time.monotonic()
         try:
             with self._sources.open(key) as file:
-                sent = transfer.upload(self._store, file, key, self._told)
+                attributes = self._sources.attributes(key)
+                sent = transfer.upload(self._store, file, key, self._told, attributes)
         except (OSError, QarnotfsError) as error:
             self._outage.feared(error, begun_sec)
             self._tally.fail(key, error)

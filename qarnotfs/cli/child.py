@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import click
 
@@ -15,7 +17,12 @@ NOT_EXECUTABLE = 126  # this one and the next as a shell has them
 NOT_FOUND = 127
 KILLED = 128  # plus the signal's number
 
-FORWARDED = frozenset({signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT})
+FORWARDED = frozenset(
+    {
+        *(signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT),
+        *(signal.SIGUSR1, signal.SIGUSR2, signal.SIGWINCH),
+    }
+)
 SI_KERNEL = 0x80  # siginfo: sent by the terminal, so to every process in front of it
 
 
@@ -76,3 +83,25 @@ def _bury(pid: int) -> int | None:
         if ended == pid:
             code = os.waitstatus_to_exitcode(status)
             code = KILLED - code if code < 0 else code
+
+
+@contextmanager
+def second_signal(hurry: Callable[[], None]) -> Iterator[None]:
+    """During uploads: one signal may be meant for the command, or be a slip; the second hurries."""
+    heard = 0
+
+    def count(number: int, _frame: object) -> None:
+        nonlocal heard
+        heard += 1
+        if heard == 1:
+            os.write(2, b"Uploading what is left; once more ends that.\n")  # echo may be under way
+        else:
+            hurry()
+
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = [signal.signal(number, count) for number in numbers]
+    try:
+        yield
+    finally:
+        for number, handler in zip(numbers, before, strict=True):
+            signal.signal(number, handler)

@@ -2,26 +2,29 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NoReturn
 
 import click
 
 from qarnotfs import control
-from qarnotfs.cli import daemon
 from qarnotfs.cli.child import KILLED, execute
-from qarnotfs.cli.drain import UPLOADS_HELP, Drain, timeout_option
+from qarnotfs.cli.drain import UPLOADS_HELP, timeout_option
+from qarnotfs.cli.nofuse import Copies
 from qarnotfs.cli.options import Settings, mount_options
+from qarnotfs.cli.places import Placed, placed, wanted_of
 from qarnotfs.cli.request import MountRequest
-from qarnotfs.cli.sections import SectionedCommand
+from qarnotfs.cli.sections import FILE, SectionedCommand, section_of
+from qarnotfs.cli.withfuse import Mounts
 from qarnotfs.errors import QarnotfsError
 
 NOT_UPLOADED = 124  # CMD succeeded, but not everything it wrote is in the bucket
 NOT_MOUNTED = 125
+
+_shown, _process = section_of("What is shown"), section_of("Mount process")
 
 
 @click.command(
@@ -30,34 +33,55 @@ NOT_MOUNTED = 125
     epilog="""\b
 Examples:
   qarnotfs run data:/data -- python train.py --epochs 3
-  qarnotfs run --read-only models:/models -- ./serve
-  qarnotfs run inputs:/in results:/out -- sh -c 'work < /in/x > /out/y'
+  qarnotfs run models:/models:ro out:/out -- ./serve
+  qarnotfs run data:train/:/in results:/out -- sh -c 'work < /in/x > /out/y'
+  qarnotfs run --spec task.json /job -- ./job      /job/resources/BUCKET.., /job/results
+  qarnotfs run --no-fuse data:/data -- ./job       without FUSE: copied in and back
 
 \b
-Options come before the first BUCKET:DIR and hold for all of them; a missing DIR is made.
+BUCKET:DIR shows a bucket on DIR, which is made where it is missing; BUCKET:PREFIX:DIR what is
+in its directory PREFIX; ':ro' behind it refuses changes. Options come first and hold for all.
+--spec: a task of the Qarnot SDK, its list of resources, or one bucket. BUCKET:DIR says where
+one of its buckets is, a DIR alone where the others are. Resources are read-only.
+
+\b
 Exit code: CMD's own (128 + N when signal N ended it); 127 or 126 when CMD was not found or
 cannot be executed; 125 when a bucket could not be mounted, and CMD was not run; 124 when
 CMD succeeded, but not everything it wrote is in the bucket.
 
 \b
-SIGTERM and Ctrl-C go to CMD. While it uploads afterwards, the second of them ends that;
-what is left stays in the cache directory.""",
+Signals go to CMD, which has stdin and the terminal. While it uploads afterwards, the second
+SIGTERM or Ctrl-C ends that; what is left stays in the cache directory (--no-fuse: in DIR).""",
 )
 @click.argument("words", metavar="BUCKET:DIR... -- CMD [ARG]...", nargs=-1, required=True)
 @timeout_option(UPLOADS_HELP)
+@_shown("--spec", type=FILE, help="The buckets of a task, as the Qarnot SDK writes them in JSON.")
+@_process(
+    "--no-fuse",
+    is_flag=True,
+    help="Mount nothing: copy the buckets into their DIRs first, and what CMD changed back.",
+)
 @mount_options
-def run(words: tuple[str, ...], timeout: float | None, **given: Any) -> int:
+def run(
+    words: tuple[str, ...], timeout: float | None, spec: Path | None, no_fuse: bool, **given: Any
+) -> int:
     """Mount buckets, run CMD, wait until what it wrote is in the buckets."""
     targets, command = _parted(words)
-    requests = [_request(target, Settings(spec=None, **given)) for target in targets]
+    settings = Settings(spec=None, **given)
+    places = placed(targets, wanted_of(spec) if spec else ())
+    requests = list(_requests(places, settings))
     signal.signal(signal.SIGTERM, _terminated)
-    mounted: list[Path] = []
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as under nohup
+        signal.signal(signal.SIGHUP, _terminated)
+    way = Copies(requests, timeout) if no_fuse else Mounts(requests, timeout, [])
     try:
-        if not _mount_all(requests, mounted):
-            return NOT_MOUNTED
+        way.begin()
         code = execute(command)
+    except (QarnotfsError, OSError) as error:
+        click.echo(f"qarnotfs: {error}", err=True)
+        return NOT_MOUNTED
     finally:
-        arrived = _unmount_all(mounted, timeout)
+        arrived = way.end()
     return code or (0 if arrived else NOT_UPLOADED)
 
 
@@ -71,85 +95,21 @@ def _parted(words: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[str, ...]]:
     return targets, command
 
 
-def _request(target: str, settings: Settings) -> MountRequest:
-    bucket, colon, directory = target.partition(":")
-    if not (bucket and colon and directory):
-        raise click.UsageError(f"{target!r} is not a BUCKET:DIR.")
-    return MountRequest(bucket, control.canonical(Path(directory)), settings)
+def _requests(places: Iterable[Placed], settings: Settings) -> Iterable[MountRequest]:
+    """What the options say holds for all; a view of its own is that of one bucket."""
+    for spec, directory, read_only in places:
+        said = replace(settings, read_only=read_only or settings.read_only)
+        if spec.cache_ttl_sec is not None and said.cache_ttl is None:
+            said = replace(said, cache_ttl=spec.cache_ttl_sec)
+        if spec.view.filter_prefix or spec.view.strip_prefix:
+            if said.prefix is not None or said.strip_prefix is not None:
+                raise click.UsageError(
+                    f"'{spec.bucket}' has a view of its own: leave --prefix and --strip-prefix out."
+                )
+            view = spec.view
+            said = replace(said, prefix=view.filter_prefix, strip_prefix=view.strip_prefix)
+        yield MountRequest(spec.bucket, control.canonical(directory), said)
 
 
 def _terminated(number: int, _frame: object) -> NoReturn:
     raise SystemExit(KILLED + number)
-
-
-def _mount_all(requests: list[MountRequest], mounted: list[Path]) -> bool:
-    for request in requests:
-        try:
-            request.mountpoint.mkdir(parents=True, exist_ok=True)
-            daemon.start(request)
-        except (QarnotfsError, OSError) as error:
-            click.echo(f"qarnotfs: {error}", err=True)
-            return False
-        mounted.append(request.mountpoint)
-    return True
-
-
-def _unmount_all(mounted: list[Path], timeout_sec: float | None) -> bool:
-    """Unmount everything first, so that all upload at the same time; then watch each."""
-    drains: list[Drain] = []
-    with contextlib.ExitStack() as stack:
-        stack.enter_context(_second_signal_hurries(drains))
-        for mountpoint in mounted:
-            if drain := _unmount(mountpoint, timeout_sec, stack):
-                drains.append(drain)
-        arrived = [_arrived(drain) for drain in drains]
-    return all(arrived) and len(drains) == len(mounted)
-
-
-@contextlib.contextmanager
-def _second_signal_hurries(drains: list[Drain]) -> Iterator[None]:
-    """One signal may be meant for CMD, or be a slip; the second ends the uploads."""
-    heard = 0
-
-    def count(number: int, _frame: object) -> None:
-        nonlocal heard
-        heard += 1
-        if heard == 1:
-            os.write(2, b"Uploading what is left; once more ends that.\n")  # echo may be under way
-        else:
-            for drain in drains:
-                drain.hurry()
-
-    numbers = (signal.SIGINT, signal.SIGTERM)
-    before = [signal.signal(number, count) for number in numbers]
-    try:
-        yield
-    finally:
-        for number, handler in zip(numbers, before, strict=True):
-            signal.signal(number, handler)
-
-
-def _unmount(
-    mountpoint: Path, timeout_sec: float | None, stack: contextlib.ExitStack
-) -> Drain | None:
-    """What CMD left running may still use the mount, and is given the time to finish."""
-    try:
-        drain = stack.enter_context(Drain(mountpoint))
-        try:
-            drain.unmount(force=False, timeout_sec=timeout_sec)
-        except QarnotfsError:
-            click.echo(f"{mountpoint} is in use: waiting for what was left running.", err=True)
-            drain.unmount(force=True, timeout_sec=timeout_sec)
-    except QarnotfsError as error:
-        click.echo(f"qarnotfs: {mountpoint}: {error}", err=True)
-        return None
-    return drain
-
-
-def _arrived(drain: Drain) -> bool:
-    try:
-        drain.watch()
-    except QarnotfsError as error:
-        click.echo(f"qarnotfs: {error}", err=True)
-        return False
-    return True

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import os
 import signal
 import subprocess
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -109,12 +111,83 @@ def test_what_was_left_running_may_finish(
 
 
 def test_the_environment_of_run_says_nothing_to_its_mounts(
-    cli: Cli, target: list[str], place: Mount, tmp_path: Path
+    cli: Cli, target: list[str], place: Mount
 ) -> None:
-    """A spec is for one bucket; ``run`` has no such option, so its twin must not slip in."""
-    (tmp_path / "spec.json").write_text('{"bucketName": "another"}')
-    twins = {"QARNOTFS_SPEC": str(tmp_path / "spec.json"), "QARNOTFS_FOREGROUND": "1"}
-    assert cli("run", *target, "--", "ls", place.path, **twins).ok().out == ""
+    assert cli("run", *target, "--", "ls", place.path, QARNOTFS_FOREGROUND="1").ok().out == ""
+
+
+def test_the_buckets_of_a_task(
+    cli: Cli, target: list[str], place: Mount, s3: S3Client, tmp_path: Path
+) -> None:
+    """Each with its own view; resources refuse changes, results take them."""
+    for key in ("a/x", "a/y", "b/z"):
+        s3.put_object(Bucket=place.bucket, Key=key, Body=key.encode())
+    views: list[dict[str, Any]] = [
+        {"filtering": {"prefixFiltering": {"prefix": "a/"}}, "cacheTTLSec": 0},
+        {"resourcesTransformation": {"stripPrefix": {"prefix": "b/"}}},
+    ]
+    task = {
+        "advancedResourceBuckets": [{"bucketName": place.bucket, **view} for view in views],
+        "resultBucket": place.bucket,
+    }
+    spec = tmp_path / "task.json"
+    spec.write_text(json.dumps(task))
+    tries = "for place in resources/*; do touch $place/new; done"
+    script = f"cd {place.path}; find * -type f | sort; {tries}; echo out > results/out"
+    options = [*target[:2], "--spec", str(spec)]
+    done = cli("run", *options, place.path, "--", "sh", "-c", script).ok()
+    assert done.out.split() == [
+        *(f"resources/{place.bucket}-2/{name}" for name in ("a/x", "a/y", "z")),
+        *(f"resources/{place.bucket}/{name}" for name in ("a/x", "a/y")),
+        *(f"results/{name}" for name in ("a/x", "a/y", "b/z")),
+    ]
+    assert done.err.count("Read-only file system") == 2
+    assert bucket_keys(s3, place.bucket) == ["a/x", "a/y", "b/z", "out"]
+
+
+def test_a_directory_of_a_bucket(cli: Cli, place: Mount, s3: S3Client, tmp_path: Path) -> None:
+    """`BUCKET:PREFIX:DIR`: new files get the prefix back; a name that begins like it is another."""
+    s3.put_object(Bucket=place.bucket, Key="train/x", Body=b"1")
+    s3.put_object(Bucket=place.bucket, Key="training/x", Body=b"2")
+    target = f"{place.bucket}:train:{place.path}"
+    script = f"cd {place.path}; ls; echo new > y"
+    done = cli("run", "--cache-dir", place.cache_dir, target, "--", "sh", "-c", script).ok()
+    assert done.out == "x\n"
+    assert bucket_keys(s3, place.bucket) == ["train/x", "train/y", "training/x"]
+
+
+def test_what_a_killed_mount_left_is_taken_over(
+    cli: Cli, target: list[str], place: Mount, s3: S3Client
+) -> None:
+    """The dead mount is still there, and what it owed is uploaded."""
+    place.start(["--upload-delay", "1h"], {})
+    (place.path / "owed").write_bytes(b"1")
+    place.kill9()
+    assert cli("run", *target, "--", "ls", place.path).ok().out == "owed\n"
+    assert bucket_keys(s3, place.bucket) == ["owed"]
+
+
+def test_a_command_has_stdin_and_the_terminal(
+    cli: Cli, target: list[str], place: Mount, s3: S3Client
+) -> None:
+    main, terminal = os.openpty()
+    script = f"tty; cat > {place.path}/said"
+    with subprocess.Popen(
+        ["setsid", "--ctty", "--wait", PROGRAM, "run", *target, "--", "sh", "-c", script],
+        env=cli.environment,
+        stdin=terminal,
+        stdout=terminal,
+        stderr=terminal,
+    ) as process:
+        name = os.ttyname(terminal)
+        os.close(terminal)
+        seen = b""
+        while name.encode() not in seen:
+            seen += os.read(main, 100)
+        os.write(main, b"typed\n\x04")  # Ctrl-D
+        assert process.wait(60) == 0
+    os.close(main)
+    assert s3.get_object(Bucket=place.bucket, Key="said")["Body"].read() == b"typed\n"
 
 
 def pause(gateway: Gateway) -> str:

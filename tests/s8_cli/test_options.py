@@ -19,6 +19,7 @@ from qarnotfs.cli.options import Settings, bytes_default, default_cache_dir, twi
 from qarnotfs.cli.request import MountRequest
 from qarnotfs.cli.run import run
 from qarnotfs.cli.sections import twin
+from qarnotfs.cli.withfuse import Mounts
 from qarnotfs.errors import UsageError
 
 
@@ -206,6 +207,7 @@ def test_a_spec_that_cannot_be_read_is_named(spec_file: Path, text: str) -> None
         (["run", "data:/mnt", "--"], "then '--' and a command"),
         (["run", "--read-only", "--", "true"], "Write '--' between"),
         (["run", "data", "--", "true"], "'data' is not a BUCKET:DIR"),
+        (["run", "--prefix", "b/", "data:a/:/mnt", "--", "true"], "'data' has a view of its own"),
         (["run", ":/mnt", "--", "true"], "':/mnt' is not a BUCKET:DIR"),
         (["umount"], "Missing argument 'DIR'"),
         (["umount", "/mnt", "--timeout", "x"], "'x' is not a time"),
@@ -231,7 +233,7 @@ def test_options_of_the_command_are_its_own(monkeypatch: pytest.MonkeyPatch) -> 
         seen.append(command)
         return 0
 
-    monkeypatch.setattr("qarnotfs.cli.run._mount_all", lambda requests, mounted: True)
+    monkeypatch.setattr(Mounts, "begin", lambda self: None)
     monkeypatch.setattr("qarnotfs.cli.run.execute", execute)
     words = ["--read-only", "a:/x", "b:/y:z", "--", "c", "--help", "--", "-x"]
     assert invoke("run", *words).exit_code == 0

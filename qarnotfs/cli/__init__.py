@@ -11,7 +11,8 @@ its own (see there).
     sections  account                options: how they look in help; server, account and view
 
     mount  umount  status  run       one command each (``flush`` is in umount)
-    child                            the command of ``run``, with our signals
+    withfuse  nofuse  places  child  the buckets of ``run``, mounted or copied; its command
+    mounthelper                      ``mount.qarnotfs``, for mount(8)
     daemon                           starting the mount process, and being it
     drain  progress                  watching it upload what it owes
     request  options  units          what was asked for, in which words

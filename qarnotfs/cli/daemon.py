@@ -1,7 +1,8 @@
 """The mount process: how a command starts it, and what it does when it is one.
 
 Used by ``mount`` and ``run``. The parent never forks: it starts ``python -m qarnotfs mount
---foreground`` in a session of its own and reads one line from a pipe, ``ready`` or an error.
+--foreground``, which leaves our session when it has mounted, and reads one line from a pipe,
+``ready`` or an error.
 Secrets reach the process through its environment only.
 """
 
@@ -19,7 +20,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, TextIO
 
-from qarnotfs.cli.mountpoint import make_way
+from qarnotfs.cli.mountpoint import check_free
 from qarnotfs.cli.options import twins
 from qarnotfs.cli.request import MountRequest
 from qarnotfs.errors import QarnotfsError, UsageError
@@ -30,6 +31,7 @@ LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 TALKATIVE = ("boto3", "botocore", "s3transfer", "urllib3")  # their debug logs show signatures
 READY = b"ready\n"
 MMAP_THRESHOLD, TRIM_THRESHOLD = -3, -1  # glibc's names of them begin with M_
+SUPERVISED = {"NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"}
 STOP_SEC = 10.0  # for a mount process that is told to stop before it mounted anything
 
 
@@ -40,7 +42,7 @@ def start(request: MountRequest) -> None:
     process is left.
     """
     request.spec()
-    make_way(request.mountpoint)
+    check_free(request.mountpoint)
     receiving, sending = os.pipe()
     process: subprocess.Popen[bytes] | None = None
     with os.fdopen(receiving, "rb") as pipe:
@@ -78,16 +80,15 @@ def _heard_later(*numbers: signal.Signals) -> Iterator[None]:
 def _spawn(request: MountRequest, ready_fd: int) -> subprocess.Popen[bytes]:
     program, *arguments = request.argv()
     hidden = ["--foreground", f"--ready-fd={ready_fd}"]
-    said_already = twins()
+    unsaid = twins() | SUPERVISED  # said already, or of this process alone
     with _open_log(request.log_path()) as output:
         return subprocess.Popen(
             [sys.executable, "-m", "qarnotfs", program, *hidden, *arguments],
-            env={name: v for name, v in os.environ.items() if name not in said_already},
+            env={name: value for name, value in os.environ.items() if name not in unsaid},
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,
             pass_fds=[ready_fd],
-            start_new_session=True,
         )
 
 
@@ -175,11 +176,19 @@ def _mount(request: MountRequest, parent: _Parent, in_background: bool) -> int:
     from qarnotfs import session
 
     if not in_background:  # else the parent has done it
-        make_way(request.mountpoint)
+        check_free(request.mountpoint)
     bucket, options = request.make_bucket(), request.mount_options()
     if in_background:
         os.chdir("/")  # or the directory we were started in could not be unmounted
-    return session.run_mount(bucket, options, lambda: parent.tell(READY.decode()))
+
+    def ready() -> None:
+        if in_background:
+            # Not earlier: autofs lets only the process group of systemd, which is that of
+            # mount(8), through to the directory. Everybody else waits for the mount there.
+            os.setsid()
+        parent.tell(READY.decode())
+
+    return session.run_mount(bucket, options, ready)
 
 
 def _configure_logging(request: MountRequest, *, to_file: bool) -> None:

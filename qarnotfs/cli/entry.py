@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import click
 
@@ -70,12 +70,13 @@ for members in KINDS.values():
 
 def main(args: Sequence[str] | None = None) -> None:
     """Run one command and exit the process; never with a traceback."""
-    sys.exit(_exit_code(args))
+    sys.exit(exit_code_of(lambda: commands.main(args, prog_name="qarnotfs", standalone_mode=False)))
 
 
-def _exit_code(args: Sequence[str] | None) -> int:
+def exit_code_of(run: Callable[[], int | None]) -> int:
+    """The exit code of a command; what goes wrong is said on stderr."""
     try:
-        return commands.main(args, prog_name="qarnotfs", standalone_mode=False) or 0
+        return run() or 0
     except click.ClickException as error:
         error.show()
         return error.exit_code

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -32,19 +34,25 @@ here, and nothing is mounted; what happens later is in the log and in 'qarnotfs 
 @click.argument("names", metavar="[BUCKET] DIR", nargs=-1, required=True)
 @mount_only_options
 @mount_options
-def mount(names: tuple[str, ...], foreground: bool, ready_fd: int | None, **given: Any) -> int:
+def mount(foreground: bool, ready_fd: int | None, **given: Any) -> int:
     """Show a bucket as a directory.
 
     DIR is an existing directory. BUCKET may be left out when --spec names it.
     """
-    settings = Settings(**given)
-    bucket, directory = _bucket_and_directory(names, settings)
-    request = MountRequest(bucket, control.canonical(directory), settings)
+    request = request_of(given)
     if foreground:
         return daemon.serve(request, ready_fd)
     daemon.start(request)
     click.echo(f"Mounted {request.spec().bucket} on {request.mountpoint}.")
     return 0
+
+
+def request_of(given: Mapping[str, Any]) -> MountRequest:
+    """What the parameters of `mount` ask for."""
+    names = {field.name for field in dataclasses.fields(Settings)}
+    settings = Settings(**{name: value for name, value in given.items() if name in names})
+    bucket, directory = _bucket_and_directory(given["names"], settings)
+    return MountRequest(bucket, control.canonical(directory), settings)
 
 
 def _bucket_and_directory(names: tuple[str, ...], settings: Settings) -> tuple[str | None, Path]:

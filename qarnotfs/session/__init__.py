@@ -6,6 +6,7 @@ mount, serve, unmount, drain. Nothing here decides what a file system call means
     options   what can be chosen            kernel   mounting and unmounting
     house     the rooms, connected          report   what a mount says of itself
     life      serve, drain, end             warm     a cache filled without a mount
+    supervisor                              what systemd is told
 """
 
 from qarnotfs.session.house import House, build

@@ -27,9 +27,11 @@ from qarnotfs.session.kernel import Kernel
 from qarnotfs.session.options import MountOptions
 from qarnotfs.session.pace import Pace
 from qarnotfs.session.report import report
+from qarnotfs.session.supervisor import Supervisor
 
 log = logging.getLogger(__name__)
 
+IDLE = "Everything is in the bucket"
 PACE_SEC = 1.0  # between two looks at how much has arrived
 LINE_SEC = 5.0  # between two lines of the log while it drains
 
@@ -70,6 +72,7 @@ class Session:
         self._kernel = Kernel(house)
         self._started_sec = time.time()
         self._pace = Pace()
+        self._supervisor = Supervisor()
         self._draining = False
         self._unmounting = trio.Lock()  # taken and given back by one command at a time
         # The two waits of the end, for programs and for the bucket; `_end_by` limits both.
@@ -91,6 +94,7 @@ class Session:
                 await self._resume()
                 nursery.start_soon(self._announce)
                 nursery.start_soon(self._keep_pace)
+                nursery.start_soon(self._supervisor.reassure)
                 nursery.start_soon(self._pin)
                 with self._serving:
                     await self._kernel.serve()
@@ -115,6 +119,7 @@ class Session:
         await self._kernel.look()
         log.info("%s is mounted on %s", self._house.bucket.uuid, self._house.options.mountpoint)
         self._ready()
+        self._supervisor.ready()
 
     async def _pin(self) -> None:
         """Fetch and keep what is to be pinned; programs need not wait for it."""
@@ -133,6 +138,9 @@ class Session:
             uploader, pending = self._house.uploader, self._house.journal.bytes_owed
             sent = sum(transfer.bytes_sent for transfer in uploader.transfers())
             self._pace.note(trio.current_time(), uploader.totals.bytes + sent, pending)
+            self._supervisor.status(
+                left_text(self._report()) if self._house.journal.count else IDLE
+            )
             await trio.sleep(PACE_SEC)
 
     # --- the end ------------------------------------------------------------------------------
@@ -160,6 +168,7 @@ class Session:
     async def _drain(self) -> bool:
         """Record and pay everything; whether nothing is left."""
         self._draining = True
+        self._supervisor.stopping()
         await self._house.filesystem.seal_all()
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._narrate)
@@ -176,7 +185,7 @@ class Session:
                 self._house.journal.directory,
             )
         else:
-            log.info("Everything is in the bucket")
+            log.info(IDLE)
         return not left
 
     async def _narrate(self) -> None:

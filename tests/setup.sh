@@ -59,6 +59,8 @@ missing_packages() {
     has rsync || echo rsync
     has sqlite3 || echo sqlite3
     has setfattr || echo attr
+    has runc || echo runc
+    has systemd-analyze || echo systemd
 }
 
 install_packages() {

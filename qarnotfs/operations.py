@@ -11,7 +11,9 @@ import errno
 import functools
 import logging
 import stat
+import time
 from collections.abc import Callable, Coroutine, Sequence
+from inspect import signature
 from typing import Any, ParamSpec, TypeVar
 
 import pyfuse3
@@ -39,24 +41,40 @@ DOTS = (b".", b"..")
 NO_INODE = 1 << 62
 IMPOSSIBLE_SIZE = -1
 ROOT_UID = 0
+# What the log may say of a request when debugging: never what is in a file or an attribute.
+TRACED = {
+    *("inode", "parent_inode", "parent_inode_old", "parent_inode_new", "fh", "off", "size"),
+    *("name", "name_old", "name_new", "mode", "flags", "start_id"),
+}
 
 
 def answers(handler: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, Coroutine[Any, Any, T]]:
-    """Turn what a handler raises into the one exception pyfuse3 allows."""
+    """Turn what a handler raises into the one exception pyfuse3 allows; log it when debugging."""
+
+    name, parameters = handler.__name__, tuple(signature(handler).parameters)
 
     @functools.wraps(handler)
     async def answer(*args: P.args, **kwargs: P.kwargs) -> T:
+        began_sec, outcome = time.monotonic(), "ok"
         try:
             return await handler(*args, **kwargs)
         except QarnotfsError as error:
             if error.errno == errno.EIO:
-                log.warning("%s: %s", handler.__name__, error)
+                log.warning("%s: %s", name, error)
+            outcome = errno.errorcode[error.errno]
             raise pyfuse3.FUSEError(error.errno) from error
-        except pyfuse3.FUSEError:
+        except pyfuse3.FUSEError as error:
+            outcome = errno.errorcode[error.errno]
             raise
         except Exception as error:
-            log.exception("%s failed", handler.__name__)
+            log.exception("%s failed", name)
+            outcome = "EIO"
             raise pyfuse3.FUSEError(errno.EIO) from error
+        finally:
+            if log.isEnabledFor(logging.DEBUG):
+                spent_ms = 1000 * (time.monotonic() - began_sec)
+                said = [f"{n}={a}" for n, a in zip(parameters, args, strict=False) if n in TRACED]
+                log.debug("%s(%s): %s in %.1f ms", name, ", ".join(said), outcome, spent_ms)
 
     return answer
 

@@ -43,6 +43,7 @@ FENCES: dict[str, set[str]] = {
     "botocore": AWS,
     "awscrt": AWS,
     "cachetools": {"index"},
+    "prometheus_client": {"session.metrics"},
     "trio": {
         "bridge",
         "index",

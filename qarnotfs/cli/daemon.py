@@ -18,17 +18,16 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO, TextIO
+from typing import TextIO
 
+from qarnotfs.cli import logs
 from qarnotfs.cli.mountpoint import check_free
 from qarnotfs.cli.options import twins
 from qarnotfs.cli.request import MountRequest
-from qarnotfs.errors import QarnotfsError, UsageError
+from qarnotfs.errors import QarnotfsError
 
 log = logging.getLogger(__name__)
 
-LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
-TALKATIVE = ("boto3", "botocore", "s3transfer", "urllib3")  # their debug logs show signatures
 READY = b"ready\n"
 MMAP_THRESHOLD, TRIM_THRESHOLD = -3, -1  # glibc's names of them begin with M_
 SUPERVISED = {"NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"}
@@ -81,7 +80,7 @@ def _spawn(request: MountRequest, ready_fd: int) -> subprocess.Popen[bytes]:
     program, *arguments = request.argv()
     hidden = ["--foreground", f"--ready-fd={ready_fd}"]
     unsaid = twins() | SUPERVISED  # said already, or of this process alone
-    with _open_log(request.log_path()) as output:
+    with logs.open_log(request.log_path()) as output:
         return subprocess.Popen(
             [sys.executable, "-m", "qarnotfs", program, *hidden, *arguments],
             env={name: value for name, value in os.environ.items() if name not in unsaid},
@@ -108,15 +107,6 @@ def _failure(line: bytes, log_path: Path) -> QarnotfsError:
     error = QarnotfsError(told["message"])
     error.exit_code = told["exit_code"]
     return error
-
-
-def _open_log(path: Path) -> IO[str]:
-    """Append to a log that only its owner can read: it names files."""
-    try:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "a")
-    except OSError as error:
-        raise UsageError(f"Cannot write the log {path}: {error.strerror}.") from error
 
 
 class _Parent:
@@ -193,10 +183,6 @@ def _mount(request: MountRequest, parent: _Parent, in_background: bool) -> int:
 
 def _configure_logging(request: MountRequest, *, to_file: bool) -> None:
     """Log to stderr, which `start` made the log file; or to a file that was asked for."""
-    path = request.settings.log_file if to_file else None
-    level = request.settings.log_level.upper()
-    logging.basicConfig(
-        level=level, format=LOG_FORMAT, stream=_open_log(path) if path else sys.stderr
-    )
-    for name in TALKATIVE:
-        logging.getLogger(name).setLevel(max(logging.INFO, logging.getLevelName(level)))
+    said = request.settings
+    fields = {"bucket": request.spec().bucket, "mountpoint": os.fspath(request.mountpoint)}
+    logs.configure(said.log_format, said.log_level, said.log_file if to_file else None, fields)

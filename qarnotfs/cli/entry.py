@@ -11,7 +11,9 @@ import click
 from qarnotfs import __version__
 from qarnotfs.cli.buckets import mb, rb
 from qarnotfs.cli.check import check
+from qarnotfs.cli.completing import completion
 from qarnotfs.cli.cp import cp
+from qarnotfs.cli.debug import debug
 from qarnotfs.cli.get import cat, get
 from qarnotfs.cli.ls import ls
 from qarnotfs.cli.mount import mount
@@ -28,8 +30,9 @@ INTERRUPTED = 128 + 2  # what a shell reports for a command ended by SIGINT
 
 
 KINDS = {
-    "Mounts": (mount, umount, flush, status, check, warm, run),
+    "Mounts": (mount, umount, flush, status, debug, check, warm, run),
     "Buckets, without mounting them": (ls, get, put, sync, cp, rm, mb, rb, cat),
+    "This program": (completion,),
 }
 
 

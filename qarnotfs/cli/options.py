@@ -16,8 +16,9 @@ import click
 from platformdirs import user_state_path
 
 from qarnotfs.cli.account import PREFIX_OPTIONS, SERVER_OPTIONS, SPEC_OPTION, Account, Shown
+from qarnotfs.cli.logs import FORMATS
 from qarnotfs.cli.sections import Decorated, section_of, twin, with_options
-from qarnotfs.cli.units import duration, octal, size, whole_seconds
+from qarnotfs.cli.units import address, duration, octal, size, whole_seconds
 
 CACHE_BYTES_DEFAULT = 10 << 30
 DIRTY_BYTES_DEFAULT = 4 << 30
@@ -51,6 +52,8 @@ class Settings(Account, Shown):
     allow_other: bool
     log_file: Path | None
     log_level: str
+    log_format: str
+    metrics: str | None = None
 
     def argv(self) -> list[str]:
         """The options as arguments that read back to the same settings, without `twins`."""
@@ -116,6 +119,13 @@ size_option = _cache(
 _ONLY_MOUNT = [
     SPEC_OPTION,
     _process("--foreground", is_flag=True, help="Stay in the foreground and log to stderr."),
+    _process(
+        "--metrics",
+        type=address,
+        metavar="ADDRESS",
+        help="Answer Prometheus there: PORT (on this machine only), HOST:PORT or [IPv6]:PORT."
+        " Whoever reaches it learns names and figures. [default: nowhere]",
+    ),
     click.option("--ready-fd", type=int, hidden=True),
 ]
 
@@ -226,7 +236,15 @@ _OPTIONS = [
         type=click.Choice(["debug", "info", "warning", "error"]),
         default="info",
         show_default=True,
-        help="How much to log.",
+        help="How much to log; 'qarnotfs debug' changes it while the mount runs.",
+    ),
+    _process(
+        "--log-format",
+        type=click.Choice(FORMATS),
+        default=FORMATS[0],
+        show_default=True,
+        help="'json' is an object a line, 'journal' has fields for journalctl, 'auto' is that"
+        " under systemd and text elsewhere.",
     ),
 ]
 

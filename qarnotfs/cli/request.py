@@ -17,6 +17,7 @@ from qarnotfs.cli.options import (
     Settings,
     bytes_default,
 )
+from qarnotfs.cli.units import host_and_port
 from qarnotfs.views import BucketSpec
 
 if TYPE_CHECKING:
@@ -79,6 +80,7 @@ class MountRequest:
             on_conflict=said.on_conflict,
             offline_reads=said.offline_reads,
             pins=said.pin,
+            metrics=host_and_port(said.metrics) if said.metrics else None,
         )
 
 

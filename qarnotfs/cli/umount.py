@@ -7,11 +7,10 @@ from pathlib import Path
 import click
 
 from qarnotfs import control
+from qarnotfs.cli.completing import directory_argument
 from qarnotfs.cli.drain import UPLOADS_HELP, Drain, timeout_option, wait_for_uploads
 from qarnotfs.control.deadmount import is_dead, is_mounted, unmount_dead
 from qarnotfs.errors import NoDaemon, QarnotfsError, UsageError
-
-_directory = click.argument("directory", metavar="DIR", type=click.Path(path_type=Path))
 
 
 @click.command(
@@ -27,7 +26,7 @@ and the next mount of the bucket uploads them. 2: DIR is not a qarnotfs mount.
 \b
 Interrupted, it stops watching: the mount process goes on uploading in the background."""
 )
-@_directory
+@directory_argument
 @timeout_option(UPLOADS_HELP)
 @click.option(
     "--force",
@@ -57,7 +56,7 @@ def umount(directory: Path, timeout: float | None, force: bool) -> None:
 Example:
   qarnotfs flush /mnt/data && notify-others"""
 )
-@_directory
+@directory_argument
 @timeout_option(
     "Stop waiting after this time, with exit code 1; uploading goes on. [default: never]"
 )

@@ -13,6 +13,9 @@ from qarnotfs.figures import UNIT_BYTES
 
 UNIT_SEC = {"": 1, "ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 
+PORT_MAX = 65535
+LOOPBACK = "127.0.0.1"
+
 
 def size(text: str) -> int:
     """Bytes: ``500000``, ``64K``, ``1.5G``, ``10GiB``; units are powers of 1024."""
@@ -40,3 +43,17 @@ def octal(text: str) -> int:
     if not re.fullmatch(r"(0o)?[0-7]{1,4}", text):
         raise click.BadParameter(f"{text!r} is not an octal mode such as 022.")
     return int(text, 8)
+
+
+def address(text: str) -> str:
+    """``9200`` is on this machine only; ``0.0.0.0:9200``, ``[::]:9200``. Returns HOST:PORT."""
+    found = re.fullmatch(r"(?:(\[[\da-fA-F:.]+\]|[\w.-]+):)?(\d{1,5})", text.strip())
+    if not found or int(found[2]) > PORT_MAX:
+        raise click.BadParameter(f"{text!r} is not an address such as 9200 or 0.0.0.0:9200.")
+    return f"{found[1] or LOOPBACK}:{found[2]}"
+
+
+def host_and_port(text: str) -> tuple[str, int]:
+    """The two of what `address` returned."""
+    host, _, port = text.rpartition(":")
+    return host.strip("[]"), int(port)

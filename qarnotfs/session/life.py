@@ -13,7 +13,8 @@ import math
 import signal
 import time
 from collections.abc import Callable
-from typing import cast
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, cast
 
 import trio
 
@@ -30,6 +31,7 @@ from qarnotfs.session.report import report
 from qarnotfs.session.supervisor import Supervisor
 
 log = logging.getLogger(__name__)
+LOGGER = logging.getLogger("qarnotfs")  # of the whole house; its level is the root's, else DEBUG
 
 IDLE = "Everything is in the bucket"
 PACE_SEC = 1.0  # between two looks at how much has arrived
@@ -82,6 +84,18 @@ class Session:
         house = self._house
         if not house.options.read_only:
             house.capabilities[0] = await house.index.capabilities()
+        with self._metrics():
+            return await self._mounted()
+
+    def _metrics(self) -> AbstractContextManager[None]:
+        if self._house.options.metrics is None:
+            return nullcontext()
+        from qarnotfs.session.metrics import offered
+
+        return offered(self._house.options.metrics, self._report)
+
+    async def _mounted(self) -> int:
+        house = self._house
         self._kernel.mount()
         try:
             async with trio.open_nursery() as nursery:
@@ -196,7 +210,12 @@ class Session:
     # --- the control socket -------------------------------------------------------------------
 
     def _commands(self) -> dict[str, control.Handler]:
-        return {"status": self._status, "flush": self._flush, "umount": self._umount}
+        return {
+            "status": self._status,
+            "flush": self._flush,
+            "umount": self._umount,
+            "debug": self._debug,
+        }
 
     async def _umount(self, args: dict[str, object]) -> dict[str, object]:
         """``force``: also when it is in use. ``within_sec``: for programs and uploads together."""
@@ -214,6 +233,11 @@ class Session:
     async def _status(self, args: dict[str, object]) -> dict[str, object]:
         return self._report()
 
-    def _report(self) -> dict[str, object]:
+    async def _debug(self, args: dict[str, object]) -> dict[str, object]:
+        """``on``: log every request, or what was asked for when the mount began."""
+        LOGGER.setLevel(logging.DEBUG if args.get("on") else logging.NOTSET)
+        return {}
+
+    def _report(self) -> dict[str, Any]:
         state = "draining" if self._draining else "serving"
         return report(self._house, state, self._started_sec, self._pace)

@@ -33,3 +33,4 @@ class MountOptions:
     on_conflict: Literal["keep-both", "overwrite"]
     offline_reads: bool = False
     pins: tuple[str, ...] = ()  # prefixes of keys to fetch ahead and keep
+    metrics: tuple[str, int] | None = None  # host and port where Prometheus may ask

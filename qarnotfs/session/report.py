@@ -5,6 +5,7 @@ Used by `life`. One flat dictionary of JSON values; ``qarnotfs status --json`` p
 
 from __future__ import annotations
 
+import logging
 import os
 from dataclasses import asdict
 from typing import Any
@@ -25,6 +26,7 @@ def report(house: House, state: str, started_sec: float, pace: Pace) -> dict[str
         "pid": os.getpid(),
         "state": state,
         "started_sec": started_sec,
+        "debug": logging.getLogger("qarnotfs").isEnabledFor(logging.DEBUG),
         "pending_files": house.journal.count,
         "pending_bytes": house.journal.bytes_owed,
         "upload_bytes_per_sec": pace.bytes_per_sec(),
@@ -36,6 +38,7 @@ def report(house: House, state: str, started_sec: float, pace: Pace) -> dict[str
         "conflicts": list(house.uploader.conflicts),
         "cache_dir": os.fspath(house.options.cache_dir),
         "cache_bytes": cache.bytes_used,
+        "cache_bytes_max": house.options.cache_bytes_max,
         "cache": asdict(cache),
         "pins": [asdict(warmth) for warmth in house.warmths.values()],
         "unvalidated_since_sec": house.index.reach.unanswered_since_sec,

@@ -57,6 +57,7 @@ ROUNDS_AT_A_TIME = 15
 RESTART_SHARE = 0.15  # of the rounds; the gateway goes away and comes back under load
 COPY_COUNT = 150
 LIVES_AT_A_TIME = 25
+CHANGES_OF_LARGE = "changes promised to programs, of large files"
 LATE_STARTS = "mount starts repeated because the gateway was too busy"
 IMPATIENT = ("--io-timeout", "2")
 SHARE = 0.01  # of all requests, for each kind of fault, when all kinds are injected at once
@@ -115,8 +116,7 @@ class Soak:
         self.figures["kill -9 rounds"] += loop.rounds
         self.figures[LATE_STARTS] += loop.late_starts
         self.figures["changes promised to programs"] += loop.figures.changes
-        large = loop.figures.changes_of_large
-        self.figures["changes promised to programs, of large files"] += large
+        self.figures[CHANGES_OF_LARGE] += loop.figures.changes_of_large
         self.figures["errors told to programs"] += loop.figures.errors
         self._checked(loop.figures.files_checked, loop.figures.bytes_checked)
 

@@ -24,7 +24,7 @@ PROGRAM = Path(sys.executable).with_name("qarnotfs")
 COMMAND_SEC_MAX = 100.0
 LOG_LINES = 60
 START_SEC_MAX = 180.0  # with a server that is alive, on a machine that does too much at once
-UNANSWERED = "The object store did not answer within"
+UNANSWERED = "The object store did not answer"
 
 
 class Cli:

@@ -193,7 +193,7 @@ def test_random_reads_of_a_store_that_is_near_fetch_only_their_blocks(disk: Disk
 
 
 def test_random_reads_over_a_narrow_way_fetch_a_small_multiple(disk: Disk) -> None:
-    store = FarStore(0.005, mib_sec=0.15)
+    store = FarStore(0.005, mib_sec=0.3)
     read_at_random(store, disk, 20)
     assert store.asked_bytes <= 4 * 20 * BLOCK_BYTES
 

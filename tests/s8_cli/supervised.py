@@ -117,10 +117,11 @@ def systemd(folder: Path) -> Iterator[Manager]:
     group = cgroups / f"qarnotfs-test-{uuid.uuid4().hex[:8]}"
     group.mkdir()
     log_path = folder / "systemd.log"
-    join = f'echo $$ > {group}/cgroup.procs; exec unshare --pid --fork --mount --ipc --cgroup "$@"'
+    apart = "--pid --fork --mount --ipc --uts --cgroup --kill-child"
+    join = f'echo $$ > {group}/cgroup.procs; exec unshare {apart} "$@"'
     with log_path.open("w") as log:
         process = subprocess.Popen(
-            ["sh", "-c", join, "sh", "--kill-child", "sh", "-c", BECOME, "sh", folder],
+            ["sh", "-c", join, "sh", "sh", "-c", BECOME, "sh", folder],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,

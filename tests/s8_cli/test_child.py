@@ -48,7 +48,10 @@ def test_a_command_that_cannot_be_executed(tmp_path: Path) -> None:
     assert ended(str(tmp_path / "text"))[0] == 126
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+@pytest.mark.parametrize(
+    "number",
+    [signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGWINCH],
+)
 def test_our_signals_are_its(number: signal.Signals) -> None:
     script = f"import signal, sys; signal.signal({int(number)}, lambda *_: sys.exit(9));"
     script += "print('up', flush=True); signal.pause()"

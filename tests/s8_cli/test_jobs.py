@@ -42,6 +42,7 @@ done
 exit 3
 """
 NAMES = [f"{number:03}" for number in range(COUNT)]
+APART = ("user namespace", "container without capabilities")
 USER_NAMESPACE = ["unshare", "--user", "--map-root-user", "--mount", "--"]
 
 
@@ -110,31 +111,35 @@ def _contained(
         "container without fuse",
     ]
 )
-def start(request: pytest.FixtureRequest, cli: Cli, tmp_path: Path) -> Start:
-    """Start ``qarnotfs run`` with these arguments in one of the places where jobs run."""
-    kind: str = request.param
-    if "container" in kind and (reason := why_no_container()):
+def kind(request: pytest.FixtureRequest) -> str:
+    """One of the places where jobs run; skipped where this machine has no such place."""
+    found: str = request.param
+    if "container" in found and (reason := why_no_container()):
         pytest.skip(reason)
-    apart = kind in ("user namespace", "container without capabilities")
-    if apart and (reason := why_no_user_namespace()):
+    if found in APART and (reason := why_no_user_namespace()):
         pytest.skip(f"no user namespaces here: {reason}")
-    prefix = USER_NAMESPACE if apart else []
-    ways = ["--no-fuse"] if "without fuse" in kind else []
+    return found
+
+
+@pytest.fixture
+def start(kind: str, cli: Cli, tmp_path: Path) -> Start:
+    """Start ``qarnotfs run`` with these arguments."""
+    prefix = USER_NAMESPACE if kind in APART else []
+    way = ["--no-fuse"] if "without fuse" in kind else []
 
     def started(words: list[str]) -> AbstractContextManager[Started]:
-        arguments = ["run", *ways, *words]
+        arguments = ["run", *way, *words]
         if "container" in kind:
             return _contained(tmp_path / "oci", cli, prefix, arguments, kind)
         return _bare(cli, prefix, arguments)
 
-    started.__doc__ = kind
     return started
 
 
 @pytest.fixture
-def words(start: Start, inputs: str, bucket: str, tmp_path: Path) -> list[str]:
+def words(kind: str, inputs: str, bucket: str, tmp_path: Path) -> list[str]:
     """The arguments of the job; in a container everything is in its own /tmp."""
-    here = Path("/tmp") if "container" in (start.__doc__ or "") else tmp_path
+    here = Path("/tmp") if "container" in kind else tmp_path
     places = [f"{inputs}:in/:{here}/in:ro", f"{bucket}:{here}/out"]
     job = ["sh", "-c", JOB, "job", f"{here}/in", f"{here}/out"]
     return ["--cache-dir", f"{here}/cache", *places, "--", *job]

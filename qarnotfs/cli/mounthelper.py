@@ -1,6 +1,7 @@
-"""``mount.qarnotfs``: what mount(8) calls for ``-t qarnotfs``, and so /etc/fstab and systemd.
+"""``mount.qarnotfs`` and ``umount.fuse.qarnotfs``: what mount(8) and umount(8) call.
 
-Its options are those of ``qarnotfs mount``, written as mount options.
+So /etc/fstab and systemd know our mounts. Their options are those of ``qarnotfs mount``, written
+as mount options; umount(8) waits until what was written is in the bucket.
 """
 
 from __future__ import annotations
@@ -10,15 +11,19 @@ import os
 import shlex
 import sys
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import click
 
+from qarnotfs import control
 from qarnotfs.cli import daemon
+from qarnotfs.cli.drain import Drain
 from qarnotfs.cli.entry import exit_code_of
 from qarnotfs.cli.mount import mount, request_of
 from qarnotfs.cli.target import place
-from qarnotfs.errors import UsageError
+from qarnotfs.cli.umount import umount
+from qarnotfs.errors import NoDaemon, UsageError
 
 WRONG_USE, FAILED = 1, 32  # exit codes of mount(8)
 ENVIRONMENT = "environment"  # a file with the settings of a mount, as systemd reads it
@@ -107,7 +112,34 @@ def _environment(path: Path) -> Iterator[tuple[str, str]]:
         yield name.strip(), word
 
 
+@click.command(name="umount.fuse.qarnotfs")
+@click.argument("directory", metavar="DIR", type=click.Path(path_type=Path))
+@click.option("-l", "lazy", is_flag=True, help="Also when programs still use it.")
+@click.option("-f", is_flag=True, expose_value=False, help="Ignored.")
+@click.option("-n", is_flag=True, expose_value=False, help="Ignored.")
+@click.option("-r", is_flag=True, expose_value=False, help="Ignored.")
+@click.option("-v", is_flag=True, expose_value=False, help="Ignored.")
+@click.option("-t", metavar="TYPE", expose_value=False, help="Ignored.")
+@click.pass_context
+def unhelper(context: click.Context, directory: Path, lazy: bool) -> None:
+    """Unmount and wait for the uploads: called by umount(8). With -l it does not wait."""
+    if lazy:
+        with suppress(NoDaemon), Drain(control.canonical(directory)) as drain:
+            drain.unmount(force=True)
+            return
+    context.invoke(umount, directory=directory)
+
+
 def main(args: Sequence[str] | None = None) -> None:
     """Be ``mount.qarnotfs``, with the exit codes of mount(8)."""
-    code = exit_code_of(lambda: helper.main(args, "mount.qarnotfs", standalone_mode=False))
+    _be(helper, args)
+
+
+def umount_main(args: Sequence[str] | None = None) -> None:
+    """Be ``umount.fuse.qarnotfs``, with the exit codes of mount(8)."""
+    _be(unhelper, args)
+
+
+def _be(command: click.Command, args: Sequence[str] | None) -> None:
+    code = exit_code_of(lambda: command.main(args, command.name, standalone_mode=False))
     sys.exit({0: 0, 2: WRONG_USE}.get(code, FAILED))

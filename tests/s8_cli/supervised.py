@@ -98,12 +98,13 @@ def installed(folder: Path, configs: dict[str, str]) -> None:
     shutil.copytree(UNITS, units)
     for name in TARGETS:
         (units / f"{name}.target").write_text("[Unit]\nDefaultDependencies=no\n")
-    for place, program in (
-        ("usr/local/bin", PROGRAM),
-        ("usr/sbin", PROGRAM.with_name("mount.qarnotfs")),
+    for place, name in (
+        ("usr/local/bin", PROGRAM.name),
+        ("usr/sbin", "mount.qarnotfs"),
+        ("usr/sbin", "umount.fuse.qarnotfs"),
     ):
-        (folder / place).mkdir(parents=True)
-        (folder / place / program.name).symlink_to(program)
+        (folder / place).mkdir(parents=True, exist_ok=True)
+        (folder / place / name).symlink_to(PROGRAM.with_name(name))
     (folder / "etc/qarnotfs").mkdir(parents=True)
     for name, text in configs.items():
         (folder / f"etc/qarnotfs/{name}.conf").write_text(text)

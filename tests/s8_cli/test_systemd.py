@@ -147,6 +147,31 @@ def test_an_automount_mounts_when_it_is_looked_at(
     assert manager.show("mnt-data.mount", "ActiveState") == "active"
 
 
+def test_the_end_of_an_automount_waits_for_the_uploads(
+    manager: Manager, s3: S3Client, data: str
+) -> None:
+    start(manager, "mnt-data.automount")
+    manager.sh("echo 1234 > /mnt/data/new").ok()
+    manager("systemctl", "stop", "mnt-data.mount").ok()
+    assert bucket_keys(s3, data) == ["new"]
+    assert manager.show("mnt-data.mount", "Result") == "success"
+
+
+def test_without_the_umount_helper_they_arrive_later(
+    manager: Manager, s3: S3Client, data: str
+) -> None:
+    start(manager, "mnt-data.automount")
+    manager.sh("echo 1234 > /mnt/data/new; umount -i /mnt/data").ok()
+    eventually(lambda: bucket_keys(s3, data) == ["new"])
+
+
+def test_a_mount_in_use_is_not_unmounted(manager: Manager) -> None:
+    start(manager, "mnt-data.automount")
+    done = manager.sh("cd /mnt/data && umount /mnt/data")
+    assert (done.code, "cannot be unmounted" in done.err) == (32, True)
+    manager.sh("cd /mnt/data && umount -l /mnt/data").ok()
+
+
 def test_a_line_of_fstab(manager: Manager, s3: S3Client, data: str) -> None:
     """With options for systemd, for the kernel and for us, and a part of the bucket."""
     for key in ("dir/file", "other"):

@@ -7,7 +7,7 @@ SOURCES := qarnotfs tests bench docs
 PYTEST := $(PYTHON) -m pytest -q -n 2 --dist loadfile
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-stop test soak check format docs bench-sync bench-read lint types clean
+.PHONY: help setup demo demo-stop test soak check format docs bench bench-sync lint types clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -44,9 +44,9 @@ docs: setup ## write docs/API.md from the docstrings
 bench-sync: setup ## measure sync_directory against the SDK's; about ten minutes
 	@$(PYTHON) -m bench.sync_directory
 
-bench-read: setup ## measure mounts against s3fs and rclone; half an hour or more
+bench: setup ## measure mounts beside s3fs and rclone; hours: see bench/run.py for parts
 	@$(PYTHON) -m pip install -qq --constraint constraints.txt --editable '.[bench]'
-	@$(PYTHON) -m bench.reading
+	@$(PYTHON) -m bench.run
 
 clean: demo-stop ## remove everything that was made here
 	@rm -rf .venv .hypothesis .mypy_cache .pytest_cache .ruff_cache build dist *.egg-info

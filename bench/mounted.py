@@ -1,6 +1,6 @@
 """A client while it serves a mountpoint: its start, its end, what it spends.
 
-Used by `bench.reading`. Whatever asks the mountpoint something is a process of its own, with
+Used by `bench.run`. Whatever asks the mountpoint something is a process of its own, with
 a time limit: a client that hangs must not make us hang.
 """
 
@@ -24,6 +24,31 @@ LOG_LINES = 5
 
 class ClientError(Exception):
     """A client that does not do what it is there for; one message for a person."""
+
+
+class Nobody:
+    """No client: the program works on the local disk, or talks with the gateway itself."""
+
+    def close(self) -> None:
+        pass
+
+    def kill(self) -> None:
+        pass
+
+    def settle(self) -> None:
+        pass
+
+    def forget_peak(self) -> None:
+        pass
+
+    def log(self) -> str:
+        return ""
+
+    def cpu_sec(self) -> None:
+        return None
+
+    def peak_mib(self) -> None:
+        return None
 
 
 class Mounted:

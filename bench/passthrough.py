@@ -2,9 +2,8 @@
 
     python -m bench.passthrough DIRECTORY MOUNTPOINT     # serves until it is unmounted
 
-The limit that `bench.reading` measures against: nobody who answers the kernel through pyfuse3
-reads a file faster. Read only, and without directories below: `open` and `read` are all that
-is measured.
+The limit that `bench.run` measures against: nobody who answers the kernel through pyfuse3
+reads or writes a file faster. It does nothing else; it does not even list a directory.
 """
 
 from __future__ import annotations
@@ -53,8 +52,18 @@ class PassThrough(pyfuse3.Operations):
     async def open(self, inode: int, flags: int, ctx: RequestContext) -> FileInfo:
         return FileInfo(fh=os.open(self._paths[inode], flags), keep_cache=True)
 
+    async def create(
+        self, parent_inode: int, name: bytes, mode: int, flags: int, ctx: RequestContext
+    ) -> tuple[FileInfo, EntryAttributes]:
+        path = self._paths[parent_inode] / os.fsdecode(name)
+        descriptor = os.open(path, flags | os.O_CREAT, mode)
+        return FileInfo(fh=descriptor), await self.lookup(parent_inode, name)
+
     async def read(self, fh: int, off: int, size: int) -> bytes:
         return os.pread(fh, size, off)
+
+    async def write(self, fh: int, off: int, buf: bytes) -> int:
+        return os.pwrite(fh, buf, off)
 
     async def release(self, fh: int) -> None:
         os.close(fh)

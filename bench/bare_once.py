@@ -26,6 +26,7 @@ from awscrt.s3 import S3Client, S3RequestTlsMode, S3RequestType
 from bench.do_once import Took, say, since
 from bench.peers import BARE_TOP, BUCKET
 
+BARE_DOINGS = ("read", "tree", "write", "cp")
 FLIGHTS_MAX = 32
 PART_BYTES = 8 << 20
 GBPS = 10.0  # more than this machine can do; awscrt opens its connections by it

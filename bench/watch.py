@@ -12,6 +12,7 @@ import subprocess
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -26,7 +27,7 @@ from tests.rgw import Gateway, Request
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
-CHANGED = re.compile(rb'beast: [^"\n]*"(PUT|POST|DELETE) ')
+CHANGED = re.compile(rb'^(\S+) [^"\n]* beast: [^"\n]*"(?:PUT|POST|DELETE) ', re.MULTILINE)
 DELETED_MAX = 1000  # by one request
 PAGE_KEYS = 999  # by which our own listings are known in the gateway's log
 PAUSE_SEC = 0.01
@@ -117,11 +118,14 @@ class Watch:
         self._log.close()
 
     def wait(self, deadline: float) -> float | None:
-        """When all was there, by `time.monotonic`; none when it was not until ``deadline``."""
+        """When all was there, by `time.monotonic`; none when it was not until ``deadline``.
+
+        It is when the last request ended that may have changed anything, as the log says.
+        """
         need, count, moment, looked = 0, 0, 0.0, 0.0
         while (now := time.monotonic()) < deadline:
-            if news := self._changes():
-                count, moment = count + news, now
+            if ended := self._changes():
+                count, moment = count + len(ended), monotonic(ended[-1])
             if count >= need or now - looked > ANYWAY_SEC:
                 count, looked = 0, now
                 need = self._requests_left()
@@ -130,10 +134,10 @@ class Watch:
             time.sleep(PAUSE_SEC)  # between two looks, until the deadline
         return None
 
-    def _changes(self) -> int:
-        """How many requests that may have changed the bucket have ended since."""
+    def _changes(self) -> list[str]:
+        """When requests ended that may have changed the bucket, as the log has it."""
         whole, end, self._rest = (self._rest + self._log.read()).rpartition(b"\n")
-        return len(CHANGED.findall(whole + end))
+        return [stamp.decode() for stamp in CHANGED.findall(whole + end)]
 
     def _requests_left(self) -> int:
         """That are needed at the least until all is there."""
@@ -173,6 +177,12 @@ def _wanted(effect: Effect, data: Path) -> Iterator[tuple[str, Path]]:
         for path in sorted(top.rglob("*")):
             if path.is_file():
                 yield f"{key}/{path.relative_to(top)}", path
+
+
+def monotonic(stamp: str) -> float:
+    """A time of day as `time.monotonic` had it."""
+    ago_sec = time.time() - datetime.fromisoformat(stamp).timestamp()
+    return time.monotonic() - ago_sec
 
 
 def asked_by_client(requests: list[Request]) -> int:

@@ -86,7 +86,7 @@ def _ahead(goal: Goal, name: str, rtt_ms: float, row: Row) -> Met:
     told = f"at least {goal.least:g}x the better of {' and '.join(BETTER_OF)}"
     times = [each for each in (ratio(sec, ours) for sec in theirs.values()) if each]
     if not times:
-        failed = ours is None and OURS in row.clients
+        failed = OURS in row.clients and (ours is None or not ours.exact)
         return Met(told, name, rtt_ms, NOTHING, False if failed else None)
     worst = min(times, key=lambda each: (each.sec, not each.exact))
     if worst.sec >= goal.least:

@@ -1,86 +1,43 @@
-"""The reading benchmark's page says what was measured, and claims nothing beyond."""
+"""The benchmark's page says what was measured, and claims nothing beyond."""
 
 from __future__ import annotations
 
-import pytest
-
-from bench.reading_page import LIMIT, OURS, Run, Seconds, goal, ratio, seconds, table, verdict
+from bench.goals import Met
+from bench.growth import Point, at, growth, points
+from bench.page import goal_table, page, table
+from bench.results import Row, Setting, Took
+from tests.bench.figures import row, runs, took
 
 PEERS = ("s3fs", "rclone")
-
-
-def run(sec: float, *, ended: bool = True) -> Run:
-    return Run(sec, cpu_sec=0.5, peak_mib=70.0, requests=3, ended=ended)
-
-
-def runs(*secs: float) -> list[Run]:
-    return [run(sec) for sec in secs]
+SETTING = Setting("a run", "3.11", 2, 0.5, True, 2.0, 120.0, {"qarnotfs": "1"}, [])
 
 
 def cells(line: str) -> list[str]:
     return [cell.strip() for cell in line.strip("|").split("|")]
 
 
-def row(**clients: list[Run]) -> list[str]:
+def told(one: Row) -> list[str]:
     """What the table says of one row, its name left out."""
-    *_, line = table({"a row": clients}, PEERS)
+    *_, line = table({"a row": one}, PEERS)
     return cells(line)[1:]
 
 
-def test_seconds_are_medians() -> None:
-    assert seconds(runs(9, 1, 2)) == Seconds(2, exact=True)
-
-
-def test_one_that_was_stopped_took_at_least_so_long() -> None:
-    assert seconds([run(5), run(20, ended=False)]) == Seconds(20, exact=False)
-
-
-def test_one_that_failed_took_no_time_at_all() -> None:
-    assert seconds([]) is None
-
-
-def test_a_ratio_above_one_says_that_we_are_faster() -> None:
-    assert ratio(Seconds(6, exact=True), Seconds(2, exact=True)) == Seconds(3, exact=True)
-
-
-def test_a_peer_that_was_stopped_is_slower_than_its_ratio() -> None:
-    assert str(ratio(Seconds(6, exact=False), Seconds(2, exact=True))) == "> 3.00"
-
-
-def test_nobody_is_compared_with_what_we_did_not_finish() -> None:
-    assert ratio(Seconds(6, exact=True), Seconds(2, exact=False)) is None
-    assert ratio(None, Seconds(2, exact=True)) is None
-    assert ratio(Seconds(6, exact=True), None) is None
-
-
-@pytest.mark.parametrize(
-    ("ours", "s3fs", "rclone", "said"),
-    [
-        (runs(1), runs(2), runs(3), "yes"),
-        (runs(1), runs(2), [run(3, ended=False)], "yes"),
-        (runs(1), runs(2), [], "yes, of those that did it"),
-        (runs(2), runs(3), runs(1), "**no**"),
-        (runs(2), runs(3), runs(2), "**no**"),
-        ([], runs(2), runs(3), "**no**"),
-        (runs(1), [], [], "-"),
-        (runs(3), runs(4), [run(2, ended=False)], "-"),
-        ([run(9, ended=False)], runs(1), runs(1), "**no**"),
-    ],
-)
-def test_whether_we_are_ahead(
-    ours: list[Run], s3fs: list[Run], rclone: list[Run], said: str
-) -> None:
-    taken = seconds(ours)
-    assert verdict([ratio(seconds(peer), taken) for peer in (s3fs, rclone)], taken) == said
-
-
 def test_a_row_of_the_table() -> None:
-    assert row(qarnotfs=runs(0.5, 0.25, 0.125), s3fs=runs(0.5), rclone=[run(60, ended=False)]) == [
+    one = row(
+        "read cold",
+        qarnotfs=runs(0.5, 0.25, 0.125),
+        s3fs=runs(0.5),
+        rclone=[Took(60, ended=False)],
+        disk=runs(0.1),
+        pass_through=runs(0.2),
+    )
+    assert told(one) == [
         "3",
         "0.250, 0.500, > 60.0",
         "**2.00**",
         "**> 240**",
-        "3, 3, 3",
+        "pass-through 0.200, disk 0.100",
+        "3, 3, -",
         "0.50, 0.50, -",
         "70, 70, -",
         "yes",
@@ -88,11 +45,12 @@ def test_a_row_of_the_table() -> None:
 
 
 def test_a_row_in_which_a_peer_failed() -> None:
-    assert row(qarnotfs=runs(0.01), s3fs=[], rclone=runs(0.02)) == [
+    assert told(row("read cold", qarnotfs=runs(0.01), s3fs=[], rclone=runs(0.02))) == [
         "1",
         "0.0100, -, 0.0200",
         "-",
         "**2.00**",
+        "-",
         "3, -, 3",
         "0.50, -, 0.50",
         "70, -, 70",
@@ -102,16 +60,40 @@ def test_a_row_in_which_a_peer_failed() -> None:
 
 def test_every_line_has_every_column() -> None:
     for peers in (PEERS, PEERS[:1], ()):
-        lines = list(table({"a": {OURS: runs(1)}, "b": {}}, peers))
+        lines = list(table({"a": row("write", qarnotfs=runs(1)), "b": row("write")}, peers))
         assert len(lines) == 4
         assert len({len(cells(line)) for line in lines}) == 1
 
 
-def test_the_goal_is_a_fraction_of_the_pass_through() -> None:
-    assert "**0.50** of its speed; the goal of 0.8 is **not met**" in goal(
-        {OURS: runs(2), LIMIT: runs(1)}
+def test_goals_that_are_not_met_come_first() -> None:
+    lines = list(
+        goal_table([Met("goal", name, 20, "1x", met) for name, met in (("a", True), ("b", False))])
     )
-    assert "**0.90** of its speed; the goal of 0.8 is met" in goal(
-        {OURS: runs(1), LIMIT: runs(0.9)}
-    )
-    assert goal({OURS: runs(1)}) == "1.00 s, bare pass-through - s: no fraction."
+    assert lines[0] == "1 of 2 are met."
+    assert [cells(line)[1] for line in lines[4:]] == ["b", "a"]
+    assert [cells(line)[4] for line in lines[4:]] == ["**not met**", "met"]
+
+
+def test_a_page_has_every_distance_goal_and_run() -> None:
+    rows = {"a row": row("write", "durable", qarnotfs=runs(1), s3fs=runs(2), geesefs=runs(3))}
+    text = page({0.0: rows, 20.0: rows}, [SETTING], ["results-0ms.png"])
+    for part in ("of 0 and of 20 ms", "## 0 ms", "## 20 ms", "![results-0ms]", "2.00x", "a run"):
+        assert part in text
+    assert "seconds: qarnotfs, s3fs, geesefs |" in text
+
+
+def test_cost_grows_from_the_smallest_size_to_the_largest() -> None:
+    rows = {
+        "b": row("write", "durable", 4096, qarnotfs=runs(40)),
+        "a": row("write", "durable", 1024, qarnotfs=runs(12, 10, 11)),
+        "c": row("write", "durable", 9999, qarnotfs=[took(600, ended=False)]),
+        "d": row("write", "returned", 1024, qarnotfs=runs(1)),
+    }
+    assert points(rows, "write", "qarnotfs") == [Point(1024, 11, 70, 3), Point(4096, 40, 70, 3)]
+    assert "| write | 20 | 1024, 4096 MiB | 11.0, 40.0 | 70, 70 | 3, 3 |" in growth({20.0: rows})
+
+
+def test_a_line_goes_through_the_two_largest_sizes() -> None:
+    known = [Point(1, 9, None, None), Point(10, 1, None, None), Point(20, 3, None, None)]
+    assert at(known, 40) == 7
+    assert at(known[:1], 40) is None

@@ -7,6 +7,7 @@ the bucket.
 from __future__ import annotations
 
 from contextlib import suppress
+from dataclasses import replace
 from itertools import islice
 
 from qarnotfs.cache.reader import Reader
@@ -25,6 +26,18 @@ from qarnotfs.writeback.journal import Journal
 
 AHEAD = 64  # siblings whose attributes are fetched when one is wanted: a second's worth at 20 ms
 AHEAD_FIRST = 4  # when the first one is: its program may be about to read them instead
+
+
+class Owed:
+    """What a journal adds to directories and takes away, as the tree wants to know it."""
+
+    def __init__(self, journal: Journal) -> None:
+        self._latest = journal.latest
+        self.children, self.get = journal.overlay.children, journal.overlay.get
+
+    def put_size(self, key: str) -> int | None:
+        debt = self._latest(key)
+        return debt.size if debt is not None and debt.kind is Kind.PUT else None
 
 
 class Finder:
@@ -59,8 +72,9 @@ class Finder:
         if segment.clash and file is None:
             return None
         is_directory = await self._find_directory(visible + "/", entries)
-        if segment.clash:
-            return file if is_directory else None
+        if segment.clash and file is not None:
+            # `rm -r` may have removed the directory first: the file then has its own name.
+            return file if is_directory else replace(file, name=names.encode(segment.text))
         if is_directory:
             return Node(name, is_directory=True, key=visible + "/")
         return file
@@ -116,7 +130,7 @@ class Finder:
         """A visible directory, to be read page by page."""
         if not self.asks_attributes:  # else whoever looked at it has told
             self._list_ahead(self.stored_prefix(directory))
-        return Browse(self._index, self._view, directory, self._journal.overlay)
+        return Browse(self._index, self._view, directory, Owed(self._journal))
 
     async def page(self, browse: Browse) -> list[Node]:
         """The next nodes; where nobody knows what one is, it is guessed if it may be."""

@@ -147,7 +147,7 @@ class Namespace:
         node = await self._existing(parent, name)
         if node.is_directory:
             raise IsADirectory("It is a directory.")
-        inode = parent.children.get(name)
+        inode = parent.children.get(name) or parent.children.get(node.name)
         expected = Condition(etag=node.info.etag) if node.info else UNCONDITIONAL
         with self._kept(inode):
             self.soon(self._journal.owe_delete(node.key, expected))
@@ -212,7 +212,7 @@ class Namespace:
                 return
             await self._check_replaceable(node, target)
         visible = new_parent.key + segment.text
-        inode = parent.children.get(name)
+        inode = parent.children.get(name) or parent.children.get(node.name)
         displaced = new_parent.children.get(new_name)
         with self._kept(displaced):
             if node.is_directory:

@@ -34,10 +34,11 @@ class Node:
 
 
 class Debts(Protocol):
-    """What debts add and take away, as `writeback.overlay` keeps it."""
+    """What debts add and take away. ``put_size``: bytes of a put that is owed for a key."""
 
     def children(self, prefix: str) -> Mapping[str, bool]: ...
     def get(self, key: str) -> bool | None: ...
+    def put_size(self, key: str) -> int | None: ...
 
 
 def children(
@@ -62,7 +63,7 @@ class Merge:
     """
 
     def __init__(self, view: View, directory: str, scopes: Iterable[str], debts: Debts) -> None:
-        self._view, self._directory = view, directory
+        self._view, self._directory, self._put_size = view, directory, debts.put_size
         self._debts = {scope: sorted(_debts_in(scope, debts)) for scope in scopes}
         # What is known and not taken yet. Invariant: files that a directory of the same
         # name may still follow, and whatever was added since the last `take`.
@@ -76,10 +77,12 @@ class Merge:
         debts = self._debts[scope]
         count = len(debts) if end is None else bisect_right(debts, end, key=lambda debt: debt[0])
         for path, present in debts[:count]:
-            if present:
-                page.setdefault(path, None)
-            else:
+            if not present:
                 page.pop(path, None)
+            elif path == scope and self._put_size(path) is not None:
+                page[path] = None  # bytes behind a directory's name may come or go
+            else:
+                page.setdefault(path, None)
         del debts[:count]
         for key, info in page.items():
             self._place(key, info)
@@ -112,7 +115,8 @@ class Merge:
         first, slash, _ = visible[len(self._directory) :].partition("/")
         if slash:
             self._directories[first] = None
-        elif first or (info is not None and info.size):  # an empty ``dir/`` is the directory itself
+        elif first or (info.size if info else self._put_size(key)):
+            # An empty ``dir/`` is the directory itself.
             rival = self._files.get(first)
             if rival is None or _precedes(self._view, visible, key, rival.key):
                 self._files[first] = Node(b"", is_directory=False, key=key, info=info)

@@ -23,6 +23,9 @@ class NoDebts:
     def get(self, key: str) -> bool | None:
         return None
 
+    def put_size(self, key: str) -> int | None:
+        return None
+
 
 def walked(bucket: dict[str, int], view: View, directory: str = "") -> dict[str, str]:
     """The path of each stored key, as the tree has it."""

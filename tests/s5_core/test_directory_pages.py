@@ -28,7 +28,7 @@ directories = st.sampled_from(["", "a/", "b/", "a/b/"])
 def test_pages_make_the_same_directory(
     stored: frozenset[str], owed: dict[str, bool], view: View, directory: str, data: st.DataObject
 ) -> None:
-    debts = Overlay()
+    debts = Debts()
     for key, present in owed.items():
         debts.set(key, present)
     scopes = [scope.prefix for scope in view.scopes(directory)]
@@ -45,6 +45,13 @@ def test_pages_make_the_same_directory(
     found += merge.taken()
     assert {node.name: node for node in found} == whole
     assert len(found) == len(whole)
+
+
+class Debts(Overlay):
+    """Half of what is put has bytes."""
+
+    def put_size(self, key: str) -> int | None:
+        return len(key) % 2 if self.get(key) else None
 
 
 def listing(stored: frozenset[str], prefix: str) -> list[Entry]:

@@ -298,10 +298,10 @@ def test_a_refused_upload_is_said_kept_and_tried_again(
         assert await world.read("a") == b"bytes"
 
     async def allowed(world: World) -> None:
-        store.faults = lambda *_: None
         assert await world.drain()
 
     play(refused)
+    store.faults = lambda *_: None
     play(allowed)
     assert bucket(store) == {"a": b"bytes"}
 

@@ -225,8 +225,8 @@ def test_a_directory_is_renamed_while_its_marker_is_asked_for(
         marker = finder.marker
         sub = await world.inode("d/sub")
 
-        async def slow(directory: str) -> object:
-            found = await marker(directory)
+        async def slow(directory: str, *, asks: bool = True) -> object:
+            found = await marker(directory, asks=asks)
             if sub.posix.mode == stat.S_IFDIR | 0o700:  # not before it is to be stored
                 monkeypatch.setattr(finder, "marker", marker)
                 await renamed.wait()

@@ -82,5 +82,5 @@ def test_a_damaged_file_is_an_error_with_its_name(cli: Cli, place: Mount) -> Non
 
 def test_an_unknown_bucket_is_said(cli: Cli, tmp_path: Path) -> None:
     done = cli("check", "nobody", "--cache-dir", tmp_path)
-    assert done.code == 2
-    assert "'nobody'" in done.err
+    assert done.code == 1
+    assert "There is no bucket 'nobody'" in done.err

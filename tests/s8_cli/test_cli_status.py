@@ -153,7 +153,7 @@ def test_under_systemd_the_journal_gets_fields(place: Mount, cli: Cli, tmp_path:
             f"logs.JOURNAL_SOCKET = {str(tmp_path / 'journal')!r}; main()"
         )
         cache = ["--cache-dir", place.cache_dir]
-        command = ["mount", "--foreground", *cache, place.bucket, place.path]
+        command = ["mount", "--foreground", *map(str, cache), place.bucket, str(place.path)]
         python = PROGRAM.with_name("python")
         with subprocess.Popen(
             [python, "-c", script, *command], env=cli.environment, stderr=subprocess.PIPE

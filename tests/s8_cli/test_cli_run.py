@@ -100,7 +100,8 @@ def test_what_was_left_running_may_finish(
     cli: Cli, target: list[str], place: Mount, s3: S3Client, tmp_path: Path
 ) -> None:
     subprocess.run(["mkfifo", tmp_path / "go"], check=True)
-    script = f"(cat {tmp_path}/go > {place.path}/late) & echo started"
+    late = place.path / "late"
+    script = f"(cat {tmp_path}/go > {late}) & until [ -e {late} ]; do :; done; echo started"
     command: list[str | Path] = [PROGRAM, "run", *target, "--", "sh", "-c", script]
     with subprocess.Popen(command, env=cli.environment, stderr=subprocess.PIPE, text=True) as run:
         assert run.stderr

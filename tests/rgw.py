@@ -152,7 +152,7 @@ class Gateway:
         self._signal(signal.SIGSTOP)
         deadline = time.monotonic() + START_SEC_MAX
         while not self._is_stopped() and time.monotonic() < deadline:
-            time.sleep(0.005)
+            time.sleep(0.005)  # between two looks, until the deadline
         self._answering = False
 
     def resume(self) -> None:
@@ -279,7 +279,7 @@ class Gateway:
                     raise GatewayError(f"{name} ended with status {child.returncode}")
             if time.monotonic() > self._deadline:
                 raise GatewayError(f"the gateway did not answer within {START_SEC_MAX:.0f} s")
-            time.sleep(0.02)
+            time.sleep(0.02)  # between two looks, until the deadline
         self._answering = True
 
     # --- processes --------------------------------------------------------------------------
@@ -347,7 +347,7 @@ class Gateway:
         while alive := [name for name in names if self._pid(name)]:
             if time.monotonic() > deadline:
                 raise GatewayError(f"will not die: {', '.join(alive)}")
-            time.sleep(0.005)
+            time.sleep(0.005)  # between two looks, until the deadline
 
 
 def _free_ports(count: int) -> list[int]:

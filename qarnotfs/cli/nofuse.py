@@ -62,7 +62,7 @@ def _await_threads() -> None:
     """Let closed buckets end: a thread of theirs could be given the signals for the command."""
     deadline = time.monotonic() + THREADS_SEC
     while len(os.listdir("/proc/self/task")) > 1 and time.monotonic() < deadline:
-        time.sleep(THREADS_SEC / 1000)
+        time.sleep(THREADS_SEC / 1000)  # between two looks, until the deadline
 
 
 def _stage(request: MountRequest) -> Stage:

@@ -120,7 +120,7 @@ def _watch(directory: Path | None, *, as_json: bool) -> None:
         if as_json:
             while True:
                 click.echo(json.dumps(_found(directory)))
-                time.sleep(WATCH_SEC)
+                time.sleep(WATCH_SEC)  # until the next picture: what --watch is for
         _draw(directory)
 
 
@@ -135,4 +135,4 @@ def _draw(directory: Path | None) -> None:
             head = Text(f"qarnotfs status at {datetime.now():%H:%M:%S}; Ctrl-C ends it\n", "dim")
             shown = board(found, terminal=True) if found else [NOTHING]
             live.update(Group(head, *shown), refresh=True)
-            time.sleep(WATCH_SEC)
+            time.sleep(WATCH_SEC)  # until the next picture: what --watch is for

@@ -74,7 +74,7 @@ def test_dies_with_the_process_that_started_it(tmp_path: Path) -> None:
         from tests.rgw import Gateway
         Gateway(pathlib.Path(sys.argv[1])).start()
         print("up", flush=True)
-        time.sleep(60)
+        time.sleep(60)  # it is killed long before
     """
     folder = tmp_path / "g"
     with subprocess.Popen([sys.executable, "-c", code, folder], stdout=subprocess.PIPE) as parent:

@@ -131,15 +131,17 @@ def test_a_file_that_was_replaced_is_written_after_another_was_closed(
 # --- changing places ---
 
 
-def test_two_large_files_that_were_changed_in_part_change_places(
-    store: MemoryStore, play: Play
+@pytest.mark.parametrize("below", ["", "/x"], ids=["files", "directories"])
+def test_what_was_changed_in_part_changes_places(
+    below: str, store: MemoryStore, play: Play
 ) -> None:
-    put(store, "a", LARGE)
-    put(store, "b", LARGE[::-1])
+    """Two large files, or the directories they are in."""
+    put(store, f"a{below}", LARGE)
+    put(store, f"b{below}", LARGE[::-1])
 
     async def scene(world: World) -> None:
-        await world.write("a", b"a", 100)
-        await world.write("b", b"b", 100)
+        await world.write(f"a{below}", b"a", 100)
+        await world.write(f"b{below}", b"b", 100)
         await world.rename("a", "aside")
         await world.rename("b", "a")
         await world.rename("aside", "b")
@@ -147,26 +149,10 @@ def test_two_large_files_that_were_changed_in_part_change_places(
 
     play(scene, upload_delay_sec=NEVER_SEC)
     theirs = LARGE[::-1]
-    assert bucket(store) == {"a": theirs[:100] + b"b" + theirs[101:], "b": EDITED["a"]}
-
-
-def test_directories_of_large_files_that_were_changed_in_part_change_places(
-    store: MemoryStore, play: Play
-) -> None:
-    put(store, "a/x", LARGE)
-    put(store, "b/x", LARGE[::-1])
-
-    async def scene(world: World) -> None:
-        await world.write("a/x", b"a", 100)
-        await world.write("b/x", b"b", 100)
-        await world.rename("a", "aside")
-        await world.rename("b", "a")
-        await world.rename("aside", "b")
-        assert await world.drain()
-
-    play(scene, upload_delay_sec=NEVER_SEC)
-    theirs = LARGE[::-1]
-    assert bucket(store) == {"a/x": theirs[:100] + b"b" + theirs[101:], "b/x": EDITED["a"]}
+    assert bucket(store) == {
+        f"a{below}": theirs[:100] + b"b" + theirs[101:],
+        f"b{below}": EDITED["a"],
+    }
 
 
 def test_a_file_that_is_being_written_cannot_change_places(store: MemoryStore, play: Play) -> None:

@@ -274,7 +274,7 @@ class S3Store(HotStore):
     def check(self) -> None:
         """Ask with both libraries: each has its own idea of proxies and certificates."""
         with self._boto() as client:
-            client.list_objects_v2(Bucket=self.bucket, MaxKeys=1)
+            client.list_objects_v2(Bucket=self.bucket, MaxKeys=0)
         self.list_page("", count_max=1)
 
     def create_bucket(self) -> None:

@@ -270,8 +270,9 @@ class Lookup:
         return belief.info if belief else None
 
     async def _refresh_directory(self, inode: Inode) -> None:
+        before = inode.posix
         marker = await self.finder.marker(inode.key, asks=self.finder.asks_attributes)
-        if marker is None:
+        if marker is None or inode.posix is not before:  # changed here while we asked
             inode.exact = True
             return
         _, found, _ = marker

@@ -231,6 +231,33 @@ def test_a_directory_is_renamed_while_its_marker_is_asked_for(
     assert mode_of(store, "e/sub/") == 0o700
 
 
+def test_a_directory_is_changed_while_somebody_looks_at_it(
+    store: MemoryStore, play: Play, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The answer is of before the change: the kernel must not be told it afterwards."""
+    put(store, "d/", b"")
+
+    async def scene(world: World) -> None:
+        finder, changed = world.fs.lookup.finder, trio.Event()
+        marker, directory = finder.marker, await world.inode("d")
+
+        async def slow(path: str, *, asks: bool = True) -> object:
+            monkeypatch.setattr(finder, "marker", marker)
+            found = await marker(path, asks=asks)
+            await changed.wait()
+            return found
+
+        async with trio.open_nursery() as nursery:
+            monkeypatch.setattr(finder, "marker", slow)
+            nursery.start_soon(world.fs.lookup.getattr, directory)
+            await trio.testing.wait_all_tasks_blocked()
+            await world.fs.setattr(directory, Changes(mtime_ns=5 * 10**9))
+            changed.set()
+        assert directory.posix.mtime_ns == 5 * 10**9
+
+    play(scene)
+
+
 def test_a_mode_changed_while_the_file_is_sent_survives_what_is_written_next(
     store: MemoryStore, play: Play
 ) -> None:

@@ -73,7 +73,7 @@ class Mover:
                             _directories(prefix, key) if key.startswith(prefix) else set()
                         )
                     if new:
-                        self._journal.moves.begin(_rows(directories, new, listed))
+                        self._journal.moves.begin(self._rows(directories, new, listed))
                     if not (missing := self._missing(targets, copied)):
                         break
                     await self._copy_all(missing, self.files.copy, copied)
@@ -92,6 +92,20 @@ class Mover:
                 if below.is_directory:
                     below.key = new_prefix + below.key.removeprefix(prefix)
         self._uploader.progressed()
+
+    def _rows(
+        self,
+        directories: Iterable[str],
+        targets: dict[str, str],
+        listed: dict[str, ObjectInfo | None],
+    ) -> Iterator[MoveRow]:
+        """What is to be recorded; what has an object stands for more than a directory's name."""
+        for directory in directories:
+            yield MoveRow(directory, "", None)
+        for key, target in targets.items():
+            # What is owed may be paid at this moment: a later version than was listed is ours.
+            info = None if self.files.is_owed(key) else listed.get(key)
+            yield MoveRow(key, target, info.modified_sec if info else None)
 
     def _missing(self, targets: dict[str, str], copied: _Copied) -> dict[str, str]:
         return {
@@ -143,11 +157,13 @@ class Mover:
 
         async def copy(key: str, new_key: str) -> ObjectInfo | None:
             source, there = await self._current(key), await self._current(new_key)
-            if source is None or not (key in owed or source.modified_sec == stored[key]):
+            if source is None:
                 return None
-            if there is not None and not there.same_version(source):
-                return None
-            return there or await self.files.copy(key, new_key)
+            if there is not None:  # a copy, if it was made after what it would be a copy of
+                is_copy = there.same_version(source) and source.modified_sec <= there.modified_sec
+                return there if is_copy else None
+            is_same = key in owed or stored[key] in (None, source.modified_sec)
+            return await self.files.copy(key, new_key) if is_same else None
 
         copied: _Copied = {}
         targets = {row.key: row.new_key for row in rows}
@@ -244,17 +260,6 @@ class Mover:
                 nursery.start_soon(copy_one, key, new_key)
         if failures:
             raise failures[0]
-
-
-def _rows(
-    directories: Iterable[str], targets: dict[str, str], listed: dict[str, ObjectInfo | None]
-) -> Iterator[MoveRow]:
-    """What is to be recorded; what has an object stands for more than a directory's name."""
-    for directory in directories:
-        yield MoveRow(directory, "", None)
-    for key, target in targets.items():
-        info = listed.get(key)
-        yield MoveRow(key, target, info.modified_sec if info else None)
 
 
 def _directories(prefix: str, key: str) -> set[str]:

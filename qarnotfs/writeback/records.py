@@ -55,8 +55,9 @@ class PartRow(NamedTuple):
 
 
 class MoveRow(NamedTuple):
-    """A key below a directory that is being renamed; when its object was stored, if it has one.
+    """A key below a directory that is being renamed, and when its object was stored.
 
+    That is ``None`` where bytes are owed, of which any version may have been stored since.
     ``new_key`` is empty for a directory's name alone, which is to go.
     """
 

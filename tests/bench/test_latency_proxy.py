@@ -48,6 +48,7 @@ def far(echo: str) -> Iterator[tuple[str, int]]:
 
 
 def test_a_round_trip_takes_what_it_says(far: tuple[str, int]) -> None:
+    begun_sec = time.monotonic()
     with socket.create_connection(far) as client:
         client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
@@ -57,7 +58,8 @@ def test_a_round_trip_takes_what_it_says(far: tuple[str, int]) -> None:
             assert client.recv(1) == b"x"
             return time.monotonic() - begun
 
-        assert round_trip_sec() >= 2 * RTT_SEC  # the handshake
+        round_trip_sec()
+        assert time.monotonic() - begun_sec >= 2 * RTT_SEC  # with the handshake
         assert min(round_trip_sec() for _ in range(10)) >= RTT_SEC
         eventually(lambda: round_trip_sec() < RTT_SEC * 1.25)  # a busy machine is often later
 

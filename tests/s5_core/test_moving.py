@@ -13,7 +13,7 @@ from qarnotfs.store.memory import MemoryStore
 from qarnotfs.writeback.adoption import claim
 from qarnotfs.writeback.records import Records
 from tests.s5_core.house import NEVER_SEC, World, bucket, put
-from tests.s5_core.stops import StoppedCopy
+from tests.s5_core.stops import StoppedCopy, StoppedPut
 
 Play = Callable[..., None]
 NAMES = ("a", "b", "sub/c")
@@ -74,6 +74,34 @@ def test_what_is_owed_moves_along(store: MemoryStore, play: Play) -> None:
     play(before, upload_delay_sec=NEVER_SEC)
     play(after)
     assert files(store) == MOVED | {"e/new": b"new"}
+
+
+def test_what_was_being_sent_moves_along(store: MemoryStore, play: Play) -> None:
+    """A newer version than the one that was listed arrives, and is copied."""
+    fill(store)
+
+    async def before(world: World) -> None:
+        stopped = StoppedPut(store)
+        await world.write("d/a", b"A")
+        await stopped.sent()
+        store.clock = lambda: 10.0**10  # a later second
+        async with trio.open_nursery() as nursery:
+            copying = StoppedCopy(store)
+            nursery.start_soon(world.rename, "d", "e")
+            await copying.made()
+            stopped.arrive()
+            with trio.fail_after(5):
+                while "e/a" not in bucket(store) and "e/b" not in bucket(store):
+                    await trio.sleep(0.001)
+            nursery.cancel_scope.cancel()
+            copying.go_on.set()
+
+    async def after(world: World) -> None:
+        assert await world.drain()
+
+    play(before)
+    play(after)
+    assert files(store) == MOVED | {"e/a": b"A"}
 
 
 def test_what_others_changed_since_stays_where_it_is(store: MemoryStore, play: Play) -> None:

@@ -13,7 +13,6 @@ import os
 import re
 import stat
 import tempfile
-import time
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
@@ -256,6 +255,6 @@ def test_as_on_a_disk(for_everyone: Mount, disk: Path, call: str) -> None:
         for (of_call, path), how in DIFFERENT.items():
             if of_call == call and path in expected:
                 expected[path] = (how, [(False, False), (False, False)])
-        found, there = report(for_everyone.path / name, CALLS[call], user, time.time_ns)
+        found, there = report(for_everyone.path / name, CALLS[call], user, next_tick)
         assert differences(found, expected) == {}
         assert differences(there, left) == {}

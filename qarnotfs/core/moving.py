@@ -1,9 +1,9 @@
 """Renames of whole directories: every key below one prefix moves below another.
 
 Used by `namespace`, which has found out that it may be, and, for what a former life could not
-finish, by `filesystem`. All is recorded first, then every object is copied, many at a time;
-only when all copies are confirmed the old keys go, at once. A failure takes the copies back.
-After a death in the middle the next life goes on (`resume`).
+finish (files, too), by `filesystem`. All is recorded first, then every object is copied, many
+at a time; only when all copies are confirmed the old keys go, at once. A failure takes the
+copies back. After a death in the middle the next life goes on (`resume`).
 """
 
 from __future__ import annotations
@@ -82,6 +82,8 @@ class Mover:
                 self._take_back(
                     copied, made - ({self._view.stored(new_prefix)} if replaces else set())
                 )
+                for key in self._missing(targets, copied):
+                    self.files.disown(targets[key], listed.get(key))
                 self._journal.moves.end([*targets, *directories])
                 raise
             self._move_all(targets, copied, inode)
@@ -144,25 +146,27 @@ class Mover:
     # --- after a death ------------------------------------------------------------------------
 
     async def resume(self) -> None:
-        """Finish what former lives began; what others changed since stays where it is.
+        """Finish what former lives began; what others changed since stays as it is.
 
         Before anybody asks for names. What cannot be finished now is left to the next life.
         """
         left = self._journal.moves.left
         rows = [row for row in left if row.new_key and self._is_left(row)]
         if rows:
-            log.info("A directory was being renamed when its mount died: %d keys to go", len(rows))
-        stored = {row.key: row.modified_sec for row in rows}
+            log.info("A rename was cut off when its mount died: %d keys to go", len(rows))
+        recorded = {row.key: row for row in rows}
         owed = {row.key for row in rows if self.files.is_owed(row.key)}  # and may be paid meanwhile
 
         async def copy(key: str, new_key: str) -> ObjectInfo | None:
+            row = recorded[key]
             source, there = await self._current(key), await self._current(new_key)
             if source is None:
                 return None
-            if there is not None:  # a copy, if it was made after what it would be a copy of
+            if there is not None and there.etag != row.replaced_etag:
+                # A copy, if it was made after what it would be a copy of.
                 is_copy = there.same_version(source) and source.modified_sec <= there.modified_sec
                 return there if is_copy else None
-            is_same = key in owed or stored[key] in (None, source.modified_sec)
+            is_same = key in owed or row.modified_sec in (None, source.modified_sec)
             return await self.files.copy(key, new_key) if is_same else None
 
         copied: _Copied = {}

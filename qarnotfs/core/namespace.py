@@ -222,7 +222,7 @@ class Namespace:
             else:
                 known = Condition(etag=target.info.etag) if target and target.info else None
                 key = target.key if target else self._new_key(visible)
-                await self._mover.files.file(node.key, key, known or Condition(absent=True), inode)
+                await self._mover.files.file(node, key, known or Condition(absent=True), inode)
             self._displace(displaced)
         if inode is not None and not inode.detached:
             self._inodes.move(inode, new_parent, new_name)

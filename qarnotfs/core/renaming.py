@@ -3,8 +3,8 @@
 Used by `namespace`, which has found out what is to be renamed and that it may be, and by
 `moving` for each key of a directory. A file whose bytes are owed is renamed by renaming the
 debt, without a request. An object is copied on the server; its old key is owed deletion only
-once the copy is confirmed, so dying in between leaves it under one name or under both, never
-under none.
+once the copy is confirmed, so dying in between leaves it under both names, never under none,
+until the next life finishes the rename (`Mover.resume`).
 """
 
 from __future__ import annotations
@@ -14,11 +14,13 @@ from contextlib import suppress
 
 from qarnotfs.bridge import Bridge
 from qarnotfs.core.inodes import Inode
+from qarnotfs.core.tree import Node
 from qarnotfs.errors import FileError, NoSuchEntry, NoSuchKey, NotUploaded
 from qarnotfs.index.index import Index
 from qarnotfs.store.base import Attributes, Condition, ObjectInfo, Store
 from qarnotfs.writeback.debts import Debt, Kind, State
 from qarnotfs.writeback.journal import Journal
+from qarnotfs.writeback.records import MoveRow
 from qarnotfs.writeback.uploader import Uploader
 
 
@@ -36,15 +38,16 @@ class Renamer:
         self._store, self._bridge, self._index = store, bridge, index
         self._journal, self._uploader = journal, uploader
 
-    async def file(self, key: str, new_key: str, known: Condition, inode: Inode | None) -> None:
+    async def file(self, file: Node, new_key: str, known: Condition, inode: Inode | None) -> None:
         """Move one file. ``known``: what the bucket has under the new key, as we believe."""
+        key = file.key
         copied = None
         await self.deleted([new_key])
         await self.untangle(key, new_key)
         with self._journal.holding((key, new_key)):
             if not self.is_owed(key):
                 await self.settle(new_key)
-                copied = await self.copy(key, new_key)
+                copied = await self._copy_recorded(file, new_key, known)
             # From here on one synchronous stretch. A program may have written meanwhile.
             if self.is_owed(key):
                 if copied:  # a program wrote while it was copied
@@ -53,9 +56,22 @@ class Renamer:
                 self.move_debt(key, new_key, known, inode, certain=copied is not None)
             elif copied is not None:
                 self.moved_object(key, copied, inode)
+            if copied:
+                self._journal.moves.end([key])
         self._uploader.progressed()
 
     # --- objects ------------------------------------------------------------------------------
+
+    async def _copy_recorded(self, file: Node, new_key: str, known: Condition) -> ObjectInfo:
+        modified_sec = file.info.modified_sec if file.info else None
+        self._journal.moves.begin([MoveRow(file.key, new_key, modified_sec, known.etag)])
+        try:
+            return await self.copy(file.key, new_key)
+        except Exception:
+            if known.absent:
+                self.disown(new_key, file.info)
+            self._journal.moves.end([file.key])
+            raise
 
     async def copy(self, key: str, new_key: str) -> ObjectInfo:
         """Copy on the server, with attributes that are owed; `NoSuchEntry` if it is gone."""
@@ -70,6 +86,12 @@ class Renamer:
                 raise NoSuchEntry("The file was deleted from the bucket.") from None
             self._index.remember(info)
             return info
+
+    def disown(self, key: str, source: ObjectInfo | None) -> None:
+        """A copy failed. It may have been carried out all the same: it goes, nothing else does."""
+        if source is None or key.endswith("/") or self.is_owed(key):
+            return
+        self.owe_delete(key, Condition(absent=True), perhaps=(source.etag,), certain=True)
 
     async def settle(self, key: str) -> None:
         """Nothing may be on its way to a key that is about to be copied to; it is held.

@@ -3,7 +3,8 @@
 Used by `uploader`. A server that ignores conditions on a DELETE removes whatever has the
 name. A deletion that is sent at once means what the program saw; one that comes late, after
 an outage or by the next mount, may meet a version that somebody else stored meanwhile. So a
-late one looks first, and spares what nobody here has seen.
+late one looks first, and spares what nobody here has seen; so does one of a name that was free
+but for something of ours that may have arrived there.
 """
 
 from __future__ import annotations
@@ -35,7 +36,11 @@ async def delete(store: Store, bridge: Bridge, batch: list[Debt], long_ago_sec: 
     ``long_ago_sec``: what was to be paid before this time of trio's clock is late.
     """
     done = Deleted()
-    late = [debt for debt in batch if debt.attempts or debt.not_before_sec < long_ago_sec]
+    late = [
+        debt
+        for debt in batch
+        if debt.attempts or debt.not_before_sec < long_ago_sec or debt.expected.absent
+    ]
     await _look(store, bridge, [debt for debt in late if _is_known(debt)], done)
     keys = [debt.key for debt in batch if debt.key not in done.failed | done.spared]
     if keys:

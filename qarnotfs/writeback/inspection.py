@@ -137,8 +137,8 @@ class _Inspection:
                     broken.append(self._broken(debt_id, str(error)))
             if _has_table(db, "uploads"):
                 self._uploads = db.execute("SELECT id, key FROM uploads").fetchall()
-            if _has_table(db, "moves"):
-                query = "SELECT key, new_key FROM moves WHERE new_key != ''"
+            if _has_table(db, "renames"):
+                query = "SELECT key, new_key FROM renames WHERE new_key != ''"
                 self._moves = db.execute(query).fetchall()
         return broken
 
@@ -232,8 +232,8 @@ class _Inspection:
             old, new = self._moves[0]
             yield Finding(
                 Severity.NOTE,
-                f"A directory was being renamed ('{old}' to '{new}', {len(self._moves)} keys):"
-                " some may be under both names.",
+                f"A rename was cut off ('{old}' to '{new}', {len(self._moves)} keys): some may be"
+                " under both names.",
                 self._directory,
                 f"{MOUNT_AGAIN} it finishes the rename before it answers.",
                 {"moves": dict(self._moves)},

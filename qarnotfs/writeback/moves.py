@@ -1,7 +1,7 @@
-"""Directories that are being renamed: which key becomes which, on disk until all have moved.
+"""What is being renamed: which key becomes which, on disk until all have moved.
 
-Used by `core.moving`. An object is copied before its old key goes, so dying in between leaves
-a directory under two names. What is recorded here lets the next life finish it.
+Used by `core.renaming` and `core.moving`. An object is copied before its old key goes, so dying
+in between leaves two names. What is recorded here lets the next life finish it.
 """
 
 from __future__ import annotations

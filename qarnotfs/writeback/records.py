@@ -21,13 +21,13 @@ SCHEMA = (
     " staged TEXT NOT NULL, part_bytes INTEGER NOT NULL, base_etag TEXT)",
     "CREATE TABLE IF NOT EXISTS parts (upload TEXT, number INTEGER, etag TEXT NOT NULL,"
     " copied INTEGER NOT NULL, PRIMARY KEY (upload, number)) WITHOUT ROWID",
-    "CREATE TABLE IF NOT EXISTS moves (key TEXT PRIMARY KEY, new_key TEXT NOT NULL,"
-    " modified_sec INTEGER) WITHOUT ROWID",
+    "CREATE TABLE IF NOT EXISTS renames (key TEXT PRIMARY KEY, new_key TEXT NOT NULL,"
+    " modified_sec INTEGER, replaced_etag TEXT) WITHOUT ROWID",
 )
 WRITE = "INSERT OR REPLACE INTO debts VALUES (?, ?)"
 REMOVE = "DELETE FROM debts WHERE id = ?"
 WRITE_UPLOAD = "INSERT OR REPLACE INTO uploads VALUES (?, ?, ?, ?, ?)"
-WRITE_MOVE = "INSERT OR REPLACE INTO moves VALUES (?, ?, ?)"
+WRITE_MOVE = "INSERT OR REPLACE INTO renames VALUES (?, ?, ?, ?)"
 WRITE_PART = "INSERT OR REPLACE INTO parts VALUES (?, ?, ?, ?)"
 END_UPLOAD = ("DELETE FROM uploads WHERE id = ?", "DELETE FROM parts WHERE upload = ?")
 
@@ -55,15 +55,17 @@ class PartRow(NamedTuple):
 
 
 class MoveRow(NamedTuple):
-    """A key below a directory that is being renamed, and when its object was stored.
+    """A key that is being renamed, or is below a directory that is, and when it was stored.
 
     That is ``None`` where bytes are owed, of which any version may have been stored since.
-    ``new_key`` is empty for a directory's name alone, which is to go.
+    ``new_key`` is empty for a directory's name alone, which is to go. ``replaced_etag``: what
+    a file is renamed over; ``None``: nothing.
     """
 
     key: str
     new_key: str
     modified_sec: int | None
+    replaced_etag: str | None = None
 
 
 class Records:
@@ -129,14 +131,14 @@ class Records:
             db.execute(WRITE_PART, (upload_id, *part))
 
     def moves(self) -> list[MoveRow]:
-        """Every key whose directory is being renamed."""
-        return [MoveRow(*row) for row in self._db.execute("SELECT * FROM moves")]
+        """Every key that is being renamed."""
+        return [MoveRow(*row) for row in self._db.execute("SELECT * FROM renames")]
 
     def change_moves(self, written: Sequence[MoveRow], removed: Sequence[str]) -> None:
         """Write and remove moves, all or none."""
         with self._transaction() as db:
             db.executemany(WRITE_MOVE, written)
-            db.executemany("DELETE FROM moves WHERE key = ?", [(key,) for key in removed])
+            db.executemany("DELETE FROM renames WHERE key = ?", [(key,) for key in removed])
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:

@@ -1,13 +1,13 @@
-"""``qarnotfs check``: is everything that waits for upload in order, and which names are odd?
+"""``qarnotfs check``: is this machine, the server, and all that waits for upload in order?
 
-Looks, and changes nothing.
+It also says which names are odd. Looks, and changes nothing.
 """
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,14 +15,15 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from qarnotfs.cli.account import PREFIX_OPTIONS, SERVER_OPTIONS, Account, Shown
-from qarnotfs.cli.options import default_cache_dir
-from qarnotfs.cli.outcome import printable
-from qarnotfs.cli.sections import SectionedCommand, twin, with_options
-from qarnotfs.errors import QarnotfsError, UsageError
+from qarnotfs.cli.doctor import Observation, Server, machine
+from qarnotfs.cli.oddnames import Odd, odd_names
+from qarnotfs.cli.options import cache_dir_option
+from qarnotfs.cli.outcome import json_option, printable
+from qarnotfs.cli.sections import SectionedCommand, deed, with_options
+from qarnotfs.errors import UsageError
 
 if TYPE_CHECKING:
-    from qarnotfs.core.explain import Explained
-    from qarnotfs.writeback.inspection import Finding
+    from qarnotfs.writeback.inspection import Finding, Inspected
 
 FOUND = 1
 REACH = "'qarnotfs get' and 'cp' reach it by its key"
@@ -34,129 +35,127 @@ with_prefixes = partial(with_options, [*PREFIX_OPTIONS, *SERVER_OPTIONS])
     cls=SectionedCommand,
     epilog="""\b
 Examples:
-  qarnotfs check
-  qarnotfs check my-bucket                       and why some names differ from the keys
-  qarnotfs check my-bucket --json | jq '.findings[].what'
+  qarnotfs check                       this machine, the account, the journals
+  qarnotfs check my-bucket --speed     the bucket and its odd names, too, and how fast it is
+  qarnotfs check --offline             without asking the server
+  qarnotfs check --json | jq '.findings[].what'
 
 \b
-Exit code 0: nothing to say, or odd names only. 1: there are findings, each with what to do.
-With --json: journals (path, in_use), findings (severity, what, where, next, details; of a file,
-the ranges that its staged file holds) and names (bucket, key, path or null, why).""",
+Exit code 0: all is well, or odd names only. 1: something is not, each with what to do next.
+With --json: checks (well, what, next), journals (path, in_use), findings in them (severity,
+what, where, next, details; of a file, the ranges that its staged file holds) and names
+(bucket, key, path or null, why).""",
 )
 @click.argument("places", metavar="[BUCKET|CACHE-DIR]...", nargs=-1)
-@click.option(
-    "--cache-dir",
-    type=click.Path(resolve_path=True, path_type=Path),
-    default=default_cache_dir,
-    show_default=str(default_cache_dir()),
-    envvar=twin("--cache-dir"),
-    show_envvar=True,
-    help="Where the named buckets keep what is not yet uploaded.",
-)
-@click.option(
-    "--json",
-    "as_json",
-    is_flag=True,
-    envvar=twin("--json"),
-    show_envvar=True,
-    help="For programs: one JSON object.",
-)
+@deed("--offline", is_flag=True, help="Ask no server; without credentials, nothing is missing.")
+@deed("--speed", is_flag=True, help="Store, fetch and delete 8 MiB in each BUCKET.")
+@cache_dir_option
+@json_option
 @with_prefixes
 def check(
     places: tuple[str, ...],
+    offline: bool,
+    speed: bool,
     cache_dir: Path,
     as_json: bool,
     prefix: str | None,
     strip_prefix: str | None,
     **server: Any,
 ) -> int:
-    """Verify what waits for upload: journals, staged files, and what was set aside.
+    """Find out what is wrong and what to do: FUSE, account, server, cache, what was not uploaded.
 
-    Without arguments, of every bucket in the cache directory. Running mounts are not disturbed.
-    A named BUCKET is listed, and every key is explained that a mount shows under another name.
+    Of every bucket in the cache directory, or of those named. Running mounts are not
+    disturbed, and nothing is changed. A named BUCKET is listed, and every key is explained
+    that a mount shows under another name.
     """
     from qarnotfs.writeback.inspection import inspect
 
+    buckets = tuple(place for place in places if not _is_directory(place))
+    if speed and not buckets:
+        raise click.UsageError("--speed needs a BUCKET.")
+    account = Account(**server)
+    seen: list[Observation] = []
+    for one in _observed(cache_dir, Server(account, buckets, speed), offline):
+        seen.append(one)
+        if not as_json:
+            _say(one)
     shown = Shown(spec=None, prefix=prefix, strip_prefix=strip_prefix)
-    journals: dict[Path, None] = {}
-    odd: list[tuple[str, Explained]] = []
-    for place in places or (cache_dir,):
-        found = _journals(place, cache_dir)
-        journals |= dict.fromkeys(found)
-        if not _is_directory(place, cache_dir):
-            names = _names(Account(**server), shown, str(place), is_known=bool(found))
-            odd += [(str(place), one) for one in names]
-    seen = [inspect(path) for path in journals]
-    findings = [finding for one in seen for finding in one.findings]
+    odd = [] if offline else odd_names(account, shown, buckets)
+    found = (
+        path
+        for place in places or (cache_dir,)
+        for path in _journals(place, cache_dir, unknown_is_wrong=offline)
+    )
+    journals = [inspect(path) for path in dict.fromkeys(found)]
     if as_json:
-        said = [{"path": str(one.directory), "in_use": one.in_use} for one in seen]
-        whole = {
-            "journals": said,
-            "findings": [_as_json(finding) for finding in findings],
-            "names": [_name_as_json(bucket, one) for bucket, one in odd],
-        }
-        click.echo(json.dumps(whole, indent=2))
+        click.echo(json.dumps(_whole(seen, journals, odd), indent=2))
     else:
-        for bucket, one in odd:
-            click.echo(f"name: {bucket}: {printable(one.key)}\n  {printable(one.why)}")
-            click.echo(f"  -> {printable(one.path) if one.path else 'not on a mount: ' + REACH}")
-        for finding in findings:
-            click.echo(f"{finding.severity.value}: {finding.where}\n  {finding.what}")
-            click.echo(f"  -> {finding.next}")
-        counts = f"{len(seen)} journals checked, {sum(one.in_use for one in seen)} in use"
-        click.echo(f"{counts}; {len(findings) or 'no'} findings.")
-    return FOUND if findings else 0
+        _say_rest(journals, odd)
+    well = all(one.well for one in seen) and not any(one.findings for one in journals)
+    return 0 if well else FOUND
 
 
-def _journals(place: str | Path, cache_dir: Path) -> list[Path]:
+def _observed(cache_dir: Path, server: Server, offline: bool) -> Iterator[Observation]:
+    yield from machine(cache_dir)
+    if not offline:
+        yield from server.observations()
+
+
+def _say(one: Observation) -> None:
+    click.echo(f"{'ok   ' if one.well else 'WRONG'}  {printable(one.what)}")
+    if one.next:
+        click.echo(f"  -> {printable(one.next)}")
+
+
+def _say_rest(journals: Sequence[Inspected], odd: Sequence[Odd]) -> None:
+    for bucket, one in odd:
+        click.echo(f"name: {bucket}: {printable(one.key)}\n  {printable(one.why)}")
+        click.echo(f"  -> {printable(one.path) if one.path else 'not on a mount: ' + REACH}")
+    findings = [finding for one in journals for finding in one.findings]
+    for finding in findings:
+        click.echo(f"{finding.severity.value}: {finding.where}\n  {finding.what}")
+        click.echo(f"  -> {finding.next}")
+    counts = f"{len(journals)} journals checked, {sum(one.in_use for one in journals)} in use"
+    click.echo(f"{counts}; {len(findings) or 'no'} findings.")
+
+
+def _whole(
+    seen: Sequence[Observation], journals: Sequence[Inspected], odd: Sequence[Odd]
+) -> dict[str, Any]:
+    return {
+        "checks": [one._asdict() for one in seen],
+        "journals": [{"path": str(one.directory), "in_use": one.in_use} for one in journals],
+        "findings": [_as_json(finding) for one in journals for finding in one.findings],
+        "names": [
+            {"bucket": bucket, "key": one.key, "path": one.path, "why": one.why}
+            for bucket, one in odd
+        ],
+    }
+
+
+def _is_directory(place: str) -> bool:
+    return os.sep in place or place == os.curdir
+
+
+def _journals(place: str | Path, cache_dir: Path, *, unknown_is_wrong: bool) -> list[Path]:
     """The journal directories of a bucket, or of a whole cache directory."""
-    if not _is_directory(place, cache_dir):
-        name = place
-        return sorted(
-            p for p in _below(cache_dir) if p.parent.parent.name.rpartition("-")[0] == name
-        )
     if place == cache_dir:
         return sorted(_below(cache_dir))  # which need not be there: nothing was ever mounted
-    root = Path(place)
-    if not root.is_dir():
-        raise UsageError(f"There is no directory {place}.")
-    return sorted(_below(root))
-
-
-def _is_directory(place: str | Path, cache_dir: Path) -> bool:
-    return place == cache_dir or os.sep in str(place) or place == os.curdir
-
-
-def _names(account: Account, shown: Shown, bucket: str, *, is_known: bool) -> list[Explained]:
-    """The odd names of a bucket. ``is_known``: something of it is on this machine to be checked."""
-    from qarnotfs.cli.listing import pages
-    from qarnotfs.core.explain import explain
-
-    spec = shown.of(bucket)
-    try:
-        with account.buckets() as opened:
-            store = opened(spec).store
-            keys = (
-                (info.key, info.size)
-                for page in pages(store, spec.view.filter_prefix)
-                for info in page.objects
-            )
-            return list(explain(spec.view, keys))
-    except QarnotfsError as error:
-        if not is_known:
-            raise
-        click.echo(f"The names in '{bucket}' are not checked: {error}", err=True)
-        return []
+    if _is_directory(str(place)):
+        root = Path(place)
+        if not root.is_dir():
+            raise UsageError(f"There is no directory {place}.")
+        return sorted(_below(root))
+    found = sorted(p for p in _below(cache_dir) if p.parent.parent.name.rpartition("-")[0] == place)
+    if not found and unknown_is_wrong:
+        raise UsageError(f"Nothing of the bucket '{place}' is in {cache_dir}; see --cache-dir.")
+    return found
 
 
 def _below(cache_dir: Path) -> Iterator[Path]:
     """Journals of a cache directory, or of one bucket's directory in it."""
     for pattern in ("*/journals/*", "journals/*"):
         yield from (path for path in cache_dir.glob(pattern) if path.is_dir())
-
-
-def _name_as_json(bucket: str, one: Explained) -> dict[str, Any]:
-    return {"bucket": bucket, "key": one.key, "path": one.path, "why": one.why}
 
 
 def _as_json(finding: Finding) -> dict[str, Any]:

@@ -23,7 +23,7 @@ from botocore.session import Session
 from qarnotfs.connection.login import Cluster, log_in
 from qarnotfs.connection.places import checked_ca, checked_url, trusted_ca
 from qarnotfs.errors import NoStorage, Unavailable, UsageError
-from qarnotfs.store.s3 import Access, S3Store, list_buckets
+from qarnotfs.store.s3 import Access, Greeting, S3Store, greet, list_buckets
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client, S3ServiceResource
@@ -136,6 +136,10 @@ class Connection:
     def bucket_names(self) -> list[str]:
         """The names of all buckets of this identity, in their order; any `StoreError`."""
         return list_buckets(self._access)
+
+    def greet(self, bucket: str = "") -> Greeting:
+        """How the server does, or any `StoreError`. Of ``bucket``, if this identity has no more."""
+        return greet(self._access, bucket)
 
     def close(self) -> None:
         """Give boto3's connections back, once every store is closed."""

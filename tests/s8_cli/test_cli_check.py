@@ -5,11 +5,20 @@ from __future__ import annotations
 import json
 import os
 from contextlib import suppress
+from email.utils import formatdate
 from pathlib import Path
-from typing import Any
+from time import time
+from typing import TYPE_CHECKING, Any
 
-from tests.s5_mount.mounting import Cli, Mount
+import pytest
+
+from qarnotfs.cli import doctor
+from tests.faulty_server import Answer, FaultyServer, Request
+from tests.s5_mount.mounting import Cli, Mount, bucket_keys
 from tests.support import eventually
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
 
 HOLD = ["--upload-delay", "3600"]  # nothing is uploaded unless somebody asks for it
 
@@ -23,7 +32,9 @@ def checked(cli: Cli, mount: Mount, code: int) -> dict[str, Any]:
 
 
 def test_nothing_was_ever_mounted(cli: Cli, tmp_path: Path) -> None:
-    assert "no findings" in cli("check", "--cache-dir", tmp_path / "none").ok().out
+    said = cli("check", "--cache-dir", tmp_path / "none").ok().out
+    assert "no findings" in said
+    assert "WRONG" not in said
 
 
 def test_a_living_mount_is_in_order_and_not_disturbed(cli: Cli, place: Mount) -> None:
@@ -81,6 +92,99 @@ def test_a_damaged_file_is_an_error_with_its_name(cli: Cli, place: Mount) -> Non
 
 
 def test_an_unknown_bucket_is_said(cli: Cli, tmp_path: Path) -> None:
-    done = cli("check", "nobody", "--cache-dir", tmp_path)
-    assert done.code == 1
-    assert "There is no bucket 'nobody'" in done.err
+    done = cli("check", "nobody", "--cache-dir", tmp_path, "--offline")
+    assert done.code == 2
+    assert "'nobody'" in done.err
+
+
+# --- the doctor -------------------------------------------------------------------------------
+
+
+def wrongs(cli: Cli, *arguments: str | Path, **environment: str) -> list[dict[str, Any]]:
+    """What is not well, of which there must be something."""
+    done = cli("check", "--json", *arguments, **environment)
+    assert done.code == 1, done.out + done.err
+    found = [one for one in json.loads(done.out)["checks"] if not one["well"]]
+    assert all(one["next"] for one in found)
+    return found
+
+
+def test_a_bucket_answers_and_its_speed_is_measured(
+    cli: Cli, s3: S3Client, bucket: str, tmp_path: Path
+) -> None:
+    said = cli("check", bucket, "--speed", "--cache-dir", tmp_path / "cache").ok().out
+    assert f"The bucket '{bucket}' answers in" in said
+    assert "clock is the server's" in said
+    assert f"The bucket '{bucket}' takes" in said
+    assert bucket_keys(s3, bucket) == []
+
+
+def test_without_credentials_it_says_what_to_set(tmp_path: Path) -> None:
+    nobody = Cli(tmp_path, tmp_path, {})
+    [found] = wrongs(nobody, "--cache-dir", tmp_path)
+    assert "QARNOT_CLIENT_TOKEN" in found["next"]
+    nobody("check", "--offline", "--cache-dir", tmp_path).ok()
+
+
+def test_a_wrong_secret_an_unknown_bucket_and_a_dead_server(cli: Cli, tmp_path: Path) -> None:
+    cache = ("--cache-dir", tmp_path)
+    [found] = wrongs(cli, *cache, AWS_SECRET_ACCESS_KEY="wrong")
+    assert "does not accept the credentials" in found["what"]
+    [found] = wrongs(cli, *cache, "nobody")
+    assert "qarnotfs mb nobody" in found["next"]
+    [found] = wrongs(cli, *cache, AWS_ENDPOINT_URL="http://127.0.0.1:9")
+    assert "cannot be reached" in found["what"]
+
+
+def test_a_clock_that_is_wrong(tmp_path: Path) -> None:
+    """A server whose clock is ten minutes behind ours."""
+
+    def answer(_: Request) -> Answer:
+        return Answer(200, {"Date": formatdate(time() - 600)}, b"<ListAllMyBucketsResult/>")
+
+    with FaultyServer(answer) as server:
+        account = {
+            "AWS_ENDPOINT_URL": server.url,
+            "AWS_ACCESS_KEY_ID": "x",
+            "AWS_SECRET_ACCESS_KEY": "x",
+        }
+        [found] = wrongs(Cli(tmp_path, tmp_path, account), "--cache-dir", tmp_path)
+    assert "10 min 00 s ahead" in found["what"]
+    assert "timedatectl" in found["next"]
+
+
+def test_a_dead_mount_is_named_with_what_to_do(cli: Cli, place: Mount) -> None:
+    place.start([], {})
+    place.kill9()
+    [found] = wrongs(cli, "--cache-dir", place.cache_dir, "--offline")
+    assert f"qarnotfs umount {place.path}" in found["next"]
+
+
+def test_a_cache_directory_of_someone_else(cli: Cli, tmp_path: Path) -> None:
+    (tmp_path / "theirs").mkdir()
+    os.chown(tmp_path / "theirs", 12345, -1)
+    [found] = wrongs(cli, "--cache-dir", tmp_path / "theirs", "--offline")
+    assert "belongs to user 12345" in found["what"]
+
+
+@pytest.mark.parametrize(
+    ("path", "allowed"), [("user_allow_other", True), ("#user_allow_other", False), ("", False)]
+)
+def test_fuse_conf_is_read(
+    path: str, allowed: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(doctor, "FUSE_CONF", tmp_path / "fuse.conf")
+    assert not doctor.others_allowed()
+    (tmp_path / "fuse.conf").write_text(f"# mount_max = 1000\n{path}\n")
+    assert doctor.others_allowed() is allowed
+
+
+def test_a_missing_device_says_how_to_get_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(doctor, "FUSE", tmp_path / "fuse")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setenv("QARNOTFS_RUNTIME_DIR", str(tmp_path))
+    found = [one.next for one in doctor.machine(tmp_path) if not one.well]
+    assert any("modprobe fuse" in one for one in found)
+    assert any("apt-get install fuse3" in one for one in found)

@@ -152,11 +152,11 @@ def test_under_systemd_the_journal_gets_fields(place: Mount, cli: Cli, tmp_path:
             "os.environ['JOURNAL_STREAM'] = f'{s.st_dev}:{s.st_ino}';"
             f"logs.JOURNAL_SOCKET = {str(tmp_path / 'journal')!r}; main()"
         )
-        cache = ["--cache-dir", place.cache_dir]
-        command = ["mount", "--foreground", *map(str, cache), place.bucket, str(place.path)]
+        cache = ["--cache-dir", str(place.cache_dir)]
+        command = ["mount", "--foreground", *cache, place.bucket, str(place.path)]
         python = PROGRAM.with_name("python")
         with subprocess.Popen(
-            [python, "-c", script, *command], env=cli.environment, stderr=subprocess.PIPE
+            [str(python), "-c", script, *command], env=cli.environment, stderr=subprocess.PIPE
         ) as process:
             eventually(place.is_mounted)
             fields = journal.recv(1 << 16).decode().splitlines()

@@ -4,7 +4,7 @@
     wire        keys, metadata, listings <-> what goes over HTTP; pure
     failures    every foreign error -> `qarnotfs.errors`; the one place for it
     transport   single requests through awscrt, and journeys made of several
-    buckets     listing buckets, and emptying one
+    buckets     listing buckets, emptying one, how a server does
     store       `S3Store`, which puts them together
 
 Two libraries, one set of credentials. awscrt signs, sends and repeats in C: 0.3 ms of CPU a
@@ -15,7 +15,7 @@ in 9 ms instead of 62). boto3 carries the rest, which is rare.
 from __future__ import annotations
 
 from qarnotfs.store.s3.access import Access
-from qarnotfs.store.s3.buckets import list_buckets
+from qarnotfs.store.s3.buckets import Greeting, greet, list_buckets
 from qarnotfs.store.s3.store import S3Store
 
-__all__ = ["Access", "S3Store", "list_buckets"]
+__all__ = ["Access", "Greeting", "S3Store", "greet", "list_buckets"]

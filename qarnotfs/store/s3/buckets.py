@@ -1,12 +1,14 @@
-"""Which buckets there are, and deleting everything that one holds, old versions too.
+"""Which buckets there are, how a server does, and deleting all that one holds, old versions too.
 
 Used by `Connection` and `S3Store`.
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from email.utils import parsedate_to_datetime
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from qarnotfs.store.s3.access import Access
 from qarnotfs.store.s3.failures import Subject, translated
@@ -20,6 +22,32 @@ def list_buckets(access: Access) -> list[str]:
     """The names of all buckets of this identity, in their order."""
     with translated(Subject(access.endpoint, "")):
         return [entry["Name"] for entry in access.client.list_buckets()["Buckets"]]
+
+
+class Greeting(NamedTuple):
+    """One answer of a server: how long it took, and how far our clock is ahead of its own.
+
+    ``clock_ahead_sec``: within a second, as servers say no more; ``None``: it does not say.
+    """
+
+    latency_sec: float
+    clock_ahead_sec: float | None
+
+
+def greet(access: Access, bucket: str) -> Greeting:
+    """Ask once for a name in ``bucket``, or for the buckets if it is ``""``; any `StoreError`."""
+    client = access.client
+    with translated(Subject(access.endpoint, bucket)):
+        began_sec = time.monotonic()
+        answer: Any = (
+            client.list_objects_v2(Bucket=bucket, MaxKeys=1) if bucket else client.list_buckets()
+        )
+    latency_sec = time.monotonic() - began_sec
+    date = answer["ResponseMetadata"]["HTTPHeaders"].get("date")
+    if date is None:
+        return Greeting(latency_sec, None)
+    said_sec = parsedate_to_datetime(date).timestamp() + 0.5  # of a second that it does not tell
+    return Greeting(latency_sec, time.time() - latency_sec / 2 - said_sec)
 
 
 def delete_everything(client: S3Client, bucket: str) -> dict[str, str]:

@@ -38,8 +38,9 @@ format: setup ## rewrite the sources in the one format
 	@$(RUFF) check --fix-only --quiet $(SOURCES)
 	@$(RUFF) format $(SOURCES)
 
-docs: setup ## write docs/API.md from the docstrings
-	@$(PYTHON) docs/api.py
+docs: setup ## write docs/API.md and CONFIGURATION.md from the code
+	@$(PYTHON) -m docs.api
+	@$(PYTHON) -m docs.settings
 
 bench-sync: setup ## measure sync_directory against the SDK's; about ten minutes
 	@$(PYTHON) -m bench.sync_directory

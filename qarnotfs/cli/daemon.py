@@ -20,7 +20,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TextIO
 
-from qarnotfs.cli import logs
+from qarnotfs.cli import configfile, logs
 from qarnotfs.cli.mountpoint import check_free
 from qarnotfs.cli.options import twins
 from qarnotfs.cli.request import MountRequest
@@ -83,7 +83,9 @@ def _spawn(request: MountRequest, ready_fd: int) -> subprocess.Popen[bytes]:
     with logs.open_log(request.log_path()) as output:
         return subprocess.Popen(
             [sys.executable, "-m", "qarnotfs", program, *hidden, *arguments],
-            env={name: value for name, value in os.environ.items() if name not in unsaid},
+            # Nor does it read our files of settings again: the arguments say it all.
+            env={n: v for n, v in os.environ.items() if n not in unsaid}
+            | {configfile.VARIABLE: os.devnull},
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,

@@ -5,13 +5,16 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import click
 
 from qarnotfs import __version__
+from qarnotfs.cli import configfile
 from qarnotfs.cli.buckets import mb, rb
 from qarnotfs.cli.check import check
 from qarnotfs.cli.completing import completion
+from qarnotfs.cli.config import config
 from qarnotfs.cli.cp import cp
 from qarnotfs.cli.debug import debug
 from qarnotfs.cli.get import cat, get
@@ -32,7 +35,7 @@ INTERRUPTED = 128 + 2  # what a shell reports for a command ended by SIGINT
 KINDS = {
     "Mounts": (mount, umount, flush, status, debug, check, warm, run),
     "Buckets, without mounting them": (ls, get, put, sync, cp, rm, mb, rb, cat),
-    "This program": (completion,),
+    "This program": (config, completion),
 }
 
 
@@ -62,8 +65,20 @@ Account: QARNOT_CLIENT_TOKEN or a qarnot.conf (--conf) for Qarnot, or the usual
 AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_ENDPOINT_URL, AWS_PROFILE for any S3.""",
 )
 @click.version_option(__version__, prog_name="qarnotfs", message="%(prog)s %(version)s")
-def commands() -> None:
+@click.option(
+    "--config",
+    type=click.Path(exists=True, resolve_path=True, path_type=Path),
+    envvar=configfile.VARIABLE,
+    show_envvar=True,
+    help="A file of settings instead of the usual ones; see 'qarnotfs config'.",
+)
+@click.pass_context
+def commands(context: click.Context, config: Path | None) -> None:
     """Mount a Qarnot bucket, or any S3-compatible one, as a directory."""
+    every = [command for members in KINDS.values() for command in members]
+    context.obj = settings = configfile.read(config, every)
+    settings.export_account()
+    context.default_map = {str(command.name): settings.defaults(command) for command in every}
 
 
 for members in KINDS.values():

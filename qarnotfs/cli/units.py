@@ -38,6 +38,13 @@ def whole_seconds(text: str) -> int:
     return int(duration(text))
 
 
+def duration_text(seconds: float) -> str:
+    """``2592000`` as ``30d``: what `duration` reads back to the same."""
+    fitting = (unit for unit in "dhm" if seconds and seconds % UNIT_SEC[unit] == 0)
+    unit = next(fitting, "s")
+    return f"{seconds / UNIT_SEC[unit]:.10g}{unit}"
+
+
 def octal(text: str) -> int:
     """Permission bits: ``022``."""
     if not re.fullmatch(r"(0o)?[0-7]{1,4}", text):

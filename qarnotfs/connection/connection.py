@@ -5,6 +5,7 @@ SDK's bucket uses. It sends nothing to the object store by itself, except that l
 ``s3client`` or ``s3resource`` makes what sends.
 
     QARNOT_CLIENT_TOKEN or a qarnot.conf   a Qarnot login, see `login`
+    else what systemd handed over          either of them, see `credentials`
     else AWS_*, profiles, roles            botocore's chain; AWS_ENDPOINT_URL for any S3
 """
 
@@ -20,6 +21,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from botocore.exceptions import BotoCoreError, ConfigParseError, ProfileNotFound
 from botocore.session import Session
 
+from qarnotfs.connection.credentials import with_credentials
 from qarnotfs.connection.login import Cluster, log_in
 from qarnotfs.connection.places import checked_ca, checked_url, trusted_ca
 from qarnotfs.errors import NoStorage, Unavailable, UsageError
@@ -79,6 +81,8 @@ class Connection:
         """
         if conf is not None and profile is not None:
             raise UsageError("Give --conf or --profile, not both: they are different logins.")
+        if conf is None and profile is None:
+            environ = with_credentials(environ)
         if conf is None and environ.get("QARNOT_CONF"):
             conf = Path(environ["QARNOT_CONF"])
         ca = checked_ca(ca_bundle, "--ca-bundle") if ca_bundle is not None else None

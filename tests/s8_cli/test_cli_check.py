@@ -25,7 +25,7 @@ HOLD = ["--upload-delay", "3600"]  # nothing is uploaded unless somebody asks fo
 
 def checked(cli: Cli, mount: Mount, code: int) -> dict[str, Any]:
     """What is said of the mount's cache directory; ``code``: 0 nothing found, 1 something."""
-    done = cli("check", "--cache-dir", mount.cache_dir, "--json")
+    done = cli("check", "--offline", "--cache-dir", mount.cache_dir, "--json")
     assert done.code == code, done.out + done.err
     said: dict[str, Any] = json.loads(done.out)
     return said
@@ -59,7 +59,7 @@ def test_a_dead_mount_is_explained_and_the_next_one_puts_it_in_order(
     assert "Mount the bucket" in finding["next"]
     [debt] = finding["details"]["debts"]
     assert Path(debt["staged_file"]).read_bytes() == b"waiting"
-    text = cli("check", bucket, "--cache-dir", place.cache_dir)
+    text = cli("check", bucket, "--offline", "--cache-dir", place.cache_dir)
     assert text.code == 1
     assert "1 journals checked, 0 in use; 1 findings." in text.out
     place.start([], {})

@@ -20,7 +20,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TextIO
 
-from qarnotfs.cli import configfile, logs
+from qarnotfs.cli import configfile, logs, privacy
 from qarnotfs.cli.mountpoint import check_free
 from qarnotfs.cli.options import twins
 from qarnotfs.cli.request import MountRequest
@@ -41,6 +41,7 @@ def start(request: MountRequest) -> None:
     process is left.
     """
     request.spec()
+    request.refuse_strangers()
     check_free(request.mountpoint)
     receiving, sending = os.pipe()
     process: subprocess.Popen[bytes] | None = None
@@ -138,6 +139,7 @@ def serve(request: MountRequest, ready_fd: int | None) -> int:
     With ``ready_fd`` (`start` is at its other end) what prevents the mount is told there.
     """
     in_background = ready_fd is not None
+    privacy.close_to_onlookers()
     _configure_logging(request, to_file=not in_background)
     _give_memory_back()
     parent = _Parent(ready_fd)
@@ -169,7 +171,9 @@ def _mount(request: MountRequest, parent: _Parent, in_background: bool) -> int:
 
     if not in_background:  # else the parent has done it
         check_free(request.mountpoint)
+    request.refuse_strangers()
     bucket, options = request.make_bucket(), request.mount_options()
+    privacy.forget_secrets(request.settings.profile)
     if in_background:
         os.chdir("/")  # or the directory we were started in could not be unmounted
 

@@ -44,7 +44,8 @@ def open_log(path: Path) -> IO[str]:
     """Append to a log that only its owner can read: it names files."""
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "a")
+        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
+        return os.fdopen(os.open(path, flags, 0o600), "a")
     except OSError as error:
         raise UsageError(
             f"Cannot write the log {path}: {error.strerror}. Choose another with --log-file."

@@ -228,7 +228,12 @@ _OPTIONS = [
         metavar="MODE",
         help="The same of directories. [default: 777 less --umask]",
     ),
-    _owner("--allow-other", is_flag=True, help="Let other users in (see fuse.conf)."),
+    _owner(
+        "--allow-other",
+        is_flag=True,
+        help="Let other users of this machine in, as far as owners and modes of files do; else"
+        " nobody but you, not even root. Users need 'user_allow_other' in /etc/fuse.conf.",
+    ),
     *SERVER_OPTIONS,
     _process("--log-file", type=_PLACE, help="[default: CACHE-DIR/logs/BUCKET.log, or stderr]"),
     _process(

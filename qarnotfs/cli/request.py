@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from qarnotfs import control
 from qarnotfs.cli.options import (
     CACHE_BYTES_DEFAULT,
     DIRTY_BYTES_DEFAULT,
@@ -43,6 +44,11 @@ class MountRequest:
         spec = self.settings.of(self.bucket)
         ttl_sec = self.settings.cache_ttl
         return spec if ttl_sec is None else replace(spec, cache_ttl_sec=ttl_sec)
+
+    def refuse_strangers(self) -> None:
+        """`UsageError` when the cache directory, and so the log, is someone else's."""
+        instead = "choose another place with --cache-dir"
+        control.refuse_strangers(self.settings.cache_dir, instead)
 
     def log_path(self) -> Path:
         """Where the mount process in the background writes."""

@@ -20,7 +20,13 @@ from typing import TYPE_CHECKING
 
 from qarnotfs.control.client import Conversation, MountState, live_mounts, request, survey
 from qarnotfs.control.mounttable import FSTYPE, MountEntry, mount_entry, mount_table
-from qarnotfs.control.places import canonical, runtime_dir, socket_path
+from qarnotfs.control.places import (
+    canonical,
+    make_private,
+    refuse_strangers,
+    runtime_dir,
+    socket_path,
+)
 
 if TYPE_CHECKING:
     import trio
@@ -33,8 +39,10 @@ __all__ = [
     "MountState",
     "canonical",
     "live_mounts",
+    "make_private",
     "mount_entry",
     "mount_table",
+    "refuse_strangers",
     "request",
     "runtime_dir",
     "serve",

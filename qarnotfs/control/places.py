@@ -23,20 +23,35 @@ def runtime_dir() -> Path:
     was reached from; else ``$XDG_RUNTIME_DIR/qarnotfs`` or ``/tmp/qarnotfs-UID``.
     Raises `UsageError` when it cannot be made or is not private to this user.
     """
-    directory = _chosen_dir()
+    return make_private(_chosen_dir(), "set QARNOTFS_RUNTIME_DIR to a directory of yours")
+
+
+def make_private(directory: Path, instead: str) -> Path:
+    """Make ``directory``, for this user alone. Whoever may write in it could swap what is there.
+
+    Raises `UsageError` when that is impossible, or it is someone else's or a link; ``instead``
+    is what to do then.
+    """
     try:
         directory.mkdir(mode=0o700, exist_ok=True)
-        found = os.lstat(directory)
+        refuse_strangers(directory, instead)
+        if os.lstat(directory).st_mode & 0o077:
+            os.chmod(directory, 0o700)
     except OSError as error:
-        raise UsageError(
-            f"Cannot make {directory} for the control socket: {error.strerror}."
-            " Set QARNOTFS_RUNTIME_DIR to a directory of yours."
-        ) from error
-    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid():
-        raise UsageError(f"{directory} belongs to someone else; set QARNOTFS_RUNTIME_DIR.")
-    if found.st_mode & 0o077:
-        os.chmod(directory, 0o700)
+        raise UsageError(f"Cannot make {directory} ({error.strerror}): {instead}.") from error
     return directory
+
+
+def refuse_strangers(directory: Path, instead: str) -> None:
+    """`UsageError` when ``directory`` is there, and is not a directory of this user."""
+    try:
+        found = os.lstat(directory)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise UsageError(f"{directory} cannot be used ({error.strerror}): {instead}.") from error
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid():
+        raise UsageError(f"{directory} belongs to someone else, or is no directory: {instead}.")
 
 
 def _chosen_dir() -> Path:

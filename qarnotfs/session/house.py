@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
 
+from qarnotfs import control
 from qarnotfs.bridge import Bridge
 from qarnotfs.bucket import Bucket
 from qarnotfs.cache.disk import Disk
@@ -37,6 +38,7 @@ from qarnotfs.writeback.sending import Sender
 from qarnotfs.writeback.uploader import Uploader
 
 TTL_SEC_DEFAULT = 60
+ELSEWHERE = "choose another place with --cache-dir"
 NO_CAPABILITIES = Capabilities(put_if_absent=False, put_if_match="no")
 
 
@@ -123,7 +125,13 @@ def reading_rooms(
     cache_bytes_max: int,
     offline_reads: bool = False,
 ) -> tuple[Index, Disk, Reader]:
-    """What is needed to read a bucket through the cache at ``place``."""
+    """What is needed to read a bucket through the cache at ``place``, which is made private.
+
+    `UsageError` when it, or the directory that it is in, belongs to someone else.
+    """
+    control.refuse_strangers(place.parent, ELSEWHERE)
+    place.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    control.make_private(place, ELSEWHERE)
     index = Index(
         bucket.store,
         bridge,

@@ -157,7 +157,7 @@ def test_tls(
         assert store.delete(["key", "key2"]) == {}
 
 
-def test_an_untrusted_certificate_is_said_at_once(
+def test_s12_an_untrusted_certificate_is_said_at_once(
     gateway_tls: Gateway, strange: Callable[[str, Access], S3Store]
 ) -> None:
     keys = gateway_tls.access_key, gateway_tls.secret_key

@@ -106,7 +106,7 @@ def test_any_two_trees_become_equal(
 # --- what stays outside ---------------------------------------------------------------------
 
 
-def test_no_key_leads_outside(store: MemoryStore, out: Path) -> None:
+def test_s13_no_key_leads_outside(store: MemoryStore, out: Path) -> None:
     put(store, dict.fromkeys(ODD, b"bad") | {"good": b"1", "d/good": b"2", "f": b"3", "f/g": b"4"})
     report = down(store, out)
     assert tree(out.parent) == {"out/good": b"1", "out/d/good": b"2", "out/f/g": b"4"}

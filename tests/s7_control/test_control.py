@@ -197,7 +197,7 @@ def test_only_the_owner_finds_the_socket(runtime: Path) -> None:
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="needs root to become someone else")
-def test_someone_else_is_refused_even_where_the_modes_let_him(runtime: Path) -> None:
+def test_s08_someone_else_is_refused_even_where_the_modes_let_him(runtime: Path) -> None:
     ask = (
         "import os, socket, sys; os.setuid(65534);"
         "s = socket.socket(socket.AF_UNIX); s.connect(sys.argv[1]);"
@@ -215,13 +215,13 @@ def test_someone_else_is_refused_even_where_the_modes_let_him(runtime: Path) -> 
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="needs root to give a directory away")
-def test_a_runtime_directory_of_someone_else_is_refused(runtime: Path) -> None:
+def test_s07_a_runtime_directory_of_someone_else_is_refused(runtime: Path) -> None:
     os.chown(runtime, 65534, 65534)
     with pytest.raises(UsageError, match="belongs to someone else"):
         control.runtime_dir()
 
 
-def test_a_runtime_directory_that_is_a_link_is_refused(
+def test_s07_a_runtime_directory_that_is_a_link_is_refused(
     runtime: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     link = runtime / "link"

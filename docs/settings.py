@@ -13,7 +13,6 @@ from qarnotfs.cli.config import default_text
 from qarnotfs.cli.entry import KINDS
 
 PAGE = Path(__file__).parent / "CONFIGURATION.md"
-HERE = {"--cache-dir": "`/var/lib/qarnotfs`, or `~/.local/state/qarnotfs`", "--uid": "yours"}
 
 HEAD = """# Configuration
 
@@ -93,7 +92,7 @@ def _rows() -> Iterator[str]:
                 users.setdefault(option.envvar, []).append(str(command.name))
     for variable, option in options.items():
         flag = option.opts[0]
-        default = HERE.get("--uid" if flag == "--gid" else flag) or default_text(option) or ""
+        default = default_text(option) or ""
         what = re.sub(r"\s*\[default: [^\]]*\]", "", option.help or "").replace("|", "\\|")
         used_by = ", ".join(users[variable])
         yield f"| `{flag}` | `{variable}` | {default} | {used_by} | {what} |\n"

@@ -12,7 +12,7 @@ import click
 from click.shell_completion import CompletionItem, get_completion_class
 
 from qarnotfs import control
-from qarnotfs.errors import QarnotfsError
+from qarnotfs.errors import QarnotfsError, UsageError
 
 SHELLS = ("bash", "zsh", "fish")
 VARIABLE = "_QARNOTFS_COMPLETE"  # click's; the script sets it to ask us
@@ -49,9 +49,14 @@ Examples:
   qarnotfs completion fish > ~/.config/fish/completions/qarnotfs.fish"""
 )
 @click.argument("shell", metavar="|".join(SHELLS), type=click.Choice(SHELLS))
-@click.pass_context
-def completion(context: click.Context, shell: str) -> None:
+def completion(shell: str) -> None:
     """Print what makes a shell complete commands, options and mountpoints."""
+    click.echo(script(shell))
+
+
+def script(shell: str) -> str:
+    """What a shell has to run for it; it asks ``qarnotfs`` itself at each key press."""
     made = get_completion_class(shell)
-    assert made is not None  # click has all three
-    click.echo(made(context.find_root().command, {}, "qarnotfs", VARIABLE).source())
+    if made is None:
+        raise UsageError(f"There is no completion for {shell}: {', '.join(SHELLS)} have one.")
+    return made(click.Group(), {}, "qarnotfs", VARIABLE).source()

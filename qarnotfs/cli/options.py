@@ -106,7 +106,7 @@ cache_dir_option = _cache(
     "--cache-dir",
     type=_PLACE,
     default=default_cache_dir,
-    show_default=str(default_cache_dir()),
+    show_default="/var/lib/qarnotfs for root, else ~/.local/state/qarnotfs",
     help="Where blocks and files not yet uploaded are kept.",
 )
 size_option = _cache(

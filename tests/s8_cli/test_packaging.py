@@ -113,7 +113,7 @@ def test_a_wheel_in_a_clean_environment_mounts(
     venv, mnt = tmp_path / "venv", tmp_path / "mnt"
     run(sys.executable, "-m", "venv", venv, cwd=tmp_path)
     constraints = ROOT / "constraints.txt"
-    pip = [venv / "bin" / "pip", "install", "--quiet", "--disable-pip-version-check"]
+    pip = [str(venv / "bin" / "pip"), "install", "--quiet", "--disable-pip-version-check"]
     run(*pip, "--constraint", constraints, wheel, cwd=tmp_path)
     assert run(venv / "bin" / "python", "-c", "from qarnotfs import Bucket", cwd=tmp_path) == ""
     assert (venv / "share" / "man" / "man1" / "qarnotfs-mount.1").exists()

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 HEADINGS = ("Mountpoint", "Bucket", "State", "Cached", "To upload", "Uploaded", "Errors")
 BAR_CELLS = 24
+URGENCY = ("red", "yellow", "", "dim")  # a small screen shows the beginning
 STYLES = {"serving": "green", "draining": "yellow"}  # whatever else it may be is bad news
 
 
@@ -25,12 +26,16 @@ def board(mounts: Sequence[dict[str, Any]], *, terminal: bool) -> Iterator[Rende
 
     ``terminal``: bars are drawn, and what is pressing is coloured.
     """
+    from rich.text import Text
+
     yield _table(mounts)
-    for mount in mounts:
-        transfers = mount.get("transfers", [])
-        if transfers:
-            yield _bars(transfers) if terminal else _plain_bars(transfers)
-        yield from _lines(mount)
+    if transfers := [one for mount in mounts for one in mount.get("transfers", [])]:
+        yield _bars(transfers) if terminal else _plain_bars(transfers)
+    said = [(style, mount, text) for mount in mounts for style, text in _sentences(mount)]
+    if said and terminal:
+        yield ""
+    for style, mount, text in sorted(said, key=lambda one: URGENCY.index(one[0])):
+        yield Text(printable(f"{mount['mountpoint']}{text}"), style)
 
 
 def _table(mounts: Sequence[dict[str, Any]]) -> RenderableType:
@@ -76,7 +81,9 @@ def _bars(transfers: Sequence[dict[str, Any]]) -> RenderableType:
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold")
     for one in transfers:
-        bar = ProgressBar(one["bytes"] or 1, one["bytes_sent"], width=BAR_CELLS)
+        bar = ProgressBar(
+            one["bytes"] or 1, one["bytes_sent"], width=BAR_CELLS, complete_style="green"
+        )
         table.add_row(bar, _sent(one), Text(printable(one["path"])))
     return table
 
@@ -93,13 +100,6 @@ def _plain_bars(transfers: Sequence[dict[str, Any]]) -> RenderableType:
 
 def _sent(one: dict[str, Any]) -> str:
     return f"{bytes_text(one['bytes_sent'])} of {bytes_text(one['bytes'])}"
-
-
-def _lines(mount: dict[str, Any]) -> Iterator[RenderableType]:
-    from rich.text import Text
-
-    for style, sentence in _sentences(mount):
-        yield Text(printable(f"{mount['mountpoint']}{sentence}"), style)
 
 
 def _sentences(mount: dict[str, Any]) -> Iterator[tuple[str, str]]:
@@ -141,7 +141,8 @@ def _server(mount: dict[str, Any]) -> str:
         )
         if honours
     ]
-    said = [mount["endpoint"] + (f" honours {' and '.join(honoured)}" if honoured else "")]
+    said = ["read-only"] if mount["read_only"] else []
+    said += [mount["endpoint"] + (f" honours {' and '.join(honoured)}" if honoured else "")]
     cache = mount["cache"]
     if reads := cache["hits"] + cache["misses"]:
         said.append(f"{100 * cache['hits'] // reads} % of {reads} reads cached")

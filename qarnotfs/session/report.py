@@ -26,6 +26,7 @@ def report(house: House, state: str, started_sec: float, pace: Pace) -> dict[str
         "pid": os.getpid(),
         "state": state,
         "started_sec": started_sec,
+        "read_only": house.options.read_only,
         "debug": logging.getLogger("qarnotfs").isEnabledFor(logging.DEBUG),
         "pending_files": house.journal.count,
         "pending_bytes": house.journal.bytes_owed,

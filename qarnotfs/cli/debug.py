@@ -8,6 +8,7 @@ import click
 
 from qarnotfs import control
 from qarnotfs.cli.completing import directory_argument
+from qarnotfs.errors import NoDaemon, UsageError
 
 
 @click.command(
@@ -24,5 +25,9 @@ never holds what is in them."""
 @click.argument("what", metavar="on|off", type=click.Choice(["on", "off"]))
 def debug(directory: Path, what: str) -> None:
     """Log every request to the mount on DIR, or stop doing so."""
-    control.request(control.socket_path(directory), "debug", on=what == "on")
-    click.echo(f"Debugging of {control.canonical(directory)} is {what}.")
+    mountpoint = control.canonical(directory)
+    try:
+        control.request(control.socket_path(mountpoint), "debug", on=what == "on")
+    except NoDaemon as error:
+        raise UsageError(f"{mountpoint} is no qarnotfs mount that answers.") from error
+    click.echo(f"Debugging of {mountpoint} is {what}.")

@@ -129,8 +129,8 @@ def test_debugging_one_mount_while_it_runs(mounted: Mount, cli: Cli) -> None:
 
 def test_debugging_what_is_not_mounted(cli: Cli, tmp_path: Path) -> None:
     done = cli("debug", tmp_path, "on")
-    assert done.code == 1
-    assert "No mount process" in done.err
+    assert done.code == 2
+    assert f"{tmp_path} is no qarnotfs mount" in done.err
 
 
 def test_a_log_for_programs(place: Mount) -> None:

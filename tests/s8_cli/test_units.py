@@ -5,7 +5,15 @@ from __future__ import annotations
 import click
 import pytest
 
-from qarnotfs.cli.units import duration, octal, size, whole_seconds
+from qarnotfs.cli.units import (
+    address,
+    duration,
+    duration_text,
+    host_and_port,
+    octal,
+    size,
+    whole_seconds,
+)
 from qarnotfs.figures import bytes_text, files_text
 
 
@@ -31,6 +39,31 @@ def test_sizes(text: str, count: int) -> None:
 )
 def test_times(text: str, sec: float) -> None:
     assert duration(text) == sec
+
+
+@pytest.mark.parametrize("text", ["0s", "0.5s", "90s", "15m", "12h", "30d"])
+def test_times_are_written_as_they_are_read(text: str) -> None:
+    assert duration_text(duration(text)) == text
+
+
+@pytest.mark.parametrize(
+    ("text", "host", "port"),
+    [
+        ("9200", "127.0.0.1", 9200),
+        ("0.0.0.0:80", "0.0.0.0", 80),
+        ("[::]:9200", "::", 9200),
+        ("node-7.example.org:9200", "node-7.example.org", 9200),
+    ],
+)
+def test_addresses_are_of_this_machine_unless_said(text: str, host: str, port: int) -> None:
+    assert host_and_port(address(text)) == (host, port)
+    assert address(address(text)) == address(text)
+
+
+@pytest.mark.parametrize("text", ["", "x", "70000", ":9200", "::1:9200", "a b:1", "host:"])
+def test_what_is_no_address(text: str) -> None:
+    with pytest.raises(click.BadParameter):
+        address(text)
 
 
 def test_whole_seconds_have_no_fraction() -> None:

@@ -41,7 +41,7 @@ def start(request: MountRequest) -> None:
     process is left.
     """
     request.spec()
-    request.refuse_strangers()
+    request.prepare()
     check_free(request.mountpoint)
     receiving, sending = os.pipe()
     process: subprocess.Popen[bytes] | None = None
@@ -171,7 +171,7 @@ def _mount(request: MountRequest, parent: _Parent, in_background: bool) -> int:
 
     if not in_background:  # else the parent has done it
         check_free(request.mountpoint)
-    request.refuse_strangers()
+    request.prepare()
     bucket, options = request.make_bucket(), request.mount_options()
     privacy.forget_secrets(request.settings.profile)
     if in_background:

@@ -15,7 +15,7 @@ from qarnotfs.errors import NoDaemon, UsageError
     epilog="""\b
 Examples:
   qarnotfs debug /mnt/data on      every request from now on, with its outcome and time
-  qarnotfs debug /mnt/data off     what --log-level said at the beginning
+  qarnotfs debug /mnt/data off     what --log-level said, but no requests
 
 \b
 The log is CACHE-DIR/logs/BUCKET.log, unless --log-file said otherwise. It names files, but

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import urlsplit
 
 from qarnotfs import control
-from qarnotfs.cli.mountpoint import is_dead
+from qarnotfs.cli.mountpoint import FUSE_CONF, is_dead, others_allowed
 from qarnotfs.errors import QarnotfsError
 from qarnotfs.figures import bytes_text, time_text
 
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from qarnotfs.connection import Connection
 
 FUSE = Path("/dev/fuse")
-FUSE_CONF = Path("/etc/fuse.conf")
 FREE_BYTES_MIN = 1 << 30
 GREETINGS = 5
 SKEW_SEC_MAX = 60.0  # S3 servers refuse after 15 minutes; before, times of files are wrong
@@ -105,15 +104,6 @@ def _allow_other() -> Observation:
     return fine(f"--allow-other cannot be used without a line 'user_allow_other' in {FUSE_CONF}")
 
 
-def others_allowed() -> bool:
-    """Whether root lets every user let others into a mount."""
-    try:
-        lines = FUSE_CONF.read_text(errors="replace").splitlines()
-    except OSError:
-        return False
-    return any(line.split("#")[0].strip() == "user_allow_other" for line in lines)
-
-
 def _cache(cache_dir: Path) -> Iterator[Observation]:
     there = next(path for path in (cache_dir, *cache_dir.parents) if path.exists())
     found = there.stat()
@@ -150,7 +140,8 @@ def _mounts() -> Iterator[Observation]:
             f"Mount its bucket there again, or clean up with 'qarnotfs umount {mountpoint}'.",
         )
     alive = sum(state.status is not None for state in states)
-    yield fine(f"{alive} of your mounts {'answers' if alive == 1 else 'answer'}")
+    answering = f"{alive} of your mounts {'answers' if alive == 1 else 'answer'}"
+    yield fine(answering if alive else "Nothing of yours is mounted")
 
 
 # --- the server -------------------------------------------------------------------------------

@@ -12,6 +12,8 @@ from qarnotfs import control
 from qarnotfs.control.deadmount import is_dead, is_mounted
 from qarnotfs.errors import NoDaemon, UsageError
 
+FUSE_CONF = Path("/etc/fuse.conf")
+
 
 def check_free(mountpoint: Path) -> None:
     """See that ``mountpoint`` can be mounted on; a dead mount of ours may be there.
@@ -29,6 +31,15 @@ def check_free(mountpoint: Path) -> None:
             ) from None
     else:
         raise UsageError(_occupied(mountpoint, status))
+
+
+def others_allowed() -> bool:
+    """Whether root lets every user let others into a mount."""
+    try:
+        lines = FUSE_CONF.read_text(errors="replace").splitlines()
+    except OSError:
+        return False
+    return any(line.split("#")[0].strip() == "user_allow_other" for line in lines)
 
 
 def _occupied(mountpoint: Path, status: dict[str, object]) -> str:

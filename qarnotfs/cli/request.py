@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qarnotfs import control
+from qarnotfs.cli.mountpoint import FUSE_CONF, others_allowed
 from qarnotfs.cli.options import (
     CACHE_BYTES_DEFAULT,
     DIRTY_BYTES_DEFAULT,
@@ -19,6 +20,7 @@ from qarnotfs.cli.options import (
     bytes_default,
 )
 from qarnotfs.cli.units import host_and_port
+from qarnotfs.errors import UsageError
 from qarnotfs.views import BucketSpec
 
 if TYPE_CHECKING:
@@ -45,10 +47,27 @@ class MountRequest:
         ttl_sec = self.settings.cache_ttl
         return spec if ttl_sec is None else replace(spec, cache_ttl_sec=ttl_sec)
 
-    def refuse_strangers(self) -> None:
-        """`UsageError` when the cache directory, and so the log, is someone else's."""
-        instead = "choose another place with --cache-dir"
-        control.refuse_strangers(self.settings.cache_dir, instead)
+    def prepare(self) -> None:
+        """Make what has to be there before anything is written; `UsageError` says what is not."""
+        if self.settings.allow_other and os.getuid() and not others_allowed():
+            raise UsageError(
+                f"--allow-other needs root's consent: a line 'user_allow_other' in {FUSE_CONF}."
+            )
+        self._keep_private()
+
+    def _keep_private(self) -> None:
+        """Make the cache directory for this user alone, before anything is written there.
+
+        One that is there keeps its mode: what we make in it is private anyhow. `UsageError`
+        when it is someone else's.
+        """
+        place, instead = self.settings.cache_dir, "choose another place with --cache-dir"
+        control.refuse_strangers(place, instead)
+        try:
+            place.parent.mkdir(parents=True, exist_ok=True)
+            place.mkdir(mode=0o700, exist_ok=True)
+        except OSError as error:
+            raise UsageError(f"Cannot make {place} ({error.strerror}): {instead}.") from error
 
     def log_path(self) -> Path:
         """Where the mount process in the background writes."""

@@ -31,7 +31,7 @@ from qarnotfs.session.report import report
 from qarnotfs.session.supervisor import Supervisor
 
 log = logging.getLogger(__name__)
-LOGGER = logging.getLogger("qarnotfs")  # of the whole house; its level is the root's, else DEBUG
+LOGGER = logging.getLogger("qarnotfs")  # of the whole house; `debug` sets its level
 
 IDLE = "Everything is in the bucket"
 PACE_SEC = 1.0  # between two looks at how much has arrived
@@ -234,8 +234,9 @@ class Session:
         return self._report()
 
     async def _debug(self, args: dict[str, object]) -> dict[str, object]:
-        """``on``: log every request, or what was asked for when the mount began."""
-        LOGGER.setLevel(logging.DEBUG if args.get("on") else logging.NOTSET)
+        """``on``: log every request; else what --log-level said, but none of them."""
+        quiet = max(logging.INFO, logging.getLogger().level)
+        LOGGER.setLevel(logging.DEBUG if args.get("on") else quiet)
         return {}
 
     def _report(self) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from qarnotfs.cli import doctor
+from qarnotfs.cli import doctor, mountpoint
 from tests.faulty_server import Answer, FaultyServer, Request
 from tests.s5_mount.mounting import Cli, Mount, bucket_keys
 from tests.support import eventually
@@ -173,10 +173,10 @@ def test_a_cache_directory_of_someone_else(cli: Cli, tmp_path: Path) -> None:
 def test_fuse_conf_is_read(
     path: str, allowed: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(doctor, "FUSE_CONF", tmp_path / "fuse.conf")
-    assert not doctor.others_allowed()
+    monkeypatch.setattr(mountpoint, "FUSE_CONF", tmp_path / "fuse.conf")
+    assert not mountpoint.others_allowed()
     (tmp_path / "fuse.conf").write_text(f"# mount_max = 1000\n{path}\n")
-    assert doctor.others_allowed() is allowed
+    assert mountpoint.others_allowed() is allowed
 
 
 def test_a_missing_device_says_how_to_get_it(

@@ -127,6 +127,13 @@ def test_debugging_one_mount_while_it_runs(mounted: Mount, cli: Cli) -> None:
     assert "b'after'" not in mounted.log_path.read_text()
 
 
+def test_what_was_debugged_from_the_beginning_can_be_ended(place: Mount, cli: Cli) -> None:
+    place.start(["--log-level", "debug"], {})
+    assert place.status()["debug"]
+    cli("debug", place.path, "off").ok()
+    assert not place.status()["debug"]
+
+
 def test_debugging_what_is_not_mounted(cli: Cli, tmp_path: Path) -> None:
     done = cli("debug", tmp_path, "on")
     assert done.code == 2

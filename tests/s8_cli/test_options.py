@@ -12,7 +12,7 @@ import click
 import pytest
 from click.testing import CliRunner, Result
 
-from qarnotfs.cli import daemon
+from qarnotfs.cli import daemon, mountpoint
 from qarnotfs.cli.entry import KINDS, commands
 from qarnotfs.cli.mount import mount
 from qarnotfs.cli.options import Settings, bytes_default, default_cache_dir, twins
@@ -144,6 +144,18 @@ def test_a_bucket_that_looks_like_an_option_stays_a_bucket(asked: list[MountRequ
     invoke("mount", "--", "--read-only", "/mnt")
     argv = asked[0].argv()
     assert argv[argv.index("--") :] == ["--", "--read-only", "/mnt"]
+
+
+def test_a_user_without_roots_consent_is_told_before_anything_is_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mountpoint, "FUSE_CONF", tmp_path / "fuse.conf")
+    monkeypatch.setattr(os, "getuid", lambda: 12345)
+    cache = tmp_path / "cache"
+    settings = settings_of("--allow-other", f"--cache-dir={cache}")
+    with pytest.raises(UsageError, match="user_allow_other"):
+        MountRequest("data", tmp_path, settings).prepare()
+    assert not cache.exists()
 
 
 # --- the bucket and its view --------------------------------------------------------------

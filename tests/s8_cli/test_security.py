@@ -135,6 +135,13 @@ def test_s06_all_that_is_kept_is_its_owners_alone(place: Mount, cli: Cli) -> Non
     assert {stat.S_IMODE(path.stat().st_mode) for path in kept} == {0o600}
 
 
+@pytest.mark.mount
+def test_s06_a_new_cache_directory_is_private(place: Mount, tmp_path: Path) -> None:
+    place.cache_dir = tmp_path / "new" / "cache"
+    place.start([], {})
+    assert stat.S_IMODE(place.cache_dir.stat().st_mode) == 0o700
+
+
 @as_root
 @pytest.mark.mount
 @pytest.mark.parametrize("whose", ["cache", "bucket"])

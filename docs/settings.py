@@ -29,7 +29,8 @@ the first in this order counts:
 `qarnotfs config` shows what counts, and where it comes from; `qarnotfs config --cache-size 3G`,
 what a flag would change. Secrets are not shown. A file has one `NAME=VALUE` a line, quoted where
 it has spaces, and `#` before comments: the form of systemd's `EnvironmentFile=`. A name that is
-not below is an error. A file with a secret must be readable by its owner alone.
+not below is an error; `BUCKET` and `DIR` are for `qarnotfs@.service`. A file with a secret must
+be readable by its owner alone.
 
 Sizes are `64K`, `1.5G`, `10GiB`, in powers of 1024. Times are `0.5s`, `90s`, `15m`, `12h`, `30d`,
 `2w`. Switches are `1` or `0`. What is said with several values (`--pin`) has spaces between them.
@@ -62,6 +63,9 @@ ACCOUNT = {
     "AWS_ENDPOINT_URL": "The object store, for AWS credentials; `--endpoint` says the same.",
     "AWS_ENDPOINT_URL_S3": "The same, and counts more.",
     "AWS_REGION": "Its region; `--region` says the same.",
+    "HTTPS_PROXY": "The proxy for https; a file may hold it, too.",
+    "HTTP_PROXY": "The proxy for http.",
+    "NO_PROXY": "Hosts that are asked without one.",
     "AWS_DEFAULT_REGION": "The same, and counts less.",
     "AWS_CA_BUNDLE": "Certificates to trust; `--ca-bundle` says the same.",
     "AWS_CONFIG_FILE": "In place of `~/.aws/config`.",

@@ -91,7 +91,9 @@ def _account(files: configfile.Settings) -> Iterator[Setting]:
     """What the login will find; `configfile` has put a file's into the environment."""
     for name in configfile.ACCOUNT:
         if value := os.environ.get(name):
-            shown = HIDDEN if name in configfile.SECRETS else value
+            # A proxy's URL may hold a password.
+            secret = name in configfile.SECRETS or name.endswith("_PROXY")
+            shown = HIDDEN if secret else value
             from_file = files.values.get(name) == value
             source = f"file: {files.sources[name]}" if from_file else f"environment: {name}"
             yield Setting(name, name, shown, source)

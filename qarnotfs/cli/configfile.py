@@ -1,6 +1,7 @@
 """Files of settings: NAME=VALUE lines with the names of the environment, as systemd reads them.
 
-Used by `entry` for every command, and by ``config``, which shows what came from where. A flag
+Used by `entry` for every command, by ``mount.qarnotfs``, and by ``config``, which shows what came
+from where. A flag
 says more than the environment, the environment more than a file, the file more than the
 default; and the user's file more than the machine's.
 """
@@ -29,6 +30,7 @@ ACCOUNT = (
     *LOGIN,
     *("QARNOT_CLUSTER_URL", "QARNOT_CLUSTER_TIMEOUT", "QARNOT_CLUSTER_UNSAFE"),
     *("QARNOT_STORAGE_URL", "AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "AWS_REGION"),
+    *("HTTPS_PROXY", "HTTP_PROXY", "NO_PROXY"),
     *("AWS_DEFAULT_REGION", "AWS_CA_BUNDLE", "AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"),
 )
 OTHERS = ("BUCKET", "DIR")  # for qarnotfs@.service, whose files these may be
@@ -49,8 +51,8 @@ class Settings:
         """
         said: dict[str, Any] = {}
         for option in command.params:
-            if isinstance(option.envvar, str) and option.envvar in self.values and option.name:
-                value = self.values[option.envvar]
+            value = self.values.get(str(option.envvar))
+            if value and option.name:  # an empty one says nothing, as in the environment
                 several = isinstance(option, click.Option) and option.multiple
                 said[option.name] = option.type.split_envvar_value(value) if several else value
         return said
@@ -59,8 +61,8 @@ class Settings:
         """Put what they say of the account where the login looks, below what is there already."""
         wanted = ACCOUNT if not _has_login(os.environ) else tuple(set(ACCOUNT) - set(LOGIN))
         for name in wanted:
-            if name in self.values:
-                os.environ.setdefault(name, self.values[name])
+            if value := self.values.get(name):
+                os.environ.setdefault(name, value)
 
 
 def _has_login(environ: Mapping[str, str]) -> bool:

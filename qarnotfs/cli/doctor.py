@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import urlsplit
 
 from qarnotfs import control
-from qarnotfs.cli.mountpoint import FUSE_CONF, is_dead, others_allowed
+from qarnotfs.cli.mountpoint import FUSE_CONF, others_allowed
+from qarnotfs.control.deadmount import is_dead
 from qarnotfs.errors import QarnotfsError
 from qarnotfs.figures import bytes_text, time_text
 

@@ -75,10 +75,16 @@ AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_ENDPOINT_URL, AWS_PROFILE for any 
 @click.pass_context
 def commands(context: click.Context, config: Path | None) -> None:
     """Mount a Qarnot bucket, or any S3-compatible one, as a directory."""
-    every = [command for members in KINDS.values() for command in members]
-    context.obj = settings = configfile.read(config, every)
-    settings.export_account()
+    context.obj = settings = settings_of(config)
+    every = (command for members in KINDS.values() for command in members)
     context.default_map = {str(command.name): settings.defaults(command) for command in every}
+
+
+def settings_of(file: Path | None) -> configfile.Settings:
+    """What ``file``, or the usual ones, say; of the account, where the login looks for it."""
+    settings = configfile.read(file, [one for members in KINDS.values() for one in members])
+    settings.export_account()
+    return settings
 
 
 for members in KINDS.values():

@@ -7,8 +7,6 @@ as mount options; umount(8) waits until what was written is in the bucket.
 from __future__ import annotations
 
 import difflib
-import os
-import shlex
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
@@ -19,7 +17,7 @@ import click
 from qarnotfs import control
 from qarnotfs.cli import daemon
 from qarnotfs.cli.drain import Drain
-from qarnotfs.cli.entry import exit_code_of
+from qarnotfs.cli.entry import exit_code_of, settings_of
 from qarnotfs.cli.mount import mount, request_of
 from qarnotfs.cli.target import place
 from qarnotfs.cli.umount import umount
@@ -52,14 +50,16 @@ def helper(bucket: str, directory: str, options: Sequence[str], fake: bool, slop
     """
     found = _words(options)
     flags = list(_flags(found, sloppy))
-    if path := found.get(ENVIRONMENT):
-        os.environ.update(_environment(Path(path[-1])))
+    file = found.get(ENVIRONMENT)
+    settings = settings_of(Path(file[-1]) if file else None)
     target = place(bucket)
     if target.key:
         flags += [f"--prefix={target.folder}", f"--strip-prefix={target.folder}"]
     if not fake:
         arguments = [*flags, "--", target.bucket, directory]
-        daemon.start(request_of(mount.make_context("mount.qarnotfs", arguments).params))
+        said = settings.defaults(mount)
+        context = mount.make_context("mount.qarnotfs", arguments, default_map=said)
+        daemon.start(request_of(context.params))
 
 
 def _words(options: Sequence[str]) -> dict[str, list[str]]:
@@ -91,25 +91,6 @@ def _not_known(name: str, known: dict[str, click.Option]) -> str:
     near = difflib.get_close_matches(name, [*known, *SAID_BY_OTHERS, ENVIRONMENT, "ro"], 1)
     hint = f"did you mean '{near[0]}'?" if near else "'qarnotfs mount --help' has those that are."
     return f"The mount option '{name}' is not known: {hint}"
-
-
-def _environment(path: Path) -> Iterator[tuple[str, str]]:
-    """NAME=VALUE lines, quoted or not; what begins with ``#`` or ``;`` is a comment."""
-    try:
-        lines = path.read_text().splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"Cannot read {path}: {error}.") from error
-    for number, line in enumerate(map(str.strip, lines), start=1):
-        name, equals, value = line.partition("=")
-        if not line or line[0] in "#;":
-            continue
-        try:
-            [word] = shlex.split(value) or [""]
-        except ValueError:
-            equals = ""
-        if not equals:
-            raise UsageError(f"{path}, line {number}: write NAME=VALUE.")
-        yield name.strip(), word
 
 
 @click.command(name="umount.fuse.qarnotfs")

@@ -70,12 +70,13 @@ def test_settings_from_a_file(asked: list[MountRequest], tmp_path: Path) -> None
     """As systemd reads it for the service; options say it better."""
     path = tmp_path / "data.conf"
     path.write_text(
-        "# a comment\n; another\n\nBUCKET=ignored\nEMPTY=\n"
+        "# a comment\n; another\n\nBUCKET=ignored\nQARNOTFS_UMASK=\n"
         "QARNOTFS_CACHE_TTL=12h\nQARNOTFS_UID=5\nQARNOTFS_REGION=\"a 'b'\"\n"
     )
     assert mount("data", "/mnt", "-o", f"uid=7,environment={path}") == 0
     said = asked[0].settings
     assert (said.cache_ttl, said.uid, said.region) == (43200, 7, "a 'b'")
+    assert said.umask == 0o22
     assert asked[0].bucket == "data"
 
 
@@ -84,7 +85,7 @@ def test_a_line_that_makes_no_sense_is_named(
     line: str, asked: list[MountRequest], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = tmp_path / "data.conf"
-    path.write_text(f"GOOD=1\n{line}\n")
+    path.write_text(f"QARNOTFS_UID=1\n{line}\n")
     assert mount("data", "/mnt", "-o", f"environment={path}") == 1
-    assert f"{path}, line 2: write NAME=VALUE." in capsys.readouterr().err
+    assert f"{path}, line 2: write NAME=VALUE" in capsys.readouterr().err
     assert asked == []

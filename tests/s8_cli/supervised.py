@@ -107,7 +107,9 @@ def installed(folder: Path, configs: dict[str, str]) -> None:
         (folder / place / name).symlink_to(PROGRAM.with_name(name))
     (folder / "etc/qarnotfs").mkdir(parents=True)
     for name, text in configs.items():
-        (folder / f"etc/qarnotfs/{name}.conf").write_text(text)
+        file = folder / f"etc/qarnotfs/{name}.conf"
+        file.touch(0o600)
+        file.write_text(text)
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
 import click
@@ -26,12 +26,12 @@ FORWARDED = frozenset(
 SI_KERNEL = 0x80  # siginfo: sent by the terminal, so to every process in front of it
 
 
-def execute(command: tuple[str, ...]) -> int:
+def execute(command: tuple[str, ...], environ: Mapping[str, str]) -> int:
     """Run ``command`` with our signals forwarded to it; its exit code as a shell gives it."""
     awaited = FORWARDED | {signal.SIGCHLD}
     signal.pthread_sigmask(signal.SIG_BLOCK, awaited)
     try:
-        pid = _spawn(command)
+        pid = _spawn(command, environ)
         return _wait(pid, awaited)
     except FileNotFoundError:
         click.echo(f"qarnotfs: {command[0]}: command not found", err=True)
@@ -45,11 +45,11 @@ def execute(command: tuple[str, ...]) -> int:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, awaited)
 
 
-def _spawn(command: tuple[str, ...]) -> int:
+def _spawn(command: tuple[str, ...], environ: Mapping[str, str]) -> int:
     return os.posix_spawnp(
         command[0],
         command,
-        os.environ,
+        environ,
         setsigmask=[],
         setsigdef=[signal.SIGPIPE, signal.SIGTERM],
     )

@@ -1,6 +1,6 @@
 """What the mount process does so that nobody reads the account's secret out of it.
 
-Used by `daemon`. See docs/SECURITY.md.
+Used by `daemon`, and by `run` for its command. See docs/SECURITY.md.
 """
 
 from __future__ import annotations
@@ -19,6 +19,12 @@ def close_to_onlookers() -> None:
     hard = resource.getrlimit(resource.RLIMIT_CORE)[1]
     resource.setrlimit(resource.RLIMIT_CORE, (0, hard))
     ctypes.CDLL(None).prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)
+
+
+def without_login() -> dict[str, str]:
+    """The environment of a program that has no business with the account."""
+    hidden = (*SECRETS, "AWS_ACCESS_KEY_ID")  # half a login is an error to AWS's libraries
+    return {name: value for name, value in os.environ.items() if name not in hidden}
 
 
 def forget_secrets(profile: str | None) -> None:

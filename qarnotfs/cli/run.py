@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import Iterable
 from dataclasses import replace
@@ -16,6 +17,7 @@ from qarnotfs.cli.drain import UPLOADS_HELP, timeout_option
 from qarnotfs.cli.nofuse import Copies
 from qarnotfs.cli.options import Settings, mount_options
 from qarnotfs.cli.places import Placed, placed, wanted_of
+from qarnotfs.cli.privacy import without_login
 from qarnotfs.cli.request import MountRequest
 from qarnotfs.cli.sections import FILE, SectionedCommand, section_of
 from qarnotfs.cli.withfuse import Mounts
@@ -50,6 +52,7 @@ cannot be executed; 125 when a bucket could not be mounted, and CMD was not run;
 CMD succeeded, but not everything it wrote is in the bucket.
 
 \b
+CMD does not find the token and keys of the account in its environment, but with --keep-login.
 Signals go to CMD, which has stdin and the terminal. While it uploads afterwards, the second
 SIGTERM or Ctrl-C ends that; what is left stays in the cache directory (--no-fuse: in DIR).""",
 )
@@ -61,9 +64,19 @@ SIGTERM or Ctrl-C ends that; what is left stays in the cache directory (--no-fus
     is_flag=True,
     help="Mount nothing: copy the buckets into their DIRs first, and what CMD changed back.",
 )
+@_process(
+    "--keep-login",
+    is_flag=True,
+    help="Leave CMD the token and keys that are in the environment; they are taken out otherwise.",
+)
 @mount_options
 def run(
-    words: tuple[str, ...], timeout: float | None, spec: Path | None, no_fuse: bool, **given: Any
+    words: tuple[str, ...],
+    timeout: float | None,
+    spec: Path | None,
+    no_fuse: bool,
+    keep_login: bool,
+    **given: Any,
 ) -> int:
     """Mount buckets, run CMD, wait until what it wrote is in the buckets."""
     targets, command = _parted(words)
@@ -76,7 +89,7 @@ def run(
     way = Copies(requests, timeout) if no_fuse else Mounts(requests, timeout, [])
     try:
         way.begin()
-        code = execute(command)
+        code = execute(command, os.environ if keep_login else without_login())
     except (QarnotfsError, OSError) as error:
         click.echo(f"qarnotfs: {error}", err=True)
         return NOT_MOUNTED

@@ -92,6 +92,21 @@ def test_s03_a_program_that_it_starts_finds_no_secret(
 
 
 @pytest.mark.mount
+@pytest.mark.parametrize("no_fuse", [False, True], ids=["mounted", "no-fuse"])
+def test_s03_the_command_of_run_finds_no_secret(
+    no_fuse: bool, cli: Cli, bucket: str, place: Mount, gateway: Gateway
+) -> None:
+    secret = gateway.environment["AWS_SECRET_ACCESS_KEY"]
+    options = ["--cache-dir", str(place.cache_dir), *["--no-fuse"] * no_fuse]
+    for keep in (False, True):
+        options += ["--keep-login"] * keep
+        done = cli("run", *options, f"{bucket}:{place.path}", "--", "env")
+        assert done.code == 0
+        assert (secret in done.out, "AWS_ACCESS_KEY_ID" in done.out) == (keep, keep)
+        assert "AWS_ENDPOINT_URL" in done.out
+
+
+@pytest.mark.mount
 def test_s04_nobody_looks_into_the_mount_process(mounted: Mount) -> None:
     process = Path(f"/proc/{mounted.pid}")
     assert "Max core file size        0 " in (process / "limits").read_text()

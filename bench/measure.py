@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -65,8 +66,9 @@ class Act:
 
     def play(self, scenario: Scenario, allowed: Allowed, report: Report) -> None:
         """As far as it gets. Raises ClientError when the client does not do it."""
-        self._prepare(scenario)
+        self._forget_new()  # what arrived late from a client that was killed
         try:
+            self._prepare(scenario)
             self._mount(empty=True)
             self._ask(["nothing"], 60.0)  # now the programs are in memory
             for step in scenario.steps:
@@ -120,10 +122,7 @@ class Act:
             return said is not None
         with closing(Watch(self._bench.outside, step.effect, self._bench.data)) as watch:
             once = self._lasting if step.lasting else self._durable
-            if once(step, watch, allowed, report):
-                watch.verify()
-                return True
-        return False
+            return once(step, watch, allowed, report)
 
     def _durable(self, step: Step, watch: Watch, allowed: Allowed, report: Report) -> bool:
         limit_sec, spending = allowed(step, DURABLE), self._spending()
@@ -138,7 +137,9 @@ class Act:
         if moment is None:
             report(step, DURABLE, Took(limit_sec, ended=False))
             return False
-        report(step, DURABLE, spending.took(max(returned_sec, moment - said["begun_sec"]), said))
+        took = spending.took(max(returned_sec, moment - said["begun_sec"]), said)
+        watch.verify()
+        report(step, DURABLE, took)
         return True
 
     def _lasting(self, step: Step, watch: Watch, allowed: Allowed, report: Report) -> bool:
@@ -146,9 +147,12 @@ class Act:
         limit_sec, spending = MOST_LASTING_SEC, self._spending()
         deadline = time.monotonic() + limit_sec
         said = self._asked(step, limit_sec, lambda: watch.wait(deadline))
-        if said is not None:
-            report(step, "", spending.took(said["wall_sec"], said))
-        return said is not None
+        if said is None:
+            return False
+        took = spending.took(said["wall_sec"], said)
+        watch.verify()
+        report(step, "", took)
+        return True
 
     def _asked(
         self, step: Step, limit_sec: float, until: Callable[[], object] | None = None
@@ -166,15 +170,19 @@ class Act:
         environ = os.environ | peers.account(self._place)
         pipe = subprocess.PIPE
         command = [sys.executable, "-m", module, *words]
-        with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, env=environ) as doing:
+        with subprocess.Popen(
+            command, stdin=pipe, stdout=pipe, stderr=pipe, env=environ, start_new_session=True
+        ) as doing:
             try:
                 if until is not None:
                     until()
                 out, err = doing.communicate(timeout=limit_sec)
-            except subprocess.TimeoutExpired:
+            except BaseException as stop:
                 self._serving.kill()  # first: until then it may wait in the kernel
-                doing.kill()
-                return None
+                os.killpg(doing.pid, signal.SIGKILL)  # what it has started, too
+                if isinstance(stop, subprocess.TimeoutExpired):
+                    return None
+                raise
         if doing.returncode:
             raise ClientError(f"cannot {words[0]}:\n{err.decode(errors='replace')[-ERROR_MAX:]}")
         said: dict[str, Any] = json.loads(out)

@@ -75,11 +75,14 @@ def _ratios(rtt_ms: float, rows: Rows) -> Figure | None:
         told = [(names.index(name), times) for (name, who), times in ahead.items() if who == peer]
         exact = [(times.sec, y) for y, times in told if times.exact]
         stopped = [(times.sec, y) for y, times in told if not times.exact]
-        axes.plot(*_columns(exact), "o", color=COLOURS[peer], label=peer)
-        axes.plot(*_columns(stopped), ">", color=COLOURS[peer], label=f"{peer}, stopped there")
+        if exact:
+            axes.plot(*_columns(exact), "o", color=COLOURS[peer], label=peer)
+        if stopped:
+            axes.plot(*_columns(stopped), ">", color=COLOURS[peer], label=f"{peer}, stopped there")
     axes.axvline(1, color=COLOURS[OURS])
     axes.set(xscale="log", title=f"times as long as {OURS} takes, {rtt_ms:g} ms round trip")
     axes.set_yticks(range(len(names)), names, fontsize=7)
+    axes.set_ylim(-1, len(names))
     axes.grid(axis="both", alpha=0.3)
     axes.legend()
     return figure

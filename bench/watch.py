@@ -84,11 +84,16 @@ class Outside:
 
     def forget_new(self) -> None:
         """All that was written goes, and its memory is given back now."""
+        pending = self._client.list_multipart_uploads(Bucket=BUCKET).get("Uploads", ())
+        for one in pending:  # of a client that was killed
+            self._client.abort_multipart_upload(
+                Bucket=BUCKET, Key=one["Key"], UploadId=one["UploadId"]
+            )
         keys = list(self.keys(NEW))
         for at in range(0, len(keys), DELETED_MAX):
             page = [{"Key": key} for key in keys[at : at + DELETED_MAX]]
             self._client.delete_objects(Bucket=BUCKET, Delete={"Objects": page, "Quiet": True})  # type: ignore[typeddict-item] # a plain dict is one
-        if keys:
+        if keys or pending:
             self._collect_garbage()
 
     def _collect_garbage(self) -> None:

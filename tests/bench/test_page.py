@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import pytest
+
 from bench.goals import Met
 from bench.growth import Point, at, growth, points
 from bench.page import goal_table, page, table
@@ -97,3 +101,19 @@ def test_a_line_goes_through_the_two_largest_sizes() -> None:
     known = [Point(1, 9, None, None), Point(10, 1, None, None), Point(20, 3, None, None)]
     assert at(known, 40) == 7
     assert at(known[:1], 40) is None
+
+
+def test_plots_are_drawn_of_what_there_is(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib", reason="comes with .[bench]")
+    from bench.plots import draw
+
+    stopped = [took(600, ended=False)]
+    rows = {
+        name: row("write", "durable", amount, qarnotfs=runs(amount / 9), s3fs=peers, rclone=[])
+        for name, amount, peers in (("little", 100, runs(50)), ("much", 1000, stopped))
+    }
+    made = draw({0.0: {}, 20.0: rows}, tmp_path / "results.jsonl")
+    assert [path.name for path in made] == ["results-20ms.png", "results-write-20ms.png"]
+    for path in made:
+        assert path.read_bytes().startswith(b"\x89PNG")
+        assert "qarnotfs" in path.with_suffix(".svg").read_text()

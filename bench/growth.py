@@ -83,10 +83,8 @@ def _hours(sec: float | None, amount: str) -> str:
     return NOTHING if sec is None or sec <= 0 else f"{amount}: {sec / 3600:,.1f} h"
 
 
-WHY = """The last column draws a straight line through the two largest sizes. It is one for what
-asks the bucket: S3 lists a thousand keys a request, and a request for the next page needs the
-last one's answer, so that a billion keys in one directory are a million requests, one after the
-other; no client can do better but by not listing. A billion keys in directories cost only the
-directories that are looked at. 5 TiB are 10,000 parts, as many as S3 allows, each larger than
-here; parts are sent and fetched while the program goes on, and are not kept in memory. What does
-not stay on the line is memory for a directory's names: see the column, and a plot."""
+WHY = """The last column draws a straight line through the two largest sizes: an estimate, not a
+measurement. S3 lists a thousand keys a request, and the request for the next page needs the last
+one's answer: a billion keys in one directory are a million requests, one after the other, unless
+a client guesses names to begin at. A billion keys in directories cost only the directories that
+are looked at. 5 TiB are at most 10,000 parts, as many as S3 allows, each larger than here."""

@@ -241,7 +241,7 @@ def test_wrong_usage_is_one_sentence_and_exit_code_2(
 def test_options_of_the_command_are_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[tuple[str, ...]] = []
 
-    def execute(command: tuple[str, ...]) -> int:
+    def execute(command: tuple[str, ...], environ: object) -> int:
         seen.append(command)
         return 0
 

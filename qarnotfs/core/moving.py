@@ -164,8 +164,10 @@ class Mover:
                 return None
             if there is not None and there.etag != row.replaced_etag:
                 # A copy, if it was made after what it would be a copy of.
-                is_copy = there.same_version(source) and source.modified_sec <= there.modified_sec
-                return there if is_copy else None
+                if not there.same_version(source) or there.modified_sec < source.modified_sec:
+                    return None
+                self._index.remember(there)  # the last life may have died before it could
+                return there
             is_same = key in owed or row.modified_sec in (None, source.modified_sec)
             return await self.files.copy(key, new_key) if is_same else None
 

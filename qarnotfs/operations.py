@@ -315,8 +315,9 @@ class Operations(pyfuse3.Operations):
         entry.st_blocks = -(-size // UNIT_BYTES)
         entry.st_mtime_ns, entry.st_ctime_ns = posix.mtime_ns, posix.ctime_ns
         entry.st_atime_ns = posix.atime_ns
-        entry.entry_timeout = 0 if inode.guessed else self._fs.lookup.left_sec(inode)
-        entry.attr_timeout = self._fs.lookup.attributes_left_sec(inode) if inode.exact else 0
+        name_sec, attributes_sec = self._fs.lookup.left_sec(inode)
+        entry.entry_timeout = 0 if inode.guessed else name_sec
+        entry.attr_timeout = attributes_sec if inode.exact else 0
         return entry
 
     def _absent(self, parent: Inode) -> EntryAttributes:

@@ -79,6 +79,7 @@ PURE = {
     "writeback.extents",
     "writeback.overlay",
     "index.changes",
+    "index.versions",
     "index.listing",
     "index.flat",
     "index.spans",

@@ -126,7 +126,10 @@ def decode(
     ``modified_sec`` (LastModified) stands in for times that are missing, but for atime, which
     falls back to mtime. ``is_directory``: the key says so; metadata cannot contradict it.
     """
-    rest = dict(metadata or {})
+    if not metadata:  # of nearly everything that is listed
+        ns = modified_sec * NS
+        return Posix(defaults.mode(is_directory), defaults.uid, defaults.gid, ns, ns, ns)
+    rest = dict(metadata)
     mode = _first(_mode(rest.pop("mode", ""), is_directory), defaults.mode(is_directory))
     is_device = stat.S_IFMT(mode) in _DEVICES
     uid = _id(rest.pop("uid", ""))

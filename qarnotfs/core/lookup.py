@@ -129,6 +129,7 @@ class Lookup:
             inode = self.inodes.add(
                 parent, node.name, is_directory=False, key=info.key, posix=posix
             )
+            inode.info = info
         self._show(inode, info)
         return inode
 
@@ -283,16 +284,20 @@ class Lookup:
 
     # --- time ---------------------------------------------------------------------------------
 
-    def left_sec(self, inode: Inode) -> float:
-        """For how long the kernel need not ask again: what is left of the TTL."""
+    def left_sec(self, inode: Inode) -> tuple[float, float]:
+        """For how long the kernel need not ask again for a name, and for its attributes.
+
+        It is what is left of the TTL.
+        """
+        attributes_sec = self._attributes_left_sec(inode)
         if inode.is_directory and not inode.detached and inode is not self.inodes.root:
             parent = inode.parent.key if inode.parent else ""
             listed_sec = self._index.listing_left_sec(self.finder.stored_prefix(parent))
-            return max(listed_sec, self.attributes_left_sec(inode))
-        return self.attributes_left_sec(inode)
+            return max(listed_sec, attributes_sec), attributes_sec
+        return attributes_sec, attributes_sec
 
-    def attributes_left_sec(self, inode: Inode) -> float:
-        """The same for attributes; a directory's are its marker's, whoever lists its name."""
+    def _attributes_left_sec(self, inode: Inode) -> float:
+        """A directory's attributes are its marker's, whoever lists its name."""
         if inode.debt is not None or inode.detached or inode is self.inodes.root:
             return self._index.ttl_sec
         if not inode.is_directory:

@@ -65,7 +65,7 @@ def encode(segment: str, clash: bool = False) -> bytes:
     name = _encode_text(segment)
     if clash:
         name += "%FILE"
-    elif look_alike := _CLASH.fullmatch(name):
+    elif "%" in name and (look_alike := _CLASH.fullmatch(name)):
         name = _quoted(look_alike)
     try:
         return _checked_length(name.encode())
@@ -101,6 +101,8 @@ def is_escaped(segment: str) -> bool:
 def _encode_text(segment: str) -> str:
     if segment in _WORDS:
         return _WORDS[segment]
+    if "%" not in segment and "\0" not in segment:  # nearly all; a million of them are listed
+        return segment
     if look_alike := _WORD.fullmatch(segment):
         return _quoted(look_alike)
     return _NUL.sub(_quoted, segment).replace("\0", "%00")

@@ -11,7 +11,7 @@ import secrets
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
@@ -21,6 +21,7 @@ from qarnotfs.index.beliefs import Belief, Beliefs
 from qarnotfs.index.changes import Changes
 from qarnotfs.index.listing import Listing, child_of, parent_of
 from qarnotfs.index.reach import Reach
+from qarnotfs.index.versions import is_racy, same_attributes, with_attributes
 from qarnotfs.store.base import ObjectInfo
 
 
@@ -34,13 +35,11 @@ class Below:
 
 T = TypeVar("T", Belief, Listing, Below)
 
+FOUND_MAX = 4_000  # some pages of a directory
 OBJECTS_MAX = 100_000  # beliefs about single keys in memory; more are in the database
 # Names of all listings in memory together; a packed one is a tenth. One that is larger is there
 # alone: to read it again for each name would take longer than to ask the bucket.
 LISTED_MAX = 300_000
-# Metadata seen no later than this after LastModified, which is in whole seconds, may have been
-# replaced in the same second: after the TTL it is asked for again.
-RACY_SEC = 2.0
 
 
 class Book:
@@ -67,12 +66,27 @@ class Book:
         )
         self._below: LRUCache[str, Below] = LRUCache(OBJECTS_MAX)  # where no listing tells
         self._changes = Changes()
+        # What `believed` found, for the several times that one request asks for it, and when the
+        # oldest was validated that it was made of: good as long as that is fresh, or until
+        # anything here changes; what is fresher is a change.
+        self._found: dict[str, tuple[Belief, float]] = {}
         self._doubted: set[str] = set()
 
     # --- believing ----------------------------------------------------------------------------
 
     def believed(self, key: str) -> Belief | None:
         """The freshest belief about a key that needs no asking, with metadata where known."""
+        found = self._found.get(key)
+        if found is None or not self._is_fresh(found[1]):
+            found = self._search(key)
+            if found is None:
+                return None
+            if len(self._found) >= FOUND_MAX:
+                self._found.clear()
+            self._found[key] = found
+        return found[0]
+
+    def _search(self, key: str) -> tuple[Belief, float] | None:
         listing = self.listing_around(key)
         if listing is None or key not in listing:
             best = self._fresh(self._object(key))
@@ -80,11 +94,11 @@ class Book:
             self._recall(listing, key)
             best = self._fresh(self._objects.get(key))
         if listing is None or (best and best.validated_sec >= listing.validated_sec):
-            return best
-        info = listing.get(key)
+            return (best, best.validated_sec) if best else None
+        info, oldest_sec = listing.get(key), listing.validated_sec
         if info and info.metadata is None and best and best.info:
-            info = _with_attributes(info, best.info)
-        return Belief(info, listing.validated_sec)
+            info, oldest_sec = with_attributes(info, best.info), best.validated_sec
+        return Belief(info, listing.validated_sec), oldest_sec
 
     def _recall(self, listing: Listing, key: str) -> None:
         """What the database knows of a page's objects; once, for looking at each takes long."""
@@ -92,7 +106,7 @@ class Book:
         if infos and self.keeps:
             younger, described = self._disk.recall(infos, listing.validated_sec)
             for info, seen_sec in described:
-                if not _is_racy(info, seen_sec):
+                if not is_racy(info, seen_sec):
                     listing.enrich(info)
                 elif info.key not in self._objects:  # for as long as it may be shown
                     self._objects[info.key] = Belief(info, min(seen_sec, listing.validated_sec))
@@ -105,7 +119,7 @@ class Book:
         """A belief from the database with its metadata; ``listed`` may have it."""
         if belief.info is None:
             return belief
-        info = _with_attributes(belief.info, listed) if listed else belief.info
+        info = with_attributes(belief.info, listed) if listed else belief.info
         return Belief(self._recalled(info), belief.validated_sec)
 
     def left_sec(self, key: str) -> float:
@@ -174,6 +188,7 @@ class Book:
 
     def _lose_directory(self, above: Listing, directory: str, *, has_lost_marker: bool) -> bool:
         """Its name leaves ``above``, if nothing is in it any more; whether that was the last."""
+        self._found.clear()
         below = self._loaded(directory)
         if has_lost_marker and not (below and below.count):
             emptied = True  # it ends with its marker, unless something else is known to be in it
@@ -213,11 +228,12 @@ class Book:
     def learn_attributes(self, info: ObjectInfo) -> None:
         """Metadata of a version that was seen on the way; whether it is current we do not say."""
         belief, seen_sec = self.believed(info.key), self._now()
-        if belief and belief.info and _same_attributes(belief.info, info):
+        if belief and belief.info and same_attributes(belief.info, info):
             if belief.info.metadata is not None:
                 return
             seen_sec = belief.validated_sec  # the request may have been sent long ago
             self._objects[info.key] = Belief(info, seen_sec)
+            self._found.pop(info.key, None)
         if self.keeps:
             self._disk.save_attributes(info, seen_sec)
 
@@ -227,6 +243,7 @@ class Book:
     # --- inside -------------------------------------------------------------------------------
 
     def _forget(self, key: str) -> None:
+        self._found.clear()
         self._objects.pop(key, None)
         for prefix in _ancestors(key):
             self._below.pop(prefix, None)
@@ -238,6 +255,7 @@ class Book:
     ) -> None:
         belief = Belief(info, now_sec)
         self._objects[key] = belief
+        self._found.pop(key, None)
         self._disk.save_object(key, belief)
         if info and info.metadata is not None:
             self._disk.save_attributes(info, now_sec if seen_sec is None else seen_sec)
@@ -254,6 +272,7 @@ class Book:
         self, listing: Listing, key: str, info: ObjectInfo | None, name: str, *, is_prefix: bool
     ) -> None:
         """``key`` was stored or deleted after a listing was asked for; it shows it as ``name``."""
+        self._found.pop(key, None)
         known = name in listing
         if is_prefix:
             if info is not None and not known:
@@ -281,6 +300,7 @@ class Book:
         return listing
 
     def _keep(self, listing: Listing) -> None:
+        self._found.clear()
         self._listings[listing.prefix] = listing
 
     def _is_fresh(self, validated_sec: float) -> bool:
@@ -305,7 +325,7 @@ class Book:
         if info.metadata is not None:
             return info
         found, seen_sec = self._disk.described(info) or (info, 0.0)
-        return info if _is_racy(info, seen_sec) and not self._is_fresh(seen_sec) else found
+        return info if is_racy(info, seen_sec) and not self._is_fresh(seen_sec) else found
 
     def _narrowed(self, prefix: str) -> str:
         """The prefix to list: the filter where it is longer, so that the server filters."""
@@ -319,18 +339,3 @@ def _ancestors(key: str) -> Iterator[str]:
         yield prefix
         prefix = parent_of(prefix[:-1])
     yield ""
-
-
-def _is_racy(info: ObjectInfo, seen_sec: float) -> bool:
-    """Whether the metadata seen at a time may have been replaced in the second it is of."""
-    return seen_sec - info.modified_sec <= RACY_SEC
-
-
-def _with_attributes(info: ObjectInfo, known: ObjectInfo) -> ObjectInfo:
-    if known.metadata is None or not _same_attributes(info, known):
-        return info
-    return replace(info, metadata=known.metadata, content_type=known.content_type)
-
-
-def _same_attributes(a: ObjectInfo, b: ObjectInfo) -> bool:
-    return (a.etag, a.modified_sec) == (b.etag, b.modified_sec)

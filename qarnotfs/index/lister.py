@@ -143,6 +143,7 @@ class Lister(Book):
         """Add the page that comes next; our own changes are newer."""
         page, ours = sweep.take()
         begin, page_number = listing.end, listing.page_count
+        self._found.clear()
         listing.extend(entry for entry in page.entries if entry[0] > begin)
         listing.end = max(listing.end, page.upto or "")
         listing.complete = page.upto is None

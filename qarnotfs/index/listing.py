@@ -58,6 +58,7 @@ class Listing:
         self._pages: list[_Page] = []
         self._firsts: list[str] = []  # of each page: nothing in it is before that, but in page 0
         self._open: OrderedDict[_Page, None] = OrderedDict()  # the pages used last
+        self._newest: _Page | None = None  # of these
         self.extend(entries)
 
     def __contains__(self, name: str) -> bool:
@@ -189,7 +190,8 @@ class Listing:
         return self._opened(self._pages[self._number(name)]) if self._pages else _Page(self.prefix)
 
     def _opened(self, page: _Page) -> _Page:
-        if len(self._pages) > 1 or page not in self._open:
+        if page is not self._newest:  # the others are asked for once a page, not once a name
+            self._newest = page
             self._open[page] = None
             self._open.move_to_end(page)
             page.unpack()

@@ -121,8 +121,7 @@ def test_attributes_of_a_directory_are_no_older_than_the_ttl(
         index._listings.pop("")
         index._disk.drop_listing("")
         await world.names()
-        assert [world.fs.lookup.left_sec(inode) for inode in inodes] == [60, 60]
-        assert [world.fs.lookup.attributes_left_sec(inode) for inode in inodes] == [20, 20]
+        assert [world.fs.lookup.left_sec(inode) for inode in inodes] == [(60, 20), (60, 20)]
         store.calls.clear()
         for inode in inodes:
             await world.fs.lookup.getattr(inode)
@@ -130,7 +129,7 @@ def test_attributes_of_a_directory_are_no_older_than_the_ttl(
         now_sec[0] += 30
         for inode in inodes:
             await world.fs.lookup.getattr(inode)
-            assert world.fs.lookup.attributes_left_sec(inode) == 60
+            assert world.fs.lookup.left_sec(inode)[1] == 60
         assert ("list_page", "bare/") in store.calls
 
     play(scene, cache_ttl_sec=60)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qarnotfs.core.kinds import SMALLEST, SPREAD
-from qarnotfs.index.book import RACY_SEC
+from qarnotfs.index.versions import RACY_SEC
 from tests.rgw import Gateway, Request
 from tests.s5_mount.conftest import Mounts
 from tests.s5_mount.mounting import Mount, run

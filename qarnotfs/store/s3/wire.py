@@ -176,14 +176,16 @@ def list_page(body: bytes) -> ListPage:
     root = _parsed(body)
     ns = root.tag.removesuffix("ListBucketResult")
     decode = unquote_plus if root.findtext(f"{ns}EncodingType") == "url" else str
+    key, size, etag, modified = (f"{ns}{n}" for n in ("Key", "Size", "ETag", "LastModified"))
+    entries = ({part.tag: part.text for part in entry} for entry in root.iterfind(f"{ns}Contents"))
     objects = tuple(
         ObjectInfo(
-            key=decode(_text(entry, f"{ns}Key")),
-            size=int(_text(entry, f"{ns}Size")),
-            etag=plain_etag(_text(entry, f"{ns}ETag")),
-            modified_sec=int(datetime.fromisoformat(_text(entry, f"{ns}LastModified")).timestamp()),
+            key=decode(said[key] or ""),
+            size=int(said[size] or ""),
+            etag=plain_etag(said[etag] or ""),
+            modified_sec=int(datetime.fromisoformat(said[modified] or "").timestamp()),
         )
-        for entry in root.iterfind(f"{ns}Contents")
+        for said in entries
     )
     prefixes = tuple(
         decode(_text(entry, f"{ns}Prefix")) for entry in root.iterfind(f"{ns}CommonPrefixes")

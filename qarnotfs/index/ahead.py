@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
+from typing import Any, TypeVar
 
 import trio
 
@@ -15,7 +16,9 @@ from qarnotfs.errors import StoreError
 WAITING_MAX = 1000  # questions
 ASKERS = 48  # of them at once; a HEAD takes no thread
 
-_Question = tuple[Callable[[str], Awaitable[object]], str]
+T = TypeVar("T")
+
+_Question = tuple[Callable[[Any], Awaitable[object]], Any]
 
 
 class Ahead:
@@ -34,8 +37,8 @@ class Ahead:
             for _ in range(ASKERS):
                 nursery.start_soon(self._asker, self._out.clone())
 
-    def want(self, ask: Callable[[str], Awaitable[object]], names: Iterable[str]) -> None:
-        """Each name is asked for once there is time, if there is room."""
+    def want(self, ask: Callable[[T], Awaitable[object]], names: Iterable[T]) -> None:
+        """Each name, or several of them, is asked for once there is time, if there is room."""
         for name in names:
             try:
                 self._in.send_nowait((ask, name))

@@ -10,9 +10,10 @@ laid over it above.
 from __future__ import annotations
 
 import json
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import asdict
+from itertools import islice
 from typing import TypeVar
 
 import trio
@@ -27,6 +28,7 @@ T = TypeVar("T")
 
 PROBE_TTL_SEC = 86_400.0  # a server may be upgraded; asking costs five requests
 AROUND_NAMES = 10  # of an object, what begins like it, and what is below it
+HEADS_TOGETHER = 8  # keys that are asked for in one go
 CHANGES_MAX = 10_000  # of ours are kept for listings whose reader has stopped
 WRITE_SEC = 0.1  # what was heard waits for so long, to be written together
 
@@ -209,7 +211,33 @@ class Index(Lister):
         self, names: Iterable[str], ask: Callable[[str], Awaitable[object]] | None = None
     ) -> None:
         """Somebody will soon want the attributes of these keys, or what else ``ask`` asks for."""
-        self._ahead.want(ask or self.info, names)
+        if ask:
+            self._ahead.want(ask, names)
+        else:
+            rest = iter(names)
+            self._ahead.want(self._learn, iter(lambda: tuple(islice(rest, HEADS_TOGETHER)), ()))
+
+    async def _learn(self, keys: Sequence[str]) -> None:
+        """The same as `infos`, in one go where the store has a short cut."""
+        beliefs = ((key, self.believed(key)) for key in keys)
+        keys = [key for key, b in beliefs if not (b and b.info and b.info.metadata is not None)]
+        async with self._heads_places:
+            asked = [key for key in keys if ("head", key) not in self._once]
+            if asked and not self.reach.lost:
+                await self._learn_quickly(asked)
+        await self.infos(keys)  # what is known now is not asked for
+
+    async def _learn_quickly(self, keys: Sequence[str]) -> None:
+        since, now_sec = self._changes.enter(), self._now()
+        with self._once.several([("head", key) for key in keys]) as answers:
+            try:
+                found = await self._bridge.call(self._store.heads, keys)
+            finally:
+                ours = self._changes.leave(since)
+            for key, info in found.items():
+                if key not in ours:  # else it is believed already
+                    self._believe(key, info, now_sec)
+                answers["head", key] = ours.get(key, info)
 
     async def capabilities(self) -> Capabilities:
         """What the server honours: from an earlier probe, or by probing now.

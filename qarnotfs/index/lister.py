@@ -13,6 +13,8 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
+import trio
+
 from qarnotfs.bridge import Bridge
 from qarnotfs.errors import Unavailable
 from qarnotfs.index.ahead import Ahead
@@ -26,6 +28,7 @@ from qarnotfs.store.base import ListPage, ObjectInfo, Store
 
 T = TypeVar("T")
 
+HEADS_PLACES = 8  # of several keys each, at once: the other threads are for who cannot wait
 SWEEPS_MAX = 4  # long listings under way; one more, and who reads the first goes on without
 
 
@@ -49,6 +52,7 @@ class Lister(Book):
         )
         self._store, self._bridge = store, bridge
         self._once, self._ahead = Once(now), Ahead()
+        self._heads_places = trio.CapacityLimiter(HEADS_PLACES)
         self._sweeps: OrderedDict[int, Sweep] = OrderedDict()  # by the number of their listing
 
     async def _or_believed(self, question: Callable[[], Awaitable[T]]) -> T:

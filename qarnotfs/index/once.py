@@ -8,7 +8,8 @@ sent when it has ended, and shared by all who wait.
 from __future__ import annotations
 
 import math
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import TypeVar
 
 import trio
@@ -55,6 +56,27 @@ class Once:
         finally:  # also when cancelled: then the next one who waits asks
             del self._flights[name]
             flight.landed.set()
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._flights
+
+    @contextmanager
+    def several(self, names: Iterable[object]) -> Iterator[dict[object, object]]:
+        """Questions that are asked together, none of them under way; the body puts answers in.
+
+        What is without one is asked by whoever waits for it.
+        """
+        flights = {name: _Flight(self._now()) for name in names}
+        self._flights |= flights
+        answers: dict[object, object] = {}
+        try:
+            yield answers
+        finally:
+            for name, flight in flights.items():
+                if name in answers:
+                    flight.answer, flight.answered = answers[name], True
+                del self._flights[name]
+                flight.landed.set()
 
 
 class _Flight:

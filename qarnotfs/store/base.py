@@ -226,6 +226,12 @@ class Store(Protocol):
 
     # --- control: block -----------------------------------------------------------------
 
+    def heads(self, keys: Sequence[str]) -> dict[str, ObjectInfo | None]:
+        """What `head` says of several keys, quickly; ``None``: there is no such object.
+
+        Those it says nothing of have to be asked for one by one. Raises nothing.
+        """
+
     def list_page(
         self,
         prefix: str,

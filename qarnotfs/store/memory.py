@@ -11,7 +11,7 @@ import hashlib
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
@@ -21,6 +21,7 @@ from qarnotfs.errors import (
     NoSuchKey,
     PreconditionFailed,
     Refused,
+    StoreError,
     Unavailable,
 )
 from qarnotfs.store.base import (
@@ -120,6 +121,16 @@ class MemoryStore:
         )
 
     # --- control -----------------------------------------------------------------------
+
+    def heads(self, keys: Sequence[str]) -> dict[str, ObjectInfo | None]:
+        found: dict[str, ObjectInfo | None] = {}
+        for key in keys:
+            with suppress(StoreError):  # one by one it is heard
+                try:
+                    found[key] = self.head(key).result()
+                except NoSuchKey:
+                    found[key] = None
+        return found
 
     def list_page(
         self,

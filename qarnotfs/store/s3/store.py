@@ -9,6 +9,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import quote
 
@@ -34,6 +35,7 @@ from qarnotfs.store.s3 import wire
 from qarnotfs.store.s3.access import READ_TIMEOUT_SEC
 from qarnotfs.store.s3.buckets import delete_everything
 from qarnotfs.store.s3.failures import changed, failure_of_answer, translated
+from qarnotfs.store.s3.heads import Heads
 from qarnotfs.store.s3.hot import HotStore
 
 if TYPE_CHECKING:
@@ -55,6 +57,13 @@ class S3Store(HotStore):
     _twice: bool | None = None  # see _decodes_twice
 
     # --- listing and copying -------------------------------------------------------------
+
+    @cached_property
+    def _heads(self) -> Heads:
+        return Heads(self._access)
+
+    def heads(self, keys: Sequence[str]) -> dict[str, ObjectInfo | None]:
+        return self._heads.ask(self.bucket, keys)
 
     def list_page(
         self,
@@ -298,6 +307,7 @@ class S3Store(HotStore):
 
     def close(self) -> None:
         self._transport.close()
+        self._heads.close()
         self._workers.shutdown(wait=False)
 
     @contextmanager

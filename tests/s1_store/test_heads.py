@@ -1,0 +1,155 @@
+"""HEAD of several keys at once: what it says, and that it says nothing where it is not sure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from botocore.auth import S3SigV4Auth
+from botocore.awsrequest import AWSRequest
+from botocore.credentials import Credentials
+from hypothesis import given
+from hypothesis import strategies as st
+
+from qarnotfs.store.base import Attributes, ObjectInfo, Store
+from qarnotfs.store.s3 import S3Store, heads, wire
+from qarnotfs.store.s3.signing import NO_BODY, Signer
+from tests.faulty_server import Answer, Request, Reset, Silence
+from tests.rgw import Gateway
+from tests.s1_store.conftest import Faulty, access_to, make_access
+
+VERSION = {"ETag": '"abc0"', "Last-Modified": "Sun, 22 Nov 2026 18:59:51 GMT"}
+GOOD = Answer(200, VERSION, b"data")
+INFO = ObjectInfo("a", 4, "abc0", 1_795_373_991, {}, None)
+ODD = [
+    "a",
+    "a/b",
+    "a//b",
+    "dir/",
+    "./x",
+    "é ü",
+    "%2F",
+    "a+b",
+    "q?x=1&y",
+    "new\nline",
+    "~tilde*!'()",
+]
+
+
+def infos(store: Store, keys: list[str]) -> dict[str, ObjectInfo | None]:
+    return {key: store.head(key).result() for key in keys}
+
+
+def test_they_say_what_a_head_says(store: Store) -> None:
+    for number, key in enumerate(ODD):
+        attributes = Attributes({"mode": "33188", "mtime": str(number), "name": "é"}, "text/x")
+        store.put(key, b"x" * number, attributes).result()
+    assert store.heads(ODD) == infos(store, ODD)
+    assert store.heads([*ODD, "gone"]) == infos(store, ODD) | {"gone": None}
+
+
+@pytest.mark.gateway
+def test_over_tls_with_the_certificates_that_are_trusted(gateway_tls: Gateway) -> None:
+    access = make_access(gateway_tls)
+    store, blind = S3Store("tls-heads", access), S3Store("tls-heads", access_to(access.endpoint))
+    access.client.create_bucket(Bucket="tls-heads")
+    store.put("a", b"data", Attributes()).result()
+    assert store.heads(["a"]) == infos(store, ["a"])
+    assert blind.heads(["a"]) == {}
+    for one in (store, blind):
+        one.close()
+    access.close()
+
+
+@pytest.mark.gateway
+def test_a_bucket_that_is_gone_is_no_missing_key(s3_store: S3Store, gateway: Gateway) -> None:
+    other = S3Store("no-such-bucket", make_access(gateway))
+    assert other.heads(["a", "b"]) == {}
+    other.close()
+
+
+@pytest.mark.gateway
+def test_a_connection_is_used_again(s3_store: S3Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = []
+    real = heads._Connection.__init__
+
+    def counted(self: heads._Connection, access: object) -> None:
+        made.append(self)
+        real(self, access)  # type: ignore[arg-type]  # handed on as it is
+
+    monkeypatch.setattr(heads._Connection, "__init__", counted)
+    s3_store.put("a", b"data", Attributes()).result()
+    for _ in range(3):
+        assert len(s3_store.heads(["a", "b"])) == 2
+    assert len(made) == 1
+    monkeypatch.setattr(heads, "IDLE_SEC_MAX", 0.0)
+    assert len(s3_store.heads(["a", "b"])) == 2
+    assert len(made) == 2
+
+
+def by_key(**answers: Answer) -> Callable[[Request], Answer]:
+    return lambda request: answers.get(request.target.rpartition("/")[2], GOOD)
+
+
+@pytest.mark.parametrize(
+    ("trouble", "rest"),
+    [
+        (Answer(503), True),
+        (Answer(403), True),
+        (Answer(301, {"Location": "http://elsewhere/"}), True),
+        (Reset(), False),
+        (Answer(200, {}), False),  # no version
+        (Answer(200, VERSION | {"Last-Modified": "soon"}), False),
+        (Answer(200, VERSION | {"x-amz-meta-name": "\xff"}), False),  # not UTF-8
+    ],
+)
+def test_what_is_not_certain_is_left_out(faulty: Faulty, trouble: Answer, rest: bool) -> None:
+    """And where an answer cannot be read, what comes behind it."""
+    faulty.answers_by(by_key(b=trouble))
+    found = faulty.store.heads(["a", "b", "c"])
+    assert found.pop("a") == INFO
+    assert list(found) == (["c"] if rest else [])
+
+
+def test_after_trouble_it_leaves_the_server_alone(
+    faulty: Faulty, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    faulty.answers(Reset())
+    assert faulty.store.heads(["a"]) == {}
+    faulty.answers(GOOD)
+    assert faulty.store.heads(["a"]) == {}
+    assert faulty.methods == []
+    faulty.store._heads._paused_sec = 0.0
+    assert faulty.store.heads(["a"]) == {"a": INFO}
+
+
+def test_a_server_that_hangs_is_not_waited_for_long(
+    faulty: Faulty, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(heads, "ANSWER_SEC_MAX", 0.1)
+    faulty.answers_by(by_key(b=Silence()))
+    assert faulty.store.heads(["a", "b"]) == {"a": INFO}
+
+
+def test_a_server_that_hangs_up_is_believed(faulty: Faulty) -> None:
+    faulty.answers(Answer(200, VERSION | {"Connection": "close"}, b"data"))
+    for _ in range(2):
+        assert faulty.store.heads(["a"]) == {"a": INFO}
+
+
+@given(
+    st.text(
+        st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1, max_size=50
+    ),
+    st.text("abcXYZ019/+=", min_size=1, max_size=40),
+    st.none() | st.text("abcXYZ019/+=", min_size=1, max_size=40),
+)
+def test_signatures_are_those_of_botocore(key: str, secret: str, token: str | None) -> None:
+    path = wire.object_path("bucket", key)
+    theirs = AWSRequest("HEAD", f"http://host:7480{path}", {"X-Amz-Content-SHA256": NO_BODY})
+    S3SigV4Auth(Credentials("AK", secret, token), "s3", "here").add_auth(theirs)
+    now = theirs.context["timestamp"]
+    ours = Signer("AK", secret, token, "here", now).request("HEAD", "host:7480", path).decode()
+    assert f"\r\nauthorization: {theirs.headers['Authorization']}\r\n" in ours
+    assert ours.startswith(f"HEAD {path} HTTP/1.1\r\nhost: host:7480\r\n")
+    assert ours.endswith("\r\n\r\n")

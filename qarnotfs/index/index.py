@@ -68,9 +68,17 @@ class Index(Lister):
             raise NoSuchKey(f"There is no object {key!r}.")
         return info
 
-    async def infos(self, keys: Iterable[str]) -> list[ObjectInfo]:
-        """The same of several keys at once, in any order, without those that are not to be had."""
+    async def infos(self, keys: Sequence[str]) -> list[ObjectInfo]:
+        """The same of a few keys, in any order, without those that are not to be had.
+
+        In one go where the store has a short cut.
+        """
         found: list[ObjectInfo] = []
+        async with self._heads_places:
+            asked = [key for key in keys if not self._is_described(key)]
+            if len(asked) > 1 and not self.reach.lost:
+                with suppress(StoreError):  # one by one it is heard
+                    await self._learn(asked)
 
         async def look(key: str) -> None:
             with suppress(StoreError):
@@ -80,6 +88,26 @@ class Index(Lister):
             for key in keys:
                 nursery.start_soon(look, key)
         return found
+
+    def _is_described(self, key: str) -> bool:
+        """Whether a HEAD of a key would tell nothing new, or is under way."""
+        if ("head", key) in self._once:
+            return True
+        belief = self.believed(key)
+        return belief is not None and (belief.info is None or belief.info.metadata is not None)
+
+    async def _learn(self, keys: Sequence[str]) -> None:
+        """Believe what the store's short cut says of keys of which no HEAD is under way."""
+        since, now_sec = self._changes.enter(), self._now()
+        with self._once.several([("head", key) for key in keys]) as answers:
+            try:
+                found = await self._bridge.call(self._store.heads, keys)
+            finally:
+                ours = self._changes.leave(since)
+            for key, info in found.items():
+                if key not in ours:  # else it is believed already
+                    self._believe(key, info, now_sec)
+                answers["head", key] = ours.get(key, info)
 
     async def _info(self, key: str) -> ObjectInfo | None:
         belief = self.believed(key)
@@ -215,29 +243,7 @@ class Index(Lister):
             self._ahead.want(ask, names)
         else:
             rest = iter(names)
-            self._ahead.want(self._learn, iter(lambda: tuple(islice(rest, HEADS_TOGETHER)), ()))
-
-    async def _learn(self, keys: Sequence[str]) -> None:
-        """The same as `infos`, in one go where the store has a short cut."""
-        beliefs = ((key, self.believed(key)) for key in keys)
-        keys = [key for key, b in beliefs if not (b and b.info and b.info.metadata is not None)]
-        async with self._heads_places:
-            asked = [key for key in keys if ("head", key) not in self._once]
-            if asked and not self.reach.lost:
-                await self._learn_quickly(asked)
-        await self.infos(keys)  # what is known now is not asked for
-
-    async def _learn_quickly(self, keys: Sequence[str]) -> None:
-        since, now_sec = self._changes.enter(), self._now()
-        with self._once.several([("head", key) for key in keys]) as answers:
-            try:
-                found = await self._bridge.call(self._store.heads, keys)
-            finally:
-                ours = self._changes.leave(since)
-            for key, info in found.items():
-                if key not in ours:  # else it is believed already
-                    self._believe(key, info, now_sec)
-                answers["head", key] = ours.get(key, info)
+            self._ahead.want(self.infos, iter(lambda: tuple(islice(rest, HEADS_TOGETHER)), ()))
 
     async def capabilities(self) -> Capabilities:
         """What the server honours: from an earlier probe, or by probing now.

@@ -29,7 +29,7 @@ from qarnotfs.errors import QarnotfsError
 log = logging.getLogger(__name__)
 
 READY = b"ready\n"
-MMAP_THRESHOLD, TRIM_THRESHOLD, ARENA_MAX = -3, -1, -8  # glibc's names of them begin with M_
+MMAP_THRESHOLD, TRIM_THRESHOLD = -3, -1  # glibc's names of them begin with M_
 SUPERVISED = {"NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"}
 STOP_SEC = 10.0  # for a mount process that is told to stop before it mounted anything
 
@@ -158,14 +158,12 @@ def serve(request: MountRequest, ready_fd: int | None) -> int:
 def _give_memory_back() -> None:
     """Parts of files go back to the system when they are freed, whichever thread held them.
 
-    Else glibc keeps them, some for each thread: hundreds of MiB after a large file. Mapping each
-    part of 8 MiB anew would cost a tenth of the CPU that a stream takes, so two arenas keep some.
+    Else glibc keeps them, some for each thread: hundreds of MiB after a large file.
     """
     with suppress(OSError, AttributeError):  # another C library
         mallopt = ctypes.CDLL(None).mallopt
-        mallopt(MMAP_THRESHOLD, 32 << 20)
-        mallopt(TRIM_THRESHOLD, 32 << 20)
-        mallopt(ARENA_MAX, 2)
+        mallopt(MMAP_THRESHOLD, 2 << 20)
+        mallopt(TRIM_THRESHOLD, 8 << 20)
 
 
 def _mount(request: MountRequest, parent: _Parent, in_background: bool) -> int:

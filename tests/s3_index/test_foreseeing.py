@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 
 import pytest
 import trio
+from trio.testing import wait_all_tasks_blocked
 
 from qarnotfs.index.index import HEADS_TOGETHER, Index
 from qarnotfs.store.base import Attributes, ObjectInfo
@@ -46,7 +47,7 @@ def foresee(index: Index, groups: ByGroups, meanwhile: Callable[[], object] = la
             async with trio.open_nursery() as readers:
                 for key in KEYS:
                     readers.start_soon(index.find, key)
-                await trio.testing.wait_all_tasks_blocked(0.01)
+                await wait_all_tasks_blocked(0.01)
                 groups.go_on.set()
             nursery.cancel_scope.cancel()
 

@@ -204,11 +204,11 @@ class Operations(pyfuse3.Operations):
 
     @answers
     async def statfs(self, ctx: RequestContext) -> StatvfsData:
-        """A bucket has no end; what is shown as free is large enough for every check of it."""
         data = StatvfsData()
+        size, free, data.f_files, data.f_ffree = await self._fs.capacity()
         data.f_bsize = data.f_frsize = BLOCK_BYTES
-        data.f_blocks = data.f_bfree = data.f_bavail = (1 << 50) // BLOCK_BYTES
-        data.f_files = data.f_ffree = data.f_favail = 1 << 32
+        data.f_blocks, data.f_bfree = size // BLOCK_BYTES, free // BLOCK_BYTES
+        data.f_bavail, data.f_favail = data.f_bfree, data.f_ffree
         data.f_namemax = NAME_BYTES_MAX
         return data
 

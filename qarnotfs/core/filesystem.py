@@ -19,10 +19,12 @@ from qarnotfs.core.inodes import Inode
 from qarnotfs.core.namespace import Namespace, Rooms
 from qarnotfs.core.tree import Node
 from qarnotfs.errors import IsADirectory, QarnotfsError
-from qarnotfs.store.base import Attributes
+from qarnotfs.store.base import Attributes, Room
 from qarnotfs.writeback.debts import Kind
 
 log = logging.getLogger(__name__)
+
+ENDLESS_BYTES, ENDLESS_FILES = 1 << 50, 1 << 32  # free, where nobody says how many may be stored
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,8 +46,20 @@ class Filesystem:
         self.names = Namespace(rooms)
         self.lookup = rooms.lookup
         self._content, self._journal, self._uploader = rooms.content, rooms.journal, rooms.uploader
-        self._finder, self._now_ns = rooms.lookup.finder, rooms.now_ns
+        self._index, self._finder = rooms.index, rooms.lookup.finder
+        self._now_ns = rooms.now_ns
         self._handles = Handles()
+
+    async def capacity(self) -> tuple[int, int, int, int]:
+        """Bytes, bytes that are free, files, files that are free: by the account's limits.
+
+        Without one, what is free is enough for every program that makes sure.
+        """
+        room = await self._index.room() or Room(0, None, 0, None)
+        return (
+            *_limited(room.bytes_used, room.bytes_max, ENDLESS_BYTES),
+            *_limited(room.objects_used, room.objects_max, ENDLESS_FILES),
+        )
 
     # --- attributes ---------------------------------------------------------------------------
 
@@ -236,6 +250,12 @@ class Filesystem:
         inode = self.lookup.inodes.forget(number, lookups)
         if inode is not None:
             self._content.let_go(inode)
+
+
+def _limited(used: int, limit: int | None, endless: int) -> tuple[int, int]:
+    """How much there is, and how much of it is free."""
+    total = used + endless if limit is None else limit
+    return total, max(0, total - used)
 
 
 def _without_set_id(mode: int) -> int:

@@ -22,11 +22,12 @@ from qarnotfs.errors import NoSuchKey, Refused, StoreError
 from qarnotfs.index.book import Below
 from qarnotfs.index.lister import Lister
 from qarnotfs.index.listing import Listing, entries_of, parent_of
-from qarnotfs.store.base import Capabilities, ObjectInfo
+from qarnotfs.store.base import Capabilities, ObjectInfo, Room
 
 T = TypeVar("T")
 
 PROBE_TTL_SEC = 86_400.0  # a server may be upgraded; asking costs five requests
+ROOM_SEC = 2.0  # that a program waits for what only `df` shows to people
 AROUND_NAMES = 10  # of an object, what begins like it, and what is below it
 HEADS_TOGETHER = 8  # keys that are asked for in one go
 CHANGES_MAX = 10_000  # of ours are kept for listings whose reader has stopped
@@ -263,6 +264,22 @@ class Index(Lister):
         self._disk.save_fact("capabilities", json.dumps(asdict(found)), self._now())
         return found
 
+    async def room(self) -> Room | None:
+        """What may still be stored, as of the TTL; ``None`` where the server does not say.
+
+        Who asks is a program that looks at the file system in passing: while nobody answers,
+        it is told what was heard last.
+        """
+        fact, known = self._disk.fact("room"), None
+        with suppress(ValueError, TypeError):  # the database is damaged
+            if fact:
+                known = Room(**json.loads(fact[0])) if fact[0] != "null" else None
+                if self._is_fresh(fact[1]):
+                    return known
+        with suppress(StoreError):
+            return await self._once("room", self._room, self.ttl_sec)
+        return known
+
     # --- inside: requests ---------------------------------------------------------------------
 
     async def _head(self, key: str) -> ObjectInfo | None:
@@ -279,6 +296,12 @@ class Index(Lister):
             return ours[key]
         self._believe(key, info, now_sec)
         return info
+
+    async def _room(self) -> Room | None:
+        now_sec = self._now()
+        room = await self._bridge.wait(self._store.room(), timeout_sec=ROOM_SEC)
+        self._disk.save_fact("room", json.dumps(asdict(room) if room else None), now_sec)
+        return room
 
     async def _probe(self) -> None:
         await self._bridge.call(self._store.list_page, self._filter, count_max=1)

@@ -6,7 +6,7 @@ the same conformance suite. This module does no I/O.
 
 Two kinds of method:
 
-- *Hot* ones (`head`, `get`, `put`, `upload_part`, `copy_object`) return at once with a
+- *Hot* ones (`head`, `get`, `put`, `upload_part`, `copy_object`, `room`) return at once with a
   `Flight`, which completes from another thread. They never block the caller.
 - *Control* ones (everything else) block, are safe to call from several threads at the
   same time, and are called through a thread by anyone who has an event loop.
@@ -101,6 +101,19 @@ class ListPage:
     objects: tuple[ObjectInfo, ...]
     prefixes: tuple[str, ...]
     next: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """What an account stores and may store; ``None``: there is no limit.
+
+    Where there is none of bytes, ``bytes_used`` is what this one bucket holds.
+    """
+
+    bytes_used: int
+    bytes_max: int | None
+    objects_used: int
+    objects_max: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,6 +236,9 @@ class Store(Protocol):
         `copy` does any size. ``attributes`` as there. Compare the etag: the source may
         have been replaced. AWS gives the copy of parts the plain MD5, RGW the source's etag.
         """
+
+    def room(self) -> Flight[Room | None]:
+        """What the bucket's owner stores and may store; ``None``: this server does not say."""
 
     # --- control: block -----------------------------------------------------------------
 

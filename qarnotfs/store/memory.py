@@ -35,6 +35,7 @@ from qarnotfs.store.base import (
     Flight,
     ListPage,
     ObjectInfo,
+    Room,
     named_metadata,
     require_key,
 )
@@ -56,9 +57,10 @@ class MemoryStore:
     """Implements `Store`; every flight has landed when it is returned.
 
     Knobs for tests: ``faults(method, key)`` is asked before each call (the key is the prefix
-    of a listing, and ``""`` where there is none) and its exception is what the call ends
-    with; ``calls`` lists each ``(method, key)``; ``capabilities`` may be set, and a
-    condition they do not honour is ignored; ``clock`` gives seconds since 1970.
+    of a listing, the bucket of `room`, and ``""`` where there is none) and its exception is
+    what the call ends with; ``calls`` lists each ``(method, key)``; ``capabilities`` may be
+    set, and a condition they do not honour is ignored; ``clock`` gives seconds since 1970;
+    ``limits`` are what `room` says.
     """
 
     def __init__(self, bucket: str = "memory", *, clock: Callable[[], float] = time.time) -> None:
@@ -67,6 +69,7 @@ class MemoryStore:
         self.capabilities = Capabilities(put_if_absent=True, put_if_match="quoted")
         self.faults: Faults = lambda method, key: None
         self.calls: list[tuple[str, str]] = []
+        self.limits: Room | None = None
         self._lock = threading.RLock()  # guards everything below
         self._exists = True
         self._objects: dict[str, tuple[ObjectInfo, bytes]] = {}
@@ -119,6 +122,9 @@ class MemoryStore:
         return self._fly(
             "copy_object", source, lambda: self._copied(source, target, attributes).etag
         )
+
+    def room(self) -> Flight[Room | None]:
+        return self._fly("room", self.bucket, lambda: self.limits)
 
     # --- control -----------------------------------------------------------------------
 

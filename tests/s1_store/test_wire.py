@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qarnotfs.errors import Refused
-from qarnotfs.store.base import Attributes, ListPage, ObjectInfo
+from qarnotfs.store.base import Attributes, ListPage, ObjectInfo, Room
 from qarnotfs.store.s3 import wire
 
 LISTING = """<?xml version="1.0"?><ListBucketResult{ns}><Name>b</Name><Prefix>{prefix}</Prefix>
@@ -109,3 +109,21 @@ def test_a_content_type_no_header_can_have_is_left_out() -> None:
 def test_error_codes() -> None:
     assert wire.error_code(b"<Error><Code>NoSuchKey</Code></Error>") == "NoSuchKey"
     assert wire.error_code(b"<html>") == wire.error_code(b"") == wire.error_code(None) == ""
+
+
+USAGE = """<Usage><Entries/><Summary><QuotaMaxBytes>{limit}</QuotaMaxBytes>
+<QuotaMaxBuckets>1000</QuotaMaxBuckets><QuotaMaxObjCount>-1</QuotaMaxObjCount>
+<TotalBytes>70</TotalBytes><TotalEntries>5</TotalEntries></Summary>
+<CapacityUsed><User><Buckets><Entry><Bucket>ours</Bucket><Bytes>40</Bytes></Entry></Buckets>
+</User></CapacityUsed></Usage>"""
+BUCKETS = "<ListAllMyBucketsResult xmlns='x'><Buckets/></ListAllMyBucketsResult>"
+
+
+def test_without_a_limit_of_the_account_the_bucket_counts() -> None:
+    assert wire.room("ours", USAGE.format(limit=100).encode()) == Room(70, 100, 5, None)
+    assert wire.room("ours", USAGE.format(limit=-1).encode()) == Room(40, None, 5, None)
+
+
+@pytest.mark.parametrize("body", [USAGE.format(limit=1), BUCKETS])
+def test_of_a_bucket_that_is_not_named_nothing_is_known(body: str) -> None:
+    assert wire.room("theirs", body.encode()) is None

@@ -23,7 +23,6 @@ from qarnotfs.store.base import (
     Condition,
     Fetched,
     Flight,
-    ListPage,
     ObjectInfo,
 )
 from qarnotfs.store.s3 import wire
@@ -149,11 +148,11 @@ class HotStore:
         journey.attempt(send)
         return journey.flight
 
-    def _listing(self, query: dict[str, str]) -> Flight[ListPage]:
-        journey = Journey[ListPage](self._transport, self._subject())
-        path = wire.bucket_path(self.bucket, {"list-type": "2", "encoding-type": "url", **query})
-        ask = Ask("GET", path, journey.subject, operation="ListObjectsV2")
-        journey.attempt(lambda: journey.send(ask, partial(self._after_listing, journey)))
+    def _document(self, path: str, operation: str, read: Callable[[bytes], T]) -> Flight[T]:
+        """What ``read`` makes of the answer to a question that is not about one object."""
+        journey = Journey[T](self._transport, self._subject())
+        ask = Ask("GET", path, journey.subject, operation=operation)
+        journey.attempt(lambda: journey.send(ask, partial(self._after_document, journey, read)))
         return journey.flight
 
     # --- requests ----------------------------------------------------------------------
@@ -285,12 +284,13 @@ class HotStore:
         else:  # AWS answers 200 before it copies, and may find out later that it cannot
             journey.fail(failure_of_answer(500, wire.error_code(reply.body), journey.subject))
 
-    def _after_listing(self, journey: Journey[ListPage], reply: Reply) -> None:
+    def _after_document(
+        self, journey: Journey[T], read: Callable[[bytes], T], reply: Reply
+    ) -> None:
         if reply.failure is not None:
             journey.fail(reply.failure)
         else:
-            self._saw_bucket()
-            journey.land(wire.list_page(reply.body))
+            journey.land(read(reply.body))
 
     # --- what awscrt cannot: metadata that is not UTF-8 ------------------------------------
 

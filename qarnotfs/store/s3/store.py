@@ -9,7 +9,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import quote
 
@@ -29,6 +29,7 @@ from qarnotfs.store.base import (
     IfMatchForm,
     ListPage,
     ObjectInfo,
+    Room,
     require_key,
 )
 from qarnotfs.store.s3 import wire
@@ -75,13 +76,18 @@ class S3Store(HotStore):
         count_max: int = 1000,
     ) -> ListPage:
         given = {
+            "list-type": "2",
+            "encoding-type": "url",
+            "max-keys": str(count_max),
             "prefix": prefix,
             "delimiter": delimiter,
             "continuation-token": after,
             "start-after": start_after,
         }
-        query = {name: value for name, value in given.items() if value}
-        return _result(self._listing({"max-keys": str(count_max), **query}))
+        path = wire.bucket_path(self.bucket, {name: said for name, said in given.items() if said})
+        page = _result(self._document(path, "ListObjectsV2", wire.list_page))
+        self._saw_bucket()
+        return page
 
     def copy(self, source: str, target: str, attributes: Attributes | None = None) -> ObjectInfo:
         if source == target and attributes is None:  # servers refuse what changes nothing
@@ -285,6 +291,10 @@ class S3Store(HotStore):
         with self._boto() as client:
             client.list_objects_v2(Bucket=self.bucket, MaxKeys=0)
         self.list_page("", count_max=1)
+
+    def room(self) -> Flight[Room | None]:
+        """Asked as only RGW is; to other servers it is a question for the list of buckets."""
+        return self._document("/?usage", "GetUsage", partial(wire.room, self.bucket))
 
     def create_bucket(self) -> None:
         region = self._access.region

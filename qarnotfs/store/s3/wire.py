@@ -13,7 +13,14 @@ from datetime import datetime
 from email.utils import parsedate_to_datetime
 from urllib.parse import quote, unquote_plus
 
-from qarnotfs.store.base import Attributes, ListPage, ObjectInfo, named_metadata, require_key
+from qarnotfs.store.base import (
+    Attributes,
+    ListPage,
+    ObjectInfo,
+    Room,
+    named_metadata,
+    require_key,
+)
 
 META = "x-amz-meta-"
 TEXT_MIN, TEXT_MAX = " ", "~"  # printable ASCII: what a header carries unharmed
@@ -192,6 +199,27 @@ def list_page(body: bytes) -> ListPage:
     )
     truncated = _text(root, f"{ns}IsTruncated") == "true"
     return ListPage(objects, prefixes, _continuation(body) if truncated else None)
+
+
+def room(bucket: str, body: bytes) -> Room | None:
+    """The answer to RGW's question for usage. `KeyError` or `ValueError`: it is not understood.
+
+    ``None``: the server knows no such question, or the bucket is somebody else's. Limits of
+    each bucket are not looked at: RGW takes that of bytes for that of objects.
+    """
+    root = _parsed(body)
+    entries = root.iterfind("CapacityUsed/User/Buckets/Entry")
+    held = {_text(entry, "Bucket"): int(_text(entry, "Bytes")) for entry in entries}
+    if bucket not in held:
+        return None
+    said = {part.tag: int(part.text or "") for part in root.iterfind("Summary/*")}
+    bytes_max, objects_max = said["QuotaMaxBytes"], said["QuotaMaxObjCount"]
+    return Room(
+        bytes_used=held[bucket] if bytes_max < 0 else said["TotalBytes"],
+        bytes_max=None if bytes_max < 0 else bytes_max,
+        objects_used=said["TotalEntries"],
+        objects_max=None if objects_max < 0 else objects_max,
+    )
 
 
 def _text(element: ET.Element, name: str) -> str:

@@ -86,6 +86,7 @@ PURE = {
     "core.names",
     "core.explain",
     "core.attributes",
+    "core.dates",
     "core.tree",
     "core.walk",
     "core.kinds",

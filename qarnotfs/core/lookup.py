@@ -16,6 +16,7 @@ from qarnotfs.cache.blocks import PatternCell
 from qarnotfs.core import attributes
 from qarnotfs.core.attributes import Defaults, Posix
 from qarnotfs.core.content import Content
+from qarnotfs.core.dates import Dates
 from qarnotfs.core.finder import Finder
 from qarnotfs.core.inodes import ROOT_NUMBER, Inode, Inodes
 from qarnotfs.core.kinds import is_certain
@@ -46,7 +47,8 @@ class Lookup:
         self.finder = finder
         self._index, self._content = index, content
         self._defaults, self._now_ns = defaults, now_ns
-        root = Inode(ROOT_NUMBER, None, b"", True, "", self._directory_posix(None))
+        self.dates = Dates()
+        root = Inode(ROOT_NUMBER, None, b"", True, "", self._marker_posix(None))
         self.inodes = Inodes(root)
 
     # --- names --------------------------------------------------------------------------------
@@ -98,7 +100,7 @@ class Lookup:
             self.inodes.detach(inode)
             inode = None
         if inode is None:
-            posix = self._directory_posix(None)
+            posix = self.dates.dated(node.key, self._marker_posix(None))
             inode = self.inodes.add(parent, node.name, is_directory=True, key=node.key, posix=posix)
             inode.exact = False
         return inode
@@ -279,7 +281,7 @@ class Lookup:
         _, found, _ = marker
         if found != inode.marker:  # else keep what changed here since
             inode.marker = found
-            inode.posix = self._directory_posix(found)
+            inode.posix = self.dates.dated(inode.key, self._marker_posix(found))
         inode.exact = True
 
     # --- time ---------------------------------------------------------------------------------
@@ -322,7 +324,13 @@ class Lookup:
             stored.metadata, modified_sec=modified_sec, is_directory=False, defaults=self._defaults
         )
 
-    def _directory_posix(self, stored: Attributes | None) -> Posix:
+    def date(self, inode: Inode, *, mtime_ns: int, ctime_ns: int) -> None:
+        """The times of an inode change; those of a directory, of which its marker knows nothing."""
+        inode.posix = replace(inode.posix, mtime_ns=mtime_ns, ctime_ns=ctime_ns)
+        if inode.is_directory:
+            self.dates.keep(inode.key, inode.posix, self._marker_posix(inode.marker))
+
+    def _marker_posix(self, stored: Attributes | None) -> Posix:
         return attributes.decode(
             stored.metadata if stored else None,
             modified_sec=0,

@@ -219,6 +219,7 @@ class Namespace:
                 self._new_key(visible + "/")
                 replaces = target is not None
                 await self._mover.directory(node.key, visible + "/", inode, replaces=replaces)
+                self._lookup.dates.move(node.key, visible + "/")
             else:
                 known = Condition(etag=target.info.etag) if target and target.info else None
                 key = target.key if target else self._new_key(visible)
@@ -226,7 +227,7 @@ class Namespace:
             self._displace(displaced)
         if inode is not None and not inode.detached:
             self._inodes.move(inode, new_parent, new_name)
-            inode.posix = replace(inode.posix, ctime_ns=self._now_ns())
+            self._lookup.date(inode, mtime_ns=inode.posix.mtime_ns, ctime_ns=self._now_ns())
         await self._keep_directory(parent)
         self._entries_changed(parent)
         self._entries_changed(new_parent)
@@ -272,7 +273,7 @@ class Namespace:
 
     def _entries_changed(self, directory: Inode) -> None:
         now_ns = self._now_ns()
-        directory.posix = replace(directory.posix, mtime_ns=now_ns, ctime_ns=now_ns)
+        self._lookup.date(directory, mtime_ns=now_ns, ctime_ns=now_ns)
 
     def _new_posix(self, parent: Inode, mode: int, caller: Caller) -> Posix:
         """The caller owns it; in a directory with the setgid bit the group is the directory's."""

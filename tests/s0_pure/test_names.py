@@ -29,6 +29,7 @@ names = segments.filter(lambda text: text not in ("", ".", "..") and "\0" not in
 )
 
 
+@pytest.mark.decision(5)
 @given(keys)
 @example("a//b")
 @example("/../.")
@@ -65,6 +66,7 @@ def test_distinct_segments_have_distinct_names(one: str, other: str) -> None:
     assert len({encode(one), encode(other), encode(one, True), encode(other, True)}) == 4
 
 
+@pytest.mark.decision(5)
 @given(segments)
 def test_ordinary_names_are_untouched(text: str) -> None:
     assume(text not in ("", ".", "..") and "\0" not in text)
@@ -81,6 +83,7 @@ def test_what_only_resembles_an_escape(text: str) -> None:
     assert decode(text.encode()) == Segment(text)
 
 
+@pytest.mark.decision(5)
 @pytest.mark.parametrize(
     ("text", "name"),
     [
@@ -101,6 +104,7 @@ def test_escapes(text: str, name: bytes) -> None:
     assert decode(name) == Segment(text)
 
 
+@pytest.mark.decision(5)
 @pytest.mark.parametrize(
     ("text", "name"),
     [("a", b"a%FILE"), ("", b"%2F%FILE"), ("%2F", b"%252F%FILE"), ("a%FILE", b"a%FILE%FILE")],

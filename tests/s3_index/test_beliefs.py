@@ -117,6 +117,7 @@ def test_attributes_of_one_version_of_a_key_are_kept(
         assert db.execute("SELECT COUNT(*) FROM attributes").fetchone() == (1,)
 
 
+@pytest.mark.decision(8)
 @pytest.mark.parametrize("remounted", [False, True])
 def test_attributes_changed_in_the_second_they_were_seen_in(
     store: MemoryStore, clock: Clock, make: Callable[..., Index], remounted: bool

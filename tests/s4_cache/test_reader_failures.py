@@ -14,6 +14,7 @@ from tests.s4_cache.loops import MIB, reading, run, settled, until
 from tests.s4_cache.scripted import ScriptedStore, blocks
 
 
+@pytest.mark.decision(10)
 def test_a_replaced_or_deleted_object_is_stale_but_what_is_cached_can_be_read(
     store: ScriptedStore, disk: Disk
 ) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from pathlib import Path
 
+import pytest
 import trio
 from hypothesis import given
 from hypothesis import strategies as st
@@ -43,11 +44,13 @@ def missed(object_size: int, count: int) -> list[Span | None]:
     return found
 
 
+@pytest.mark.decision(15)
 @given(object_sizes, st.integers(0, SAMPLES_MIN))
 def test_the_first_misses_fetch_nothing_around_them(object_size: int, count: int) -> None:
     assert set(missed(object_size, count)) <= {None}
 
 
+@pytest.mark.decision(15)
 @given(st.lists(st.tuples(st.integers(0, 1 << 20), st.booleans()), max_size=200), object_sizes)
 def test_what_is_fetched_around_a_miss_has_it_and_is_bounded(
     reads: list[tuple[int, bool]], object_size: int
@@ -76,6 +79,7 @@ def test_the_larger_the_object_the_more_misses_it_takes(one: int, other: int) ->
     assert SAMPLES_MIN <= samples_needed(small) <= samples_needed(large)
 
 
+@pytest.mark.decision(15)
 def test_a_huge_object_is_never_worth_it() -> None:
     assert samples_needed(256 * MIB) == SAMPLES_MIN
     assert samples_needed(GIB) == 64
@@ -186,6 +190,7 @@ def test_many_random_reads_miss_only_a_part_of_the_time(disk: Disk) -> None:
     assert len(store.asked) <= 80
 
 
+@pytest.mark.decision(15)
 def test_random_reads_of_a_store_that_is_near_fetch_only_their_blocks(disk: Disk) -> None:
     store = FarStore(0.0)
     read_at_random(store, disk, 100)

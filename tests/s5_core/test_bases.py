@@ -11,6 +11,7 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
+import pytest
 import trio
 
 from qarnotfs.errors import Refused, Unavailable
@@ -33,6 +34,7 @@ def copying_slowly(store: MemoryStore) -> None:
     store.copy_part = copy_part  # type: ignore[assignment, method-assign]  # the network's part
 
 
+@pytest.mark.decision(9)
 def test_another_object_takes_the_old_name(store: MemoryStore, play: Callable[..., None]) -> None:
     put(store, "big", LARGE)
     put(store, "new", b"new")

@@ -29,6 +29,7 @@ async def change_and_rename(world: World) -> None:
     await world.rename("a", "b")
 
 
+@pytest.mark.decision(4)
 @pytest.mark.parametrize(
     ("act", "left"),
     [(unlink, {}), (rename, {"b": b"old"}), (change_and_rename, {"b": b"new"})],
@@ -94,6 +95,7 @@ def test_what_a_former_life_may_have_stored_does_not_come_back(
     assert bucket(store) == {}
 
 
+@pytest.mark.decision(4)
 def test_a_prompt_deletion_costs_no_look(store: MemoryStore, play: Callable[..., None]) -> None:
     put(store, "a", b"old")
 

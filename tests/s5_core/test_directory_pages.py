@@ -5,6 +5,7 @@ from __future__ import annotations
 from itertools import islice
 from pathlib import Path
 
+import pytest
 import trio
 from hypothesis import given
 from hypothesis import strategies as st
@@ -77,6 +78,7 @@ def lists(store: MemoryStore) -> int:
     return sum(method == "list_page" for method, _ in store.calls)
 
 
+@pytest.mark.decision(6)
 def test_the_first_page_is_answered_before_the_second_is_asked_for(tmp_path: Path) -> None:
     store = filled()
 
@@ -140,6 +142,7 @@ def test_a_huge_listing_survives_the_mount(tmp_path: Path) -> None:
     trio.run(main)
 
 
+@pytest.mark.decision(6)
 def test_names_that_stay_are_seen_once_while_others_come_and_go(tmp_path: Path) -> None:
     store = filled(3 * PAGE_NAMES)
 

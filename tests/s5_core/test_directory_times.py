@@ -29,6 +29,7 @@ async def times(world: World, path: str) -> tuple[int, int]:
     return inode.posix.mtime_ns, inode.posix.ctime_ns
 
 
+@pytest.mark.decision(6)
 @pytest.mark.parametrize("place", PLACES)
 def test_what_came_or_went_is_remembered(
     store: MemoryStore, play: Callable[..., Any], place: str

@@ -234,6 +234,7 @@ def test_outside_a_filter_nothing_is_written(store: MemoryStore, play: Callable[
     assert bucket(store) == {"a/b/image1": b"1", "a/b/image2": b"2"}
 
 
+@pytest.mark.decision(2)
 def test_a_replaced_object_is_stale_for_who_reads_the_old_one(
     store: MemoryStore, play: Callable[..., None]
 ) -> None:
@@ -331,6 +332,7 @@ def test_an_upload_that_arrived_unheard_is_no_conflict(
     assert bucket(store) == {"a": b"bytes"}
 
 
+@pytest.mark.decision(11)
 def test_a_failure_of_the_bucket_is_never_an_absence(
     store: MemoryStore, play: Callable[..., None]
 ) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
 import trio
 
 from qarnotfs.core.kinds import LINK_BYTES_MAX, LOOKS_MAX, SMALLEST, SPREAD
@@ -55,6 +56,7 @@ def heads(store: MemoryStore) -> int:
     return sum(method == "head" for method, _ in store.calls)
 
 
+@pytest.mark.decision(8)
 def test_files_of_programs_that_keep_no_modes_are_regular(tmp_path: Path) -> None:
     store = filled()
 
@@ -73,6 +75,7 @@ def test_files_of_programs_that_keep_no_modes_are_regular(tmp_path: Path) -> Non
     living(store, tmp_path, again)
 
 
+@pytest.mark.decision(8)
 def test_a_huge_directory_costs_no_more_looks(tmp_path: Path) -> None:
     store = filled(6500)
 
@@ -97,6 +100,7 @@ def test_a_link_among_many_files_is_known_as_one(tmp_path: Path) -> None:
     living(store, tmp_path, story)
 
 
+@pytest.mark.decision(8)
 def test_nothing_is_guessed_where_modes_are_kept(tmp_path: Path) -> None:
     store = filled(mode=PLAIN)
     put(store, "d/long", b"t" * 101, mode=LINK)
@@ -175,6 +179,7 @@ def test_what_cannot_be_looked_at_is_not_guessed(tmp_path: Path) -> None:
     living(store, tmp_path, story)
 
 
+@pytest.mark.decision(8)
 def test_without_attributes_nothing_is_looked_at(tmp_path: Path) -> None:
     """`--attrs listing`: one LIST tells everything, also of the directories in it."""
     store = filled(mode=PLAIN)

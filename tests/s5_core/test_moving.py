@@ -42,6 +42,7 @@ async def die_renaming(world: World, store: MemoryStore) -> None:
         stopped.go_on.set()
 
 
+@pytest.mark.decision(9)
 def test_the_next_life_finishes_it(store: MemoryStore, play: Play) -> None:
     fill(store)
     put(store, "d/", b"")
@@ -104,6 +105,7 @@ def test_what_was_being_sent_moves_along(store: MemoryStore, play: Play) -> None
     assert files(store) == MOVED | {"e/a": b"A"}
 
 
+@pytest.mark.decision(9)
 def test_what_others_changed_since_stays_where_it_is(store: MemoryStore, play: Play) -> None:
     fill(store)
 
@@ -152,6 +154,7 @@ def _journals(play: Play, directory: Path) -> list[Path]:
     return list(directory.glob("cache/*/journals/*"))
 
 
+@pytest.mark.decision(9)
 @pytest.mark.parametrize("at_once", [True, False])
 def test_a_failure_takes_the_copies_back(at_once: bool, store: MemoryStore, play: Play) -> None:
     """So that it can be tried again, also before they are gone from the bucket."""

@@ -33,6 +33,7 @@ async def seen(world: World) -> None:
     assert await world.tree("d") == {"d/a": b"first", "d/sub": None, "d/sub/b": b"second"}
 
 
+@pytest.mark.decision(3)
 @pytest.mark.parametrize("ttl_sec", [ALWAYS_ASK, 60])
 def test_what_was_seen_is_shown_while_nobody_answers(tmp_path: Path, ttl_sec: int) -> None:
     store = filled()
@@ -100,6 +101,7 @@ def test_back_again_everything_is_validated(
     trio.run(main)
 
 
+@pytest.mark.decision(3)
 def test_what_is_not_cached_is_asked_for_in_vain_once(tmp_path: Path) -> None:
     """By the read itself: within the TTL nobody else asks the bucket anything."""
     store = filled()
@@ -127,6 +129,7 @@ async def seen_sizes(world: World) -> None:
     assert set(await world.names("d")) == {"a", "sub", "large"}
 
 
+@pytest.mark.decision(3)
 def test_without_it_a_read_fails_in_bounded_time(tmp_path: Path) -> None:
     store = filled()
 

@@ -84,6 +84,7 @@ def unheard(store: MemoryStore, monkeypatch: pytest.MonkeyPatch) -> Callable[[],
     return carry_out
 
 
+@pytest.mark.decision(9)
 @pytest.mark.parametrize("then", ["nothing", "again", "used", "used elsewhere"])
 def test_a_copy_nobody_heard_of_is_taken_back(
     then: str, store: MemoryStore, play: Play, monkeypatch: pytest.MonkeyPatch

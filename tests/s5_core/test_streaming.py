@@ -121,6 +121,7 @@ def test_a_part_that_is_written_while_it_is_sent_does_not_count(
     assert bucket(store) == {"a": bytes(content)}
 
 
+@pytest.mark.decision(1)
 @pytest.mark.parametrize(
     ("name", "data"),
     [("a", cells(b"1", tail=b"2" * (PART_BYTES - 1))), (".a.x1Y2z3", cells(b"1", b"2", b"3"))],
@@ -297,6 +298,7 @@ def test_dying_after_the_upload_was_completed_pays_it_once(
     assert not {"upload_part", "complete_upload"} & {method for method, _ in store.calls}
 
 
+@pytest.mark.decision(1)
 def test_what_was_closed_survives_a_truncation_that_was_not(store: MemoryStore, play: Play) -> None:
     async def before(world: World) -> None:
         await world.write("a", b"closed")

@@ -12,6 +12,7 @@ from qarnotfs.store.memory import MemoryStore
 from tests.s5_core.house import World, put
 
 
+@pytest.mark.decision(2)
 @pytest.mark.parametrize("is_open", [False, True])
 def test_what_the_kernel_was_not_told_is_not_opened(
     store: MemoryStore, play: Callable[..., None], is_open: bool

@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
 import trio
 
 from qarnotfs.core.kinds import SMALLEST, SPREAD
@@ -51,6 +52,7 @@ async def landed(world: World) -> None:
             await trio.sleep(0.001)
 
 
+@pytest.mark.decision(8)
 def test_files_read_in_order_cost_one_request_each(tmp_path: Path) -> None:
     store = filled(directories=2)
 
@@ -125,6 +127,7 @@ def test_programs_that_do_not_go_in_order_pay_nothing(tmp_path: Path) -> None:
     assert asked(store)["get"] == len(numbers)
 
 
+@pytest.mark.decision(8)
 def test_what_is_fetched_ahead_is_bounded_in_files(tmp_path: Path) -> None:
     store = filled()
 
@@ -241,6 +244,7 @@ async def find(world: World, path: str, listed: Callable[[str], None]) -> None:
             await settled(world)
 
 
+@pytest.mark.decision(8)
 def test_find_lists_ahead_and_each_directory_once(tmp_path: Path) -> None:
     store, waited = tree(20, 5), []
 

@@ -74,6 +74,7 @@ def test_it_goes_on_where_it_was(tmp_path: Path) -> None:
     trio.run(main)
 
 
+@pytest.mark.decision(14)
 def test_what_was_replaced_is_fetched_and_pinned_instead(tmp_path: Path) -> None:
     store = filled()
 
@@ -90,6 +91,7 @@ def test_what_was_replaced_is_fetched_and_pinned_instead(tmp_path: Path) -> None
     trio.run(main)
 
 
+@pytest.mark.decision(14)
 def test_pinned_bytes_outlive_others_also_another_process(tmp_path: Path) -> None:
     store = filled()
     for number in range(12):

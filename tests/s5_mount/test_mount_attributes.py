@@ -37,6 +37,7 @@ def assert_changed(path: Path, mode: int) -> None:
     assert (found.st_atime_ns, found.st_mtime_ns) == (ATIME_NS, MTIME_NS)
 
 
+@pytest.mark.decision(8)
 def test_survive_a_remount_with_a_fresh_cache(mounts: Mounts, s3: S3Client, bucket: str) -> None:
     s3.put_object(Bucket=bucket, Key="theirs", Body=b"theirs")
     s3.put_object(Bucket=bucket, Key="unmarked/x", Body=b"")
@@ -54,6 +55,7 @@ def test_survive_a_remount_with_a_fresh_cache(mounts: Mounts, s3: S3Client, buck
     assert (again.path / "ours").read_bytes() == b"ours"
 
 
+@pytest.mark.decision(8)
 def test_are_stored_as_other_tools_write_them(here: Path, seen: Seen) -> None:
     path = here / "file"
     path.write_bytes(b"x")
@@ -138,6 +140,7 @@ def test_creation_mode_heeds_umask(here: Path) -> None:
     assert stat.S_IMODE(path.stat().st_mode) == 0o777 & ~before
 
 
+@pytest.mark.decision(8)
 def test_symlinks(mounts: Mounts, s3: S3Client, bucket: str) -> None:
     first = mounts()
     (first.path / "target").write_bytes(b"content")
@@ -203,6 +206,7 @@ def test_same_inode_while_mounted(here: Path) -> None:
     assert [entry.inode() for entry in os.scandir(here)] == [number]
 
 
+@pytest.mark.decision(8)
 @pytest.mark.parametrize("name", ["system.posix_acl_access", "security.capability", "trusted.x"])
 def test_attributes_that_no_file_has_are_not_supported(here: Path, name: str) -> None:
     """So `ls -l` asks one file of the device for its access list, and not each."""

@@ -52,6 +52,7 @@ def test_the_kernel_reads_a_mebibyte_ahead(mounts: Mounts) -> None:
     assert told.read_text().strip() == "1024"
 
 
+@pytest.mark.decision(15)
 def test_a_few_random_reads_fetch_only_their_blocks(
     mounts: Mounts, s3: S3Client, gateway: Gateway, bucket: str
 ) -> None:

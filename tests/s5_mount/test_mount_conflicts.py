@@ -51,6 +51,7 @@ def assert_says_so(mount: Mount, cli: Cli) -> None:
     assert sorted(os.listdir(mount.path)) == ["file", key]
 
 
+@pytest.mark.decision(4)
 @sizes
 def test_two_new_files(size: int, mounts: Mounts, cli: Cli, s3: S3Client, bucket: str) -> None:
     first, second = mounts(*HOLD), mounts(*HOLD)
@@ -65,6 +66,7 @@ def test_two_new_files(size: int, mounts: Mounts, cli: Cli, s3: S3Client, bucket
     assert s3.list_multipart_uploads(Bucket=bucket).get("Uploads", []) == []
 
 
+@pytest.mark.decision(4)
 @sizes
 def test_two_rewrites(size: int, mounts: Mounts, cli: Cli, s3: S3Client, bucket: str) -> None:
     base, one, two = bodies(size)
@@ -101,6 +103,7 @@ def test_two_appends(mounts: Mounts, cli: Cli, s3: S3Client, bucket: str) -> Non
     assert_kept_beside(stored(s3, bucket), b"base+one", b"base+two")
 
 
+@pytest.mark.decision(4)
 def test_written_here_and_deleted_there(mounts: Mounts, s3: S3Client, bucket: str) -> None:
     """Ours is all there is then, and has the name."""
     s3.put_object(Bucket=bucket, Key="file", Body=b"base")
@@ -151,6 +154,7 @@ def test_both_append_while_both_have_it_open(mounts: Mounts, s3: S3Client, bucke
     assert_kept_beside(stored(s3, bucket), b"one, more", b"two")
 
 
+@pytest.mark.decision(4)
 @sizes
 def test_the_last_writer_wins_where_asked(
     size: int, mounts: Mounts, s3: S3Client, bucket: str
@@ -165,6 +169,7 @@ def test_the_last_writer_wins_where_asked(
     assert second.status()["conflicts"] == []
 
 
+@pytest.mark.decision(4)
 @sizes
 def test_where_the_server_checks_no_conditions(
     size: int, mounts: Mounts, cli: Cli, gateway: Gateway, s3: S3Client, bucket: str

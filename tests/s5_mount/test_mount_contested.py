@@ -49,6 +49,7 @@ def heir(mounts: Mounts, cache: Path, *dead: Mount) -> Mount:
     return mounts(*HOLD, cache_dir=cache)
 
 
+@pytest.mark.decision(4)
 @sizes
 @pytest.mark.parametrize("before", [False, True], ids=["new", "rewritten"])
 def test_both_versions_arrive(

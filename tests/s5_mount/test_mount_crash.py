@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
 
+@pytest.mark.decision(1)
 def test_kill_between_close_and_upload(mounts: Mounts, s3: S3Client, bucket: str) -> None:
     body = random.Random(1).randbytes(3_000_000)
     first = mounts(*HOLD)
@@ -154,6 +155,7 @@ def test_flush_uploads_now(mounts: Mounts, s3: S3Client, bucket: str) -> None:
     assert mount.status()["pending_files"] == 0
 
 
+@pytest.mark.decision(1)
 def test_fsync_does_not_wait_for_the_delay(mounts: Mounts, s3: S3Client, bucket: str) -> None:
     mount = mounts(*HOLD)
     with (mount.path / "file").open("wb", buffering=0) as file:
@@ -162,6 +164,7 @@ def test_fsync_does_not_wait_for_the_delay(mounts: Mounts, s3: S3Client, bucket:
         assert content(s3, bucket, "file") == b"content"
 
 
+@pytest.mark.decision(1)
 def test_close_wait_means_it_is_in_the_bucket(mounts: Mounts, s3: S3Client, bucket: str) -> None:
     mount = mounts("--close", "wait")
     (mount.path / "file").write_bytes(b"content")
@@ -181,6 +184,7 @@ def test_conflict_keeps_both(mounts: Mounts, cli: Cli, s3: S3Client, bucket: str
     assert "notes.txt.conflict-" in cli("status").ok().out
 
 
+@pytest.mark.decision(4)
 def test_conflict_over_a_part_of_a_file_loses_nothing(
     mounts: Mounts, s3: S3Client, bucket: str
 ) -> None:

@@ -50,6 +50,7 @@ def put_all(s3: S3Client, bucket: str, keys: Iterable[str]) -> None:
         list(pool.map(put, keys))
 
 
+@pytest.mark.decision(6)
 def test_mkdir(here: Path, seen: Seen) -> None:
     path = here / "new"
     path.mkdir()
@@ -93,6 +94,7 @@ def test_rmdir_of_a_directory_the_bucket_filled(here: Path, seen: Seen) -> None:
     assert seen.content(child) == b"1"
 
 
+@pytest.mark.decision(6)
 def test_directory_without_marker_outlives_its_last_file(here: Path, seen: Seen) -> None:
     child = seen.put(here / "theirs" / "child", b"1")
     child.unlink()
@@ -101,6 +103,7 @@ def test_directory_without_marker_outlives_its_last_file(here: Path, seen: Seen)
     assert seen.keys(child.parent) == [seen.key(child.parent) + "/"]
 
 
+@pytest.mark.decision(9)
 def test_rename_directory(here: Path, seen: Seen) -> None:
     old, new = here / "old", here / "new"
     (old / "sub").mkdir(parents=True)
@@ -218,6 +221,7 @@ def test_every_object_is_reachable(mounts: Mounts, s3: S3Client, bucket: str) ->
     assert sorted(contents) == sorted(ODD_KEYS)
 
 
+@pytest.mark.decision(5)
 def test_names_that_look_like_escapes_keep_their_names(
     mounts: Mounts, s3: S3Client, bucket: str
 ) -> None:

@@ -71,6 +71,7 @@ def refused(mounts: Mounts, proxy: FaultProxy, *options: str) -> Mount:
     return mount
 
 
+@pytest.mark.decision(1)
 def test_a_refused_file_says_so_until_it_is_written_anew(
     mounts: Mounts, proxy: FaultProxy, s3: S3Client, bucket: str
 ) -> None:
@@ -83,6 +84,7 @@ def test_a_refused_file_says_so_until_it_is_written_anew(
     assert s3.get_object(Bucket=bucket, Key="file")["Body"].read() == b"anew"
 
 
+@pytest.mark.decision(1)
 def test_a_refused_file_is_named_and_its_bytes_are_there(
     mounts: Mounts, proxy: FaultProxy, cli: Cli
 ) -> None:
@@ -140,6 +142,7 @@ PATIENT_SEC = 2.0
 PATIENCE = ("--fsync-timeout", f"{PATIENT_SEC:g}s")
 
 
+@pytest.mark.decision(1)
 @pytest.mark.parametrize("close", ["later", "wait"])
 def test_an_outage_ends_the_wait_and_not_the_upload(
     close: str, mounts: Mounts, gateway: Gateway, s3: S3Client, bucket: str
@@ -162,6 +165,7 @@ def test_an_outage_ends_the_wait_and_not_the_upload(
         os.close(descriptor)
 
 
+@pytest.mark.decision(1)
 def test_a_long_upload_is_no_outage(
     mounts: Mounts, proxy: FaultProxy, s3: S3Client, bucket: str
 ) -> None:

@@ -133,6 +133,7 @@ def test_large_file(here: Path, seen: Seen) -> None:
     assert seen.content(path) == body
 
 
+@pytest.mark.decision(1)
 def test_fsync_means_it_is_in_the_bucket(here: Path, seen: Seen) -> None:
     path = here / "file"
     with path.open("wb", buffering=0) as file:
@@ -174,6 +175,7 @@ def test_unlink(here: Path, seen: Seen) -> None:
     assert not {seen.key(old), seen.key(new)} & set(seen.keys(here))
 
 
+@pytest.mark.decision(10)
 def test_unlinked_file_stays_usable_while_open(here: Path, seen: Seen) -> None:
     path = seen.put(here / "scratch", b"before")
     with path.open("r+b", buffering=0) as file:
@@ -206,6 +208,7 @@ def test_rename_replaces(here: Path, seen: Seen) -> None:
     assert seen.key(source) not in seen.keys(here)
 
 
+@pytest.mark.decision(9)
 def test_rename_of_an_uploaded_file(here: Path, seen: Seen) -> None:
     source = seen.put(here / "a", b"content")
     target = here / "b"
@@ -234,6 +237,7 @@ def test_mmap_read(here: Path, seen: Seen) -> None:
         assert view[:] == body
 
 
+@pytest.mark.decision(13)
 def test_mmap_shared_write(here: Path, seen: Seen) -> None:
     path = seen.put(here / "file", b"-" * 50_000)
     with path.open("r+b") as file, mmap.mmap(file.fileno(), 0) as view:

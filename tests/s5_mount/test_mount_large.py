@@ -40,6 +40,7 @@ def sent(gateway: Gateway) -> Callable[[], int]:
     return lambda: sum(r.method == "PUT" and "partNumber" in r.path for r in gateway.requests(mark))
 
 
+@pytest.mark.decision(1)
 def test_parts_are_in_the_bucket_before_the_file_is_closed(
     mounts: Mounts, s3: S3Client, bucket: str, sent: Callable[[], int]
 ) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
+import pytest
+
 from tests.rgw import Gateway
 from tests.s5_mount.conftest import Mounts
 from tests.support import eventually
@@ -15,6 +17,7 @@ if TYPE_CHECKING:
 OPTIONS = ("--offline-reads", "--io-timeout", "2", "--cache-ttl", "0")
 
 
+@pytest.mark.decision(3)
 def test_a_server_that_goes_away_and_comes_back(
     mounts: Mounts, s3: S3Client, gateway: Gateway, bucket: str
 ) -> None:

@@ -128,6 +128,7 @@ def test_cached_files_can_be_read_without_a_server(
         assert (mount.path / "file").read_bytes() == b"cached"
 
 
+@pytest.mark.decision(11)
 @pytest.mark.parametrize("status", [500, 503, 403])
 def test_failing_head_and_list_are_no_absence(
     status: int, mounts: Mounts, s3: S3Client, proxy: FaultProxy, bucket: str
@@ -162,6 +163,7 @@ def test_failing_head_and_list_are_no_absence(
     assert s3.get_object(Bucket=bucket, Key="dir/file")["Body"].read() == b"precious"
 
 
+@pytest.mark.decision(11)
 def test_failing_head_alone_is_no_absence(
     mounts: Mounts, s3: S3Client, proxy: FaultProxy, bucket: str
 ) -> None:
@@ -215,6 +217,7 @@ def test_refused_upload_keeps_the_bytes_and_says_so(
     assert s3.get_object(Bucket=bucket, Key="file")["Body"].read() == b"kept!"
 
 
+@pytest.mark.decision(11)
 def test_bucket_that_vanishes_is_no_empty_directory(
     mounts: Mounts, s3: S3Client, bucket: str
 ) -> None:

@@ -11,6 +11,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import pytest
+
 from qarnotfs.core.kinds import SMALLEST, SPREAD
 from qarnotfs.index.versions import RACY_SEC
 from tests.rgw import Gateway, Request
@@ -69,6 +71,7 @@ def test_a_listed_directory_needs_no_lookups(
     assert asked() == []
 
 
+@pytest.mark.decision(3)
 def test_after_the_ttl_one_request_renews_a_directory(
     mounts: Mounts, s3: S3Client, gateway: Gateway, bucket: str
 ) -> None:

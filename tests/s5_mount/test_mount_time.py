@@ -53,6 +53,7 @@ def look(mount: Mount) -> None:
     assert not (mount.path / "nowhere").exists()
 
 
+@pytest.mark.decision(3)
 def test_within_ttl_nothing_is_asked(
     mounts: Mounts, asked: Counter, s3: S3Client, bucket: str
 ) -> None:
@@ -68,6 +69,7 @@ def test_within_ttl_nothing_is_asked(
     assert asked() == []
 
 
+@pytest.mark.decision(3)
 def test_after_ttl_the_new_version_is_seen(
     mounts: Mounts, asked: Counter, s3: S3Client, bucket: str
 ) -> None:
@@ -82,6 +84,7 @@ def test_after_ttl_the_new_version_is_seen(
     eventually(lambda: sorted(os.listdir(mount.path / "dir")) == ["file", "none", "small"])
 
 
+@pytest.mark.decision(3)
 def test_after_ttl_an_unchanged_object_is_not_fetched_again(mounts: Mounts, asked: Counter) -> None:
     mount = mounts("--cache-ttl", "1")
     look(mount)
@@ -101,6 +104,7 @@ def is_fetch(request: Request) -> bool:
     return request.method == "GET" and "/dir/file" in request.path and request.status < 300
 
 
+@pytest.mark.decision(3)
 def test_ttl_of_zero_always_asks(mounts: Mounts, asked: Counter, s3: S3Client, bucket: str) -> None:
     mount = mounts("--cache-ttl", "0")
     path = mount.path / "dir" / "small"
@@ -113,6 +117,7 @@ def test_ttl_of_zero_always_asks(mounts: Mounts, asked: Counter, s3: S3Client, b
     assert not path.exists()
 
 
+@pytest.mark.decision(3)
 def test_remount_within_ttl_starts_warm(mounts: Mounts, asked: Counter) -> None:
     first = mounts("--cache-ttl", "3600")
     look(first)
@@ -144,6 +149,7 @@ def test_second_mount_shares_the_blocks(mounts: Mounts, asked: Counter) -> None:
     assert [request for request in asked() if is_fetch(request)] == []
 
 
+@pytest.mark.decision(3)
 def test_own_writes_need_no_question(mounts: Mounts, asked: Counter) -> None:
     mount = mounts("--cache-ttl", "3600")
     (mount.path / "mine").write_bytes(BODY)
@@ -154,6 +160,7 @@ def test_own_writes_need_no_question(mounts: Mounts, asked: Counter) -> None:
     assert [request for request in asked() if request.method == "GET"] == []
 
 
+@pytest.mark.decision(8)
 def test_listing_costs_no_head_per_file(
     mounts: Mounts, asked: Counter, s3: S3Client, bucket: str
 ) -> None:
@@ -166,6 +173,7 @@ def test_listing_costs_no_head_per_file(
     assert len([path for path in heads if not path.endswith("/")]) <= 10  # for the types of all
 
 
+@pytest.mark.decision(2)
 def test_an_open_file_never_mixes_versions(mounts: Mounts, s3: S3Client, bucket: str) -> None:
     size = 24 << 20
     s3.put_object(Bucket=bucket, Key="file", Body=b"a" * size)

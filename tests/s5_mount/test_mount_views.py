@@ -34,6 +34,7 @@ def files(top: Path) -> dict[str, bytes]:
     }
 
 
+@pytest.mark.decision(7)
 def test_filter_and_strip(mounts: Mounts, s3: S3Client, filled: str) -> None:
     mount = mounts("--prefix", "projects/", "--strip-prefix", "projects/")
     assert files(mount.path) == {"a/one": b"projects/a/one", "two": b"projects/two"}
@@ -49,6 +50,7 @@ def test_filter_and_strip(mounts: Mounts, s3: S3Client, filled: str) -> None:
     assert answer["Body"].read() == b"new"
 
 
+@pytest.mark.decision(7)
 def test_filter_is_a_string_not_a_directory(mounts: Mounts, filled: str) -> None:
     mount = mounts("--prefix", "projects")
     assert set(files(mount.path)) == {"projects/a/one", "projects/two", "projects-old/three"}
@@ -63,6 +65,7 @@ def test_strip_alone_shows_everything(mounts: Mounts, s3: S3Client, filled: str)
     assert set(bucket_keys(s3, filled)) == {*KEYS, "projects/new"}
 
 
+@pytest.mark.decision(7)
 @pytest.mark.parametrize("name", ["outside", "other"])
 def test_writing_outside_the_filter_is_refused(
     name: str, mounts: Mounts, s3: S3Client, gateway: Gateway, filled: str

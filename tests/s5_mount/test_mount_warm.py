@@ -67,6 +67,7 @@ def test_warm_says_when_the_cache_is_too_small(
     assert "not pinned any more" in cli("warm", "--unpin", f"{bucket}:p/", *place).ok().out
 
 
+@pytest.mark.decision(14)
 def test_mount_pins_and_a_stream_does_not_push_it_out(
     mounts: Mounts, asked: Counter, bucket: str
 ) -> None:

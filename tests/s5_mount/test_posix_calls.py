@@ -247,6 +247,7 @@ def disk() -> Iterator[Path]:
         yield path
 
 
+@pytest.mark.decision(8)
 @pytest.mark.parametrize("call", CALLS)
 def test_as_on_a_disk(for_everyone: Mount, disk: Path, call: str) -> None:
     for user in PATHS:

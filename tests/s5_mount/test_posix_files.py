@@ -48,6 +48,7 @@ def test_appending_through_two_handles(here: Path, seen: Seen) -> None:
     assert seen.content(path) == b"".join(lines)
 
 
+@pytest.mark.decision(12)
 def test_locks_hold_between_programs(here: Path) -> None:
     path = here / "file"
     path.touch()
@@ -78,6 +79,7 @@ def test_holes_and_room(here: Path) -> None:
         assert os.pread(file.fileno(), 3, 49_999) == b"\0x\0"
 
 
+@pytest.mark.decision(9)
 def test_what_is_not_offered_says_so(here: Path) -> None:
     for name in ("a", "b"):
         (here / name).write_text(name)
@@ -105,6 +107,7 @@ def test_a_path_deeper_than_a_hundred(here: Path, seen: Seen) -> None:
     assert (here / "e").joinpath(*["d"] * 119, "leaf").read_bytes() == b"1"
 
 
+@pytest.mark.decision(8)
 def test_special_files_outlive_the_mount(mounts: Mounts, s3: S3Client, bucket: str) -> None:
     if os.geteuid():
         pytest.skip("only root can make devices")

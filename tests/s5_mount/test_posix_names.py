@@ -9,6 +9,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import pytest
+
 from tests.s5_mount.conftest import Mounts
 from tests.s5_mount.mounting import Cli, bucket_keys, run
 
@@ -40,6 +42,7 @@ def files_below(top: Path) -> list[Path]:
     return [Path(folder) / name for folder, _, names in os.walk(top) for name in names]
 
 
+@pytest.mark.decision(5)
 def test_all_of_them(mounts: Mounts, cli: Cli, s3: S3Client, bucket: str) -> None:
     put_all(s3, bucket, KEYS)
     mount = mounts()
@@ -103,6 +106,7 @@ def test_removed_with_rm(mounts: Mounts, s3: S3Client, bucket: str) -> None:
     assert bucket_keys(s3, bucket) == []
 
 
+@pytest.mark.decision(5)
 def test_ordinary_names_are_the_keys(mounts: Mounts, s3: S3Client, bucket: str) -> None:
     names = [
         *("%41", "a%2Fb", "100%", "back\\slash", "line\nfeed", " ", "-", "~", "...", ".hidden"),

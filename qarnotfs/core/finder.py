@@ -82,7 +82,7 @@ class Finder:
     async def _find_file(
         self, visible: str, name: bytes, entries: dict[str, tuple[ObjectInfo | None, bool]]
     ) -> Node | None:
-        for key in self._view.candidates(visible):
+        for key in filter(names.fits, self._view.candidates(visible)):
             debt = self._journal.latest(key)
             if debt is None or debt.kind is Kind.META:
                 info, _ = await self._entry(key, entries)
@@ -102,6 +102,8 @@ class Finder:
             parent = scope.prefix[: scope.prefix.rfind("/") + 1]
             if parent and overlay.exists_below(parent):
                 return True
+            if not names.fits(scope.prefix):
+                continue
             if not scope.admitted:
                 if await self._index.exists_below(scope.prefix):
                     return True

@@ -15,6 +15,7 @@ from contextlib import ExitStack
 import trio
 
 from qarnotfs.bridge import Bridge
+from qarnotfs.core import names
 from qarnotfs.core.inodes import Inode, descendants
 from qarnotfs.core.renaming import Renamer
 from qarnotfs.errors import NoSuchEntry, NoSuchKey
@@ -62,7 +63,7 @@ class Mover:
                 while True:
                     keys = [*listed, *self._known_below(prefix, inode)]
                     new = {key: self._target(key, prefix, new_prefix) for key in keys}
-                    new = {key: target for key, target in new.items() if key not in targets}
+                    new = {k: names.checked(new[k]) for k in new if k not in targets}
                     await self.files.deleted(new.values())
                     for key, target in new.items():
                         await self.files.untangle(key, target)
@@ -249,21 +250,21 @@ class Mover:
 
     async def _copy_some(self, targets: dict[str, str], copy: _Copy, copied: _Copied) -> None:
         failures: list[Exception] = []
-        slots = trio.CapacityLimiter(COPIES_MAX)
+        left = iter(targets.items())  # each is taken by the first who is free
 
-        async def copy_one(key: str, new_key: str) -> None:
-            try:
-                async with slots:
+        async def copy_one_by_one() -> None:
+            for key, new_key in left:
+                try:
                     await self.files.settle(new_key)
                     copied[key] = await copy(key, new_key)
-            except NoSuchEntry:
-                copied[key] = None
-            except Exception as error:
-                failures.append(error)
+                except NoSuchEntry:
+                    copied[key] = None
+                except Exception as error:
+                    failures.append(error)
 
         async with trio.open_nursery() as nursery:
-            for key, new_key in targets.items():
-                nursery.start_soon(copy_one, key, new_key)
+            for _ in range(COPIES_MAX):
+                nursery.start_soon(copy_one_by_one)
         if failures:
             raise failures[0]
 

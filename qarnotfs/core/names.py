@@ -25,6 +25,7 @@ import re
 from dataclasses import dataclass
 
 from qarnotfs.errors import InvalidName, NameTooLong
+from qarnotfs.store.base import KEY_BYTES_MAX
 
 NAME_BYTES_MAX = 1024  # FUSE_NAME_MAX of the kernel; also the longest key
 
@@ -54,6 +55,18 @@ def split(visible_key: str) -> tuple[str, ...]:
 def join(segments: tuple[str, ...]) -> str:
     """The inverse of `split`."""
     return "/".join(segments)
+
+
+def fits(key: str) -> bool:
+    """Whether an object can have that key."""
+    return len(key.encode()) <= KEY_BYTES_MAX
+
+
+def checked(key: str) -> str:
+    """A new key itself, or `NameTooLong`."""
+    if not fits(key):
+        raise NameTooLong(f"A key has at most {KEY_BYTES_MAX} bytes.")
+    return key
 
 
 def encode(segment: str, clash: bool = False) -> bytes:

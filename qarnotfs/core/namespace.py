@@ -27,13 +27,12 @@ from qarnotfs.errors import (
     InvalidArgument,
     InvalidName,
     IsADirectory,
-    NameTooLong,
     NoSuchEntry,
     NotADirectory,
     ReadOnly,
 )
 from qarnotfs.index.index import Index
-from qarnotfs.store.base import KEY_BYTES_MAX, UNCONDITIONAL, Attributes, Condition
+from qarnotfs.store.base import UNCONDITIONAL, Attributes, Condition
 from qarnotfs.views import View
 from qarnotfs.writeback.debts import Debt
 from qarnotfs.writeback.journal import Journal
@@ -135,10 +134,7 @@ class Namespace:
         return segment
 
     def _new_key(self, visible: str) -> str:
-        key = self._view.stored(visible)
-        if len(key.encode()) > KEY_BYTES_MAX:
-            raise NameTooLong(f"A key has at most {KEY_BYTES_MAX} bytes.")
-        return key
+        return names.checked(self._view.stored(visible))
 
     # --- removing -----------------------------------------------------------------------------
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 import shutil
 import stat
@@ -176,6 +177,28 @@ def test_statfs(here: Path) -> None:
     assert found.f_bsize > 0
     assert found.f_blocks >= found.f_bavail > 0
     assert found.f_namemax >= 255
+
+
+@pytest.mark.decision(8)
+def test_reading_leaves_the_access_time_alone(here: Path, seen: Seen) -> None:
+    path = here / "file"
+    path.write_bytes(b"12345")
+    os.utime(path, ns=(ATIME_NS, MTIME_NS))
+    seen.mount.flush()
+    assert path.read_bytes() == b"12345"
+    assert path.stat().st_atime_ns == ATIME_NS
+
+
+@pytest.mark.decision(1)
+def test_every_file_says_what_it_is_in_the_bucket(here: Path, seen: Seen) -> None:
+    path = here / "file"
+    path.write_bytes(b"12345")
+    seen.mount.flush()
+    said = {name: os.getxattr(path, f"user.qarnotfs.{name}") for name in ("key", "etag", "state")}
+    etag = hashlib.md5(b"12345").hexdigest().encode()
+    assert said == {"key": seen.key(path).encode(), "etag": etag, "state": b"clean"}
+    assert os.getxattr(path, "user.qarnotfs.cached") in {b"0", b"5"}
+    assert os.listxattr(path) == []
 
 
 def test_changes_reach_an_open_file(here: Path) -> None:

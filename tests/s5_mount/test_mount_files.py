@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.s5_mount.mounting import Seen
+from tests.support import eventually
 
 
 def test_create(here: Path, seen: Seen) -> None:
@@ -246,6 +247,19 @@ def test_mmap_shared_write(here: Path, seen: Seen) -> None:
     expected = b"-" * 40_000 + b"mapped" + b"-" * 9994
     assert path.read_bytes() == expected
     assert seen.content(path) == expected
+
+
+@pytest.mark.decision(13)
+def test_what_is_written_through_a_mapping_after_the_close_arrives(here: Path, seen: Seen) -> None:
+    path = seen.put(here / "file", b"-" * 5000)
+    with path.open("r+b") as file:
+        view = mmap.mmap(file.fileno(), 0)
+    view[:6] = b"mapped"
+    view.flush()
+    assert seen.content_now(path)[:6] == b"mapped"
+    view[:6] = b"closed"
+    view.close()
+    eventually(lambda: seen.content(path)[:6] == b"closed")
 
 
 READER = """if True:

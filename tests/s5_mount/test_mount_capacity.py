@@ -43,6 +43,7 @@ def room(path: Path) -> tuple[int, int]:
     return int(size), int(used)
 
 
+@pytest.mark.decision(16)
 def test_without_a_limit_it_is_what_the_bucket_holds(
     mounts: Mounts, s3: S3Client, bucket: str
 ) -> None:
@@ -53,6 +54,7 @@ def test_without_a_limit_it_is_what_the_bucket_holds(
     assert os.statvfs(mount.path).f_ffree == 1 << 32
 
 
+@pytest.mark.decision(16)
 def test_a_limit_of_the_account(
     mounts: Mounts, s3: S3Client, bucket: str, gateway: Gateway, limit: Limit
 ) -> None:
@@ -78,6 +80,7 @@ def test_a_limit_of_the_account(
         s3.delete_bucket(Bucket=other)
 
 
+@pytest.mark.decision(16)
 def test_a_server_that_does_not_answer_keeps_nobody_waiting_for_long(
     mounts: Mounts, bucket: str, gateway: Gateway, limit: Limit
 ) -> None:

@@ -98,7 +98,7 @@ class S3Store(HotStore):
                     Bucket=self.bucket,
                     Key=target,
                     CopySource={"Bucket": self.bucket, "Key": source},
-                    **_replacing(attributes),
+                    **wire.replacing(attributes),
                 )
         except Refused:
             info = _result(self.head(source))
@@ -131,7 +131,7 @@ class S3Store(HotStore):
     def create_upload(self, key: str, attributes: Attributes) -> str:
         with self._boto(key) as client:
             answer = client.create_multipart_upload(
-                Bucket=self.bucket, Key=key, **_described(attributes)
+                Bucket=self.bucket, Key=key, **wire.described(attributes)
             )
         return answer["UploadId"]
 
@@ -336,21 +336,6 @@ def _result(flight: Flight[T]) -> T:
     except TimeoutError:
         flight.abort()
         raise Unavailable(f"The object store did not answer in {READ_TIMEOUT_SEC} s.") from None
-
-
-def _described(attributes: Attributes) -> dict[str, Any]:
-    """Attributes as boto3's arguments."""
-    content_type = wire.sendable_type(attributes)
-    return {
-        "Metadata": wire.encoded_metadata(attributes.metadata),
-        **({"ContentType": content_type} if content_type else {}),
-    }
-
-
-def _replacing(attributes: Attributes | None) -> dict[str, Any]:
-    if attributes is None:
-        return {}
-    return {"MetadataDirective": "REPLACE", **_described(attributes)}
 
 
 def _ranges(size: int, part_bytes: int) -> Iterator[tuple[int, int]]:

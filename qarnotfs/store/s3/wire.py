@@ -11,6 +11,7 @@ from binascii import a2b_base64, a2b_qp, b2a_base64
 from collections.abc import Mapping
 from datetime import datetime
 from email.utils import parsedate_to_datetime
+from typing import Any
 from urllib.parse import quote, unquote_plus
 
 from qarnotfs.store.base import (
@@ -87,6 +88,22 @@ def attribute_headers(attributes: Attributes) -> list[tuple[str, str]]:
     if content_type := sendable_type(attributes):
         headers.append(("Content-Type", content_type))
     return headers
+
+
+def described(attributes: Attributes) -> dict[str, Any]:
+    """Attributes as boto3's arguments."""
+    content_type = sendable_type(attributes)
+    return {
+        "Metadata": encoded_metadata(attributes.metadata),
+        **({"ContentType": content_type} if content_type else {}),
+    }
+
+
+def replacing(attributes: Attributes | None) -> dict[str, Any]:
+    """The same of a copy, which else has those of its source."""
+    if attributes is None:
+        return {}
+    return {"MetadataDirective": "REPLACE", **described(attributes)}
 
 
 def copy_request(

@@ -79,7 +79,7 @@ def mounts(cli: Cli, bucket: str, tmp_path: Path) -> Iterator[Mounts]:
 
 
 @contextmanager
-def _of_a_module(gateway: Gateway, cli: Cli, place: Path, *options: str) -> Iterator[Mount]:
+def of_a_module(gateway: Gateway, cli: Cli, place: Path, *options: str) -> Iterator[Mount]:
     """A mount of a bucket of its own, for all tests of a file."""
     s3 = make_client(gateway)
     mount = Mount(cli, f"shared-{uuid.uuid4().hex[:12]}", place / "mnt", place / "cache")
@@ -109,7 +109,7 @@ def shared(
     """
     ttl = "0" if request.param == "asking" else "3600"
     place = tmp_path_factory.mktemp("shared")
-    with _of_a_module(gateway, cli, place, "--cache-ttl", ttl) as mount:
+    with of_a_module(gateway, cli, place, "--cache-ttl", ttl) as mount:
         yield mount
 
 
@@ -122,7 +122,7 @@ def for_everyone(gateway: Gateway, cli: Cli) -> Iterator[Mount]:
     place.chmod(0o755)
     options = ("--allow-other", "--umask", "0", "--cache-ttl", "3600")
     try:
-        with _of_a_module(gateway, cli, place, *options) as mount:
+        with of_a_module(gateway, cli, place, *options) as mount:
             yield mount
     finally:
         shutil.rmtree(place)

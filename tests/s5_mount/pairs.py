@@ -1,0 +1,90 @@
+"""A mount, the same bucket mounted elsewhere, and a disk: what one leaves, all three show.
+
+Used by the tests that run programs on a mount and on a disk and compare what is left.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+from tests.rgw import Gateway
+from tests.s5_mount.conftest import alive, of_a_module
+from tests.s5_mount.mounting import Cli, Mount
+from tests.support import eventually
+
+Tree = dict[str, tuple[object, ...]]
+
+LONG_AGO_NS = 1_500_000_000 * 10**9  # a date before that was set by a program
+NOW = "now"  # stands for any other date
+
+
+class Pair(NamedTuple):
+    """``mount`` is worked on, ``other`` shows the same bucket, seconds later."""
+
+    mount: Mount
+    other: Mount
+
+    def compare(self, mounted: Path, disk: Path) -> None:
+        """A directory of the mount with one of a disk, here and, when all has arrived, elsewhere."""
+        expected = everything(disk)
+        assert everything(mounted) == expected
+        self.mount.flush()
+        there = self.other.path / mounted.relative_to(self.mount.path)
+        eventually(there.is_dir)  # it may believe for a while that there is no such name
+        found = everything(there)
+        assert without_changes(found, expected) == expected
+
+
+@contextmanager
+def pair_of_mounts(gateway: Gateway, cli: Cli, place: Path) -> Iterator[Pair]:
+    """Both with a bucket of their own, which is removed afterwards."""
+    with of_a_module(gateway, cli, place) as mount:
+        other = Mount(cli, mount.bucket, place / "other", place / "other cache")
+        alive.append(other)
+        try:
+            other.start(["--cache-ttl", "2s"], {})
+            yield Pair(mount, other)
+        finally:
+            alive.remove(other)
+            other.remove()
+
+
+def everything(top: Path) -> Tree:
+    """All that there is below, by relative path: what it is, of when, whose, and its bytes."""
+    return {
+        str(Path(folder, name).relative_to(top)): _entry(Path(folder, name))
+        for folder, directories, files in os.walk(top)
+        for name in directories + files
+    }
+
+
+def _entry(path: Path) -> tuple[object, ...]:
+    found = path.lstat()
+    date = found.st_mtime_ns if found.st_mtime_ns < LONG_AGO_NS else NOW
+    common = (stat.filemode(found.st_mode), date, found.st_uid, found.st_gid)
+    if path.is_symlink():
+        return (*common, os.readlink(path))
+    if not path.is_file() and not path.is_dir():
+        return common
+    attributes = {
+        name: os.getxattr(path, name) for name in os.listxattr(path) if name.startswith("user.")
+    }
+    if path.is_dir():
+        return (*common, attributes)
+    return (*common, attributes, found.st_size, hashlib.sha256(path.read_bytes()).hexdigest())
+
+
+def without_changes(tree: Tree, expected: Tree) -> Tree:
+    """Of a directory, when something came or went is not stored; a date that was set is."""
+    return {
+        path: (entry[0], NOW, *entry[2:])
+        if str(entry[0]).startswith("d") and expected.get(path, entry)[1] == NOW
+        else entry
+        for path, entry in tree.items()
+    }

@@ -14,28 +14,37 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-PIECE_BYTES = 100_000  # at most, of one read or write
+PIECE_BYTES = 100_000
 HANDLES_MAX = 3
 STEPS_SHOWN = 12
 ALIGNMENT_BYTES = 4096
 
 
 class Exerciser:
-    """``path`` must not be there yet; `model` is what it should hold.
+    """``path`` has this ``content``, or is not there yet; `model` is what it should hold.
 
+    ``size_max`` and ``piece_bytes``: of the file, about, and of one read or write.
     ``between``: called now and then in the middle of everything, such as an upload.
     """
 
     def __init__(
-        self, path: Path, seed: int, size_max: int, between: Sequence[Callable[[], None]] = ()
+        self,
+        path: Path,
+        seed: int,
+        size_max: int,
+        *,
+        piece_bytes: int = PIECE_BYTES,
+        content: bytes | None = None,
+        between: Sequence[Callable[[], object]] = (),
     ) -> None:
-        self.model = bytearray()
+        self.model = bytearray(content or b"")
         self.handles: list[int] = []
         self._path, self._seed, self._size_max = path, seed, size_max
+        self._piece_bytes, self._is_new = piece_bytes, content is None
         self._dice = random.Random(seed)
         self._last: deque[str] = deque(maxlen=STEPS_SHOWN)
         self._between = between
-        self._steps: list[Callable[[], None]] = [
+        self._kinds: list[Callable[[], None]] = [
             *[self.read] * 5 + [self.write] * 5 + [self.map_read] * 2 + [self.map_write] * 3,
             *[self.append, self.cut, self.extend, self.copy, self.open, self.close] * 2,
             *(self.sync, self.drop_pages, self.read_whole, self.rename, self.open_anew),
@@ -43,13 +52,14 @@ class Exerciser:
 
     def run(self, steps: int) -> None:
         """Do that many steps and compare everything in the end, through a new descriptor too."""
-        self._path.touch(exist_ok=False)
+        if self._is_new:
+            self._path.touch(exist_ok=False)
         try:
             for number in range(steps):
                 if self._between and self._dice.random() < 0.01:
                     self._note("between")
                     self._dice.choice(self._between)()
-                self._dice.choice(self._steps)()
+                self._dice.choice(self._kinds)()
                 self._compare_size()
             self.read_whole()
             for descriptor in self.handles:
@@ -92,7 +102,7 @@ class Exerciser:
 
     def extend(self) -> None:
         if len(self.model) < self._size_max:
-            self._truncate(self._dice.randint(len(self.model), len(self.model) + PIECE_BYTES))
+            self._truncate(self._dice.randint(len(self.model), len(self.model) + self._piece_bytes))
 
     def map_read(self) -> None:
         if not self.model:
@@ -185,7 +195,7 @@ class Exerciser:
         return at - at % ALIGNMENT_BYTES if self._dice.random() < 0.5 else at
 
     def _size(self) -> int:
-        size = self._dice.randrange(1, PIECE_BYTES)
+        size = self._dice.randrange(1, self._piece_bytes)
         return self._dice.choice([size, size % ALIGNMENT_BYTES + 1])
 
     def _data(self) -> bytes:

@@ -17,6 +17,7 @@ import pytest
 from tests.conftest import make_client, remove_bucket
 from tests.rgw import Gateway
 from tests.s5_mount.mounting import Cli, Mount, Seen
+from tests.s5_mount.pairs import Pair
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -79,7 +80,7 @@ def mounts(cli: Cli, bucket: str, tmp_path: Path) -> Iterator[Mounts]:
 
 
 @contextmanager
-def of_a_module(gateway: Gateway, cli: Cli, place: Path, *options: str) -> Iterator[Mount]:
+def _of_a_module(gateway: Gateway, cli: Cli, place: Path, *options: str) -> Iterator[Mount]:
     """A mount of a bucket of its own, for all tests of a file."""
     s3 = make_client(gateway)
     mount = Mount(cli, f"shared-{uuid.uuid4().hex[:12]}", place / "mnt", place / "cache")
@@ -109,7 +110,7 @@ def shared(
     """
     ttl = "0" if request.param == "asking" else "3600"
     place = tmp_path_factory.mktemp("shared")
-    with of_a_module(gateway, cli, place, "--cache-ttl", ttl) as mount:
+    with _of_a_module(gateway, cli, place, "--cache-ttl", ttl) as mount:
         yield mount
 
 
@@ -122,10 +123,25 @@ def for_everyone(gateway: Gateway, cli: Cli) -> Iterator[Mount]:
     place.chmod(0o755)
     options = ("--allow-other", "--umask", "0", "--cache-ttl", "3600")
     try:
-        with of_a_module(gateway, cli, place, *options) as mount:
+        with _of_a_module(gateway, cli, place, *options) as mount:
             yield mount
     finally:
         shutil.rmtree(place)
+
+
+@pytest.fixture(scope="module")
+def pair(gateway: Gateway, cli: Cli, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
+    """Two mounts of one bucket for the tests of a file, each of which has names of its own."""
+    place = tmp_path_factory.mktemp("pair")
+    with _of_a_module(gateway, cli, place) as mount:
+        other = Mount(cli, mount.bucket, place / "other", place / "other cache")
+        alive.append(other)
+        try:
+            other.start(["--cache-ttl", "1s"], {})
+            yield Pair(mount, other)
+        finally:
+            alive.remove(other)
+            other.remove()
 
 
 @pytest.fixture

@@ -8,14 +8,10 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-from tests.rgw import Gateway
-from tests.s5_mount.conftest import alive, of_a_module
-from tests.s5_mount.mounting import Cli, Mount
+from tests.s5_mount.mounting import Mount
 from tests.support import eventually
 
 Tree = dict[str, tuple[object, ...]]
@@ -30,29 +26,19 @@ class Pair(NamedTuple):
     mount: Mount
     other: Mount
 
+    def elsewhere(self, path: Path) -> Path:
+        """A path of the mount on the other one, which is not asked for it before all has arrived."""
+        self.mount.flush()
+        there = self.other.path / path.relative_to(self.mount.path)
+        eventually(there.exists)  # it may believe for a while that there is no such name
+        return there
+
     def compare(self, mounted: Path, disk: Path) -> None:
         """A directory of the mount with one of a disk, here and, when all has arrived, elsewhere."""
         expected = everything(disk)
         assert everything(mounted) == expected
-        self.mount.flush()
-        there = self.other.path / mounted.relative_to(self.mount.path)
-        eventually(there.is_dir)  # it may believe for a while that there is no such name
-        found = everything(there)
+        found = everything(self.elsewhere(mounted))
         assert without_changes(found, expected) == expected
-
-
-@contextmanager
-def pair_of_mounts(gateway: Gateway, cli: Cli, place: Path) -> Iterator[Pair]:
-    """Both with a bucket of their own, which is removed afterwards."""
-    with of_a_module(gateway, cli, place) as mount:
-        other = Mount(cli, mount.bucket, place / "other", place / "other cache")
-        alive.append(other)
-        try:
-            other.start(["--cache-ttl", "2s"], {})
-            yield Pair(mount, other)
-        finally:
-            alive.remove(other)
-            other.remove()
 
 
 def everything(top: Path) -> Tree:

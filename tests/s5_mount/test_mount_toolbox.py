@@ -8,14 +8,12 @@ from __future__ import annotations
 import os
 import sys
 import zipfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.rgw import Gateway
-from tests.s5_mount.mounting import Cli, run
-from tests.s5_mount.pairs import Pair, pair_of_mounts
+from tests.s5_mount.mounting import run
+from tests.s5_mount.pairs import Pair
 
 LARGE = "large"  # more than 8 MiB: it is sent in parts
 DATE = "2003-02-03 04:05:06.123456789"
@@ -139,12 +137,6 @@ SCRIPTS = {
             from t"; done; sqlite3 delete.db .dump > dump; sqlite3 again.db < dump; rm -f *-journal
         sqlite3 delete.db '.backup copy.db'; sqlite3 copy.db 'select sum(a) from t'; ls""",
 }
-
-
-@pytest.fixture(scope="module")
-def pair(gateway: Gateway, cli: Cli, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
-    with pair_of_mounts(gateway, cli, tmp_path_factory.mktemp("pair")) as pair:
-        yield pair
 
 
 @pytest.fixture(scope="module")

@@ -55,7 +55,7 @@ class Exerciser:
         if self._is_new:
             self._path.touch(exist_ok=False)
         try:
-            for number in range(steps):
+            for _ in range(steps):
                 if self._between and self._dice.random() < 0.01:
                     self._note("between")
                     self._dice.choice(self._between)()
@@ -67,7 +67,7 @@ class Exerciser:
             self.handles.clear()
             assert self._path.read_bytes() == self.model
         except Exception as error:
-            error.add_note(f"seed {self._seed}, step {number}: " + "; ".join(self._last))
+            error.add_note(f"seed {self._seed}: " + "; ".join(self._last))
             raise
 
     # --- steps ------------------------------------------------------------------------------

@@ -27,14 +27,14 @@ class Pair(NamedTuple):
     other: Mount
 
     def elsewhere(self, path: Path) -> Path:
-        """A path of the mount on the other one, which is not asked for it before all has arrived."""
+        """A path of the mount on the other one, once everything has arrived."""
         self.mount.flush()
         there = self.other.path / path.relative_to(self.mount.path)
         eventually(there.exists)  # it may believe for a while that there is no such name
         return there
 
     def compare(self, mounted: Path, disk: Path) -> None:
-        """A directory of the mount with one of a disk, here and, when all has arrived, elsewhere."""
+        """A directory of the mount, here and elsewhere, with one of a disk."""
         expected = everything(disk)
         assert everything(mounted) == expected
         found = everything(self.elsewhere(mounted))

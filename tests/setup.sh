@@ -55,10 +55,19 @@ missing_packages() {
     has ceph-mon || echo ceph-mon
     has ceph-osd || echo ceph-osd
     has openssl || echo openssl
+    has fio || echo fio
     has git || echo git
+    has make || echo make
     has rsync || echo rsync
     has sqlite3 || echo sqlite3
     has setfattr || echo attr
+    has zip || echo zip
+    has unzip || echo unzip
+    has bzip2 || echo bzip2
+    has xz || echo xz-utils
+    has patch || echo patch
+    has perl || echo perl
+    has vim || echo vim
     has runc || echo runc
     has systemd-analyze || echo systemd
 }

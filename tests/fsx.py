@@ -34,7 +34,7 @@ class Exerciser:
         size_max: int,
         *,
         piece_bytes: int = PIECE_BYTES,
-        content: bytes | None = None,
+        content: bytes | bytearray | None = None,
         between: Sequence[Callable[[], object]] = (),
     ) -> None:
         self.model = bytearray(content or b"")

@@ -14,12 +14,13 @@ from dataclasses import dataclass, replace
 
 from qarnotfs.core import attributes
 from qarnotfs.core.attributes import Posix
+from qarnotfs.core.finder import Marker
 from qarnotfs.core.handles import DirectoryHandle, FileHandle, Handles
 from qarnotfs.core.inodes import Inode
 from qarnotfs.core.namespace import Namespace, Rooms
 from qarnotfs.core.tree import Node
 from qarnotfs.errors import IsADirectory, QarnotfsError
-from qarnotfs.store.base import Attributes, Room
+from qarnotfs.store.base import Room
 from qarnotfs.writeback.debts import Kind
 
 log = logging.getLogger(__name__)
@@ -107,13 +108,13 @@ class Filesystem:
             marker = await self._marker(inode)
             if inode.detached:
                 return
-            self.names.owe_marker(inode, marker[0] if marker else None, marker[2] if marker else 0)
+            self.names.owe_marker(inode, marker)
             return
         debt = self._journal.owe_attributes(inode.key, self._content.attributes(inode))
         if debt.kind is Kind.META:
             self.names.soon(debt)
 
-    async def _marker(self, inode: Inode) -> tuple[str, Attributes, int] | None:
+    async def _marker(self, inode: Inode) -> Marker | None:
         """The object that keeps a directory, which may be renamed while it is asked for."""
         while True:
             key = inode.key

@@ -9,6 +9,7 @@ from __future__ import annotations
 from contextlib import suppress
 from dataclasses import replace
 from itertools import islice
+from typing import NamedTuple
 
 from qarnotfs.cache.reader import Reader
 from qarnotfs.core import names
@@ -38,6 +39,15 @@ class Owed:
     def put_size(self, key: str) -> int | None:
         debt = self._latest(key)
         return debt.size if debt is not None and debt.kind is Kind.PUT else None
+
+
+class Marker(NamedTuple):
+    """What keeps a directory. ``modified_sec``: 0 of one that is owed, which has all its times."""
+
+    key: str
+    attributes: Attributes
+    size: int
+    modified_sec: int
 
 
 class Finder:
@@ -231,10 +241,8 @@ class Finder:
         self._index.foresee(name for name in siblings if name > self._ahead[1])
         self._ahead = (listing.number, siblings[-1] if siblings else key)
 
-    async def marker(
-        self, directory: str, *, asks: bool = True
-    ) -> tuple[str, Attributes, int] | None:
-        """(key, attributes, size) of the object that stands for a visible directory, if any.
+    async def marker(self, directory: str, *, asks: bool = True) -> Marker | None:
+        """The object that stands for a visible directory, if any.
 
         Where nobody ``asks``, only one that is known is found.
         """
@@ -244,7 +252,7 @@ class Finder:
             debt = self._journal.latest(key)
             if debt is not None:
                 if debt.present:
-                    return key, debt.attributes, debt.size
+                    return Marker(key, debt.attributes, debt.size, 0)
                 continue
             if asks:
                 self._list_ahead(key)
@@ -253,7 +261,8 @@ class Finder:
                 belief = self._index.believed(key)
                 info = belief.info if belief else None
             if info is not None:
-                return key, Attributes(info.metadata or {}, info.content_type), info.size
+                stored = Attributes(info.metadata or {}, info.content_type)
+                return Marker(key, stored, info.size, info.modified_sec)
         return None
 
     def _list_ahead(self, prefix: str) -> None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from qarnotfs.core.attributes import Posix
-from qarnotfs.store.base import Attributes, ObjectInfo
+from qarnotfs.store.base import ObjectInfo
 
 if TYPE_CHECKING:
     from qarnotfs.writeback.debts import Debt
@@ -44,7 +44,7 @@ class Inode:
     exact: bool = True  # whether ``posix`` is what the bucket says, or a guess from a listing
     guessed: bool = False  # taken for a regular file: nobody looked at it yet
     replaced: bool = False  # lost its name to somebody else's object: what is written is owed
-    marker: Attributes | None = None  # what ``posix`` of a directory was read from
+    marker: Posix | None = None  # what is stored of a directory; ``posix`` may be newer
     told: ObjectInfo | None = None  # whose size the kernel knows; None: that of staged bytes
     kernel_version: str | None = None  # whose pages the kernel may hold: an etag or "staged"
     children: dict[bytes, Inode] = field(default_factory=dict)

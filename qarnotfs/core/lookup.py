@@ -48,7 +48,7 @@ class Lookup:
         self._index, self._content = index, content
         self._defaults, self._now_ns = defaults, now_ns
         self.dates = Dates()
-        root = Inode(ROOT_NUMBER, None, b"", True, "", self._marker_posix(None))
+        root = Inode(ROOT_NUMBER, None, b"", True, "", self.marker_posix(None))
         self.inodes = Inodes(root)
 
     # --- names --------------------------------------------------------------------------------
@@ -100,7 +100,7 @@ class Lookup:
             self.inodes.detach(inode)
             inode = None
         if inode is None:
-            posix = self.dates.dated(node.key, self._marker_posix(None))
+            posix = self.dates.dated(node.key, self.marker_posix(None))
             inode = self.inodes.add(parent, node.name, is_directory=True, key=node.key, posix=posix)
             inode.exact = False
         return inode
@@ -278,10 +278,10 @@ class Lookup:
         if marker is None or inode.posix is not before:  # changed here while we asked
             inode.exact = True
             return
-        _, found, _ = marker
+        found = self.marker_posix(marker.attributes, marker.modified_sec)
         if found != inode.marker:  # else keep what changed here since
             inode.marker = found
-            inode.posix = self.dates.dated(inode.key, self._marker_posix(found))
+            inode.posix = self.dates.dated(inode.key, found)
         inode.exact = True
 
     # --- time ---------------------------------------------------------------------------------
@@ -328,12 +328,13 @@ class Lookup:
         """The times of an inode change; those of a directory, of which its marker knows nothing."""
         inode.posix = replace(inode.posix, mtime_ns=mtime_ns, ctime_ns=ctime_ns)
         if inode.is_directory:
-            self.dates.keep(inode.key, inode.posix, self._marker_posix(inode.marker))
+            self.dates.keep(inode.key, inode.posix, inode.marker or self.marker_posix(None))
 
-    def _marker_posix(self, stored: Attributes | None) -> Posix:
+    def marker_posix(self, stored: Attributes | None, modified_sec: int = 0) -> Posix:
+        """What a directory's marker says; ``None``: there is none."""
         return attributes.decode(
             stored.metadata if stored else None,
-            modified_sec=0,
+            modified_sec=modified_sec,
             is_directory=True,
             defaults=self._defaults,
         )

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from qarnotfs.core import attributes, names
 from qarnotfs.core.attributes import Posix
 from qarnotfs.core.content import Content
-from qarnotfs.core.finder import Finder
+from qarnotfs.core.finder import Finder, Marker
 from qarnotfs.core.inodes import Inode
 from qarnotfs.core.kinds import LINK_BYTES_MAX
 from qarnotfs.core.lookup import Lookup
@@ -82,7 +82,7 @@ class Namespace:
         posix = self._new_posix(parent, stat.S_IFDIR | mode & 0o7777, caller)
         inode = self._inodes.add(parent, name, is_directory=True, key=prefix, posix=posix)
         was_removed = self._journal.latest(key) is not None
-        self.owe_marker(inode, None, 0)
+        self.owe_marker(inode)
         if not was_removed:  # else there may be deletions under way below it
             self._index.remember_empty(key)
         self._entries_changed(parent)
@@ -149,8 +149,8 @@ class Namespace:
             self.soon(self._journal.owe_delete(node.key, expected))
             self._displace(inode)
         self._uploader.progressed()
-        await self._keep_directory(parent)
         self._entries_changed(parent)
+        await self._keep_directory(parent)
 
     async def rmdir(self, parent: Inode, name: bytes) -> None:
         """Remove an empty directory."""
@@ -162,8 +162,8 @@ class Namespace:
         for scope in self._view.scopes(node.key):
             self.soon(self._journal.owe_delete(scope.prefix, UNCONDITIONAL))
         self._displace(parent.children.get(name))
-        await self._keep_directory(parent)
         self._entries_changed(parent)
+        await self._keep_directory(parent)
 
     def _displace(self, inode: Inode | None) -> None:
         """The inode loses its name; what is owed for the name is no concern of it now."""
@@ -176,7 +176,7 @@ class Namespace:
         if inode is self._inodes.root or await self._finder.has_children(inode.key):
             return
         if await self._finder.marker(inode.key) is None and not inode.detached:
-            self.owe_marker(inode, None, 0)
+            self.owe_marker(inode)
 
     async def _existing(self, parent: Inode, name: bytes) -> Node:
         self.check_writable()
@@ -224,9 +224,9 @@ class Namespace:
         if inode is not None and not inode.detached:
             self._inodes.move(inode, new_parent, new_name)
             self._lookup.date(inode, mtime_ns=inode.posix.mtime_ns, ctime_ns=self._now_ns())
-        await self._keep_directory(parent)
         self._entries_changed(parent)
         self._entries_changed(new_parent)
+        await self._keep_directory(parent)
 
     def _kept(self, inode: Inode | None) -> AbstractContextManager[object]:
         """The staged bytes of an inode stay, though their debt may go."""
@@ -242,18 +242,18 @@ class Namespace:
 
     # --- debts --------------------------------------------------------------------------------
 
-    def owe_marker(self, inode: Inode, key: str | None, size: int) -> None:
-        """The object that keeps a directory, with its attributes."""
-        key = key or self._view.stored(inode.key)
+    def owe_marker(self, inode: Inode, marker: Marker | None = None) -> None:
+        """The object that keeps a directory, with its attributes; ``marker``: that there is one."""
+        key = marker.key if marker else self._view.stored(inode.key)
         stored = Attributes(
             attributes.encode(inode.posix), attributes.content_type(key, inode.posix.mode)
         )
         pending = self._journal.latest(key)
-        if size or (pending is not None and pending.present):
+        if (marker and marker.size) or (pending is not None and pending.present):
             debt = self._journal.owe_attributes(key, stored)
         else:
             debt = self._journal.owe_empty(key, stored, UNCONDITIONAL)
-        inode.marker = stored
+        inode.marker = self._lookup.marker_posix(stored)
         self.soon(debt)
 
     def soon(self, debt: Debt | None) -> None:

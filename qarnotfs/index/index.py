@@ -295,6 +295,9 @@ class Index(Lister):
         if key in ours:  # and believed already
             return ours[key]
         self._believe(key, info, now_sec)
+        listing = self.listing_around(key)
+        if info is None and listing and listing.validated_sec <= now_sec:
+            self._patch(listing.prefix, key, None)  # else it shows a name that nobody finds
         return info
 
     async def _room(self) -> Room | None:

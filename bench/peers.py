@@ -80,18 +80,10 @@ def s3fs(place: Place) -> Command:
 
 
 def rclone(place: Place) -> Command:
-    remote = {
-        "TYPE": "s3",
-        "PROVIDER": "Ceph",
-        "ENDPOINT": place.url,
-        "ACCESS_KEY_ID": place.access_key,
-        "SECRET_ACCESS_KEY": place.secret_key,
-    }
     words = [str(beside_python(RCLONE)), "mount", f"s3:{BUCKET}", str(place.mountpoint)]
     words += ["--vfs-cache-mode=full", f"--cache-dir={place.cache}"]
     words += [f"--dir-cache-time={BELIEVE_SEC}s"]
-    told = {f"RCLONE_CONFIG_S3_{name}": value for name, value in remote.items()}
-    return Command(words, environment(place) | told | {"RCLONE_CONFIG": "/notfound"})
+    return Command(words, rclone_environment(place))
 
 
 def geesefs(place: Place) -> Command:
@@ -149,6 +141,19 @@ def account(place: Place) -> dict[str, str]:
 def beside_python(program: str) -> Path:
     """A program that pip installed where this Python is."""
     return Path(sys.executable).with_name(program)
+
+
+def rclone_environment(place: Place) -> dict[str, str]:
+    """With a remote ``s3:``, and no other."""
+    remote = {
+        "TYPE": "s3",
+        "PROVIDER": "Ceph",
+        "ENDPOINT": place.url,
+        "ACCESS_KEY_ID": place.access_key,
+        "SECRET_ACCESS_KEY": place.secret_key,
+    }
+    told = {f"RCLONE_CONFIG_S3_{name}": value for name, value in remote.items()}
+    return environment(place) | told | {"RCLONE_CONFIG": "/notfound"}
 
 
 def program(client: str) -> str:

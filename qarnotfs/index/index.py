@@ -107,7 +107,7 @@ class Index(Lister):
                 ours = self._changes.leave(since)
             for key, info in found.items():
                 if key not in ours:  # else it is believed already
-                    self._believe(key, info, now_sec)
+                    self._heard(key, info, now_sec)
                 answers["head", key] = ours.get(key, info)
 
     async def _info(self, key: str) -> ObjectInfo | None:
@@ -294,11 +294,15 @@ class Index(Lister):
             ours = self._changes.leave(since)
         if key in ours:  # and believed already
             return ours[key]
+        self._heard(key, info, now_sec)
+        return info
+
+    def _heard(self, key: str, info: ObjectInfo | None, now_sec: float) -> None:
+        """The answer to a HEAD that was sent then, of a key that we did not change since."""
         self._believe(key, info, now_sec)
         listing = self.listing_around(key)
         if info is None and listing and listing.validated_sec <= now_sec:
             self._patch(listing.prefix, key, None)  # else it shows a name that nobody finds
-        return info
 
     async def _room(self) -> Room | None:
         now_sec = self._now()

@@ -18,13 +18,14 @@ from tests.conftest import make_client, remove_bucket
 from tests.rgw import Gateway
 from tests.s5_mount.mounting import Cli, Mount, Seen
 from tests.s5_mount.pairs import Pair
+from tests.s5_mount.peering import Clients, Peer
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
 WATCHDOG_SEC = 15  # before pytest's own time limit, which cannot interrupt a hanging system call
 
-alive: list[Mount] = []  # every mount that was made and not yet removed
+alive: list[Mount | Peer] = []  # every mount that was made and not yet removed
 
 
 class Mounts(Protocol):
@@ -142,6 +143,23 @@ def pair(gateway: Gateway, cli: Cli, tmp_path_factory: pytest.TempPathFactory) -
         finally:
             alive.remove(other)
             other.remove()
+
+
+@pytest.fixture(scope="module")
+def clients(
+    gateway: Gateway, cli: Cli, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Clients]:
+    """Ours, s3fs and rclone on one bucket, for the tests of a file."""
+    place, s3 = tmp_path_factory.mktemp("clients"), make_client(gateway)
+    with (
+        _of_a_module(gateway, cli, place, "--cache-ttl", "0") as ours,
+        Clients(gateway, ours, s3, place) as clients,
+    ):
+        alive.extend(clients.peers)
+        yield clients
+        for peer in clients.peers:
+            alive.remove(peer)
+    s3.close()
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""Attributes held against what s3fs and rclone write and read, as their sources have it."""
+"""Attributes held against what s3fs and rclone write and read, as it was seen of them."""
 
 from __future__ import annotations
 

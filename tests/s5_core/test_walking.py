@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import trio
+from trio.testing import wait_all_tasks_blocked
 
 from qarnotfs.core.kinds import SMALLEST, SPREAD
 from qarnotfs.core.walk import BYTES_MAX, FILES_MAX
@@ -339,8 +340,12 @@ def test_inodes_whose_time_is_over_are_renewed_by_one_listing(tmp_path: Path) ->
         inodes = [await world.inode(f"d0/{number:03}") for number in range(20)]
         for inode in inodes:
             await world.fs.lookup.getattr(inode)
-        store.calls.clear()
         index = world.house.index
+        with trio.fail_after(10):
+            await wait_all_tasks_blocked(0.01)
+            while index._ahead.waiting or len(index._once):  # what was foreseen
+                await wait_all_tasks_blocked(0.01)
+        store.calls.clear()
         now = index._now
         index._now = lambda: now() + index.ttl_sec + 1
         for inode in inodes:

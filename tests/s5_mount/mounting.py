@@ -15,6 +15,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tests.commands import finished
 from tests.support import eventually
 
 if TYPE_CHECKING:
@@ -41,16 +42,8 @@ class Cli:
 
     def __call__(self, *arguments: str | Path, **environment: str) -> Done:
         """Run one command to its end, whatever that is."""
-        done = subprocess.run(
-            [PROGRAM, *arguments],
-            env=self.environment | environment,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=COMMAND_SEC_MAX,
-            check=False,
-        )
-        return Done(done.returncode, done.stdout, done.stderr)
+        words = [os.fspath(word) for word in arguments]
+        return Done(*finished(words, self.environment | environment, COMMAND_SEC_MAX))
 
 
 class Done:

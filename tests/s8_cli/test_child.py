@@ -10,7 +10,10 @@ from pathlib import Path
 
 import pytest
 
-EXECUTE = "import sys; from qarnotfs.cli.child import execute; sys.exit(execute(sys.argv[1:]))"
+EXECUTE = (
+    "import os, sys; from qarnotfs.cli.child import execute; "
+    "sys.exit(execute(sys.argv[1:], os.environ))"
+)
 
 
 def started(*command: str) -> subprocess.Popen[str]:
@@ -120,7 +123,7 @@ def test_orphans_are_collected() -> None:
     adopt = (
         "import ctypes, os, sys; assert ctypes.CDLL(None).prctl(36, 1, 0, 0, 0) == 0\n"
         "from qarnotfs.cli.child import execute\n"
-        "code = execute(['sh', '-c', sys.argv[1]])\n"
+        "code = execute(['sh', '-c', sys.argv[1]], os.environ)\n"
         "try: os.waitpid(-1, os.WNOHANG)\n"
         "except ChildProcessError: sys.exit(code)\n"
     )  # 36: PR_SET_CHILD_SUBREAPER

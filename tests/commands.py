@@ -1,6 +1,6 @@
 """The ``qarnotfs`` command in processes that are forked from one that has imported it.
 
-Each has its own environment, directory, descriptors and exit code, as if it had been started
+Each has its own environment, directory, umask, descriptors and exit code, as if it had been started
 by a shell. Only the imports, most of the CPU time of a short command, are not done again.
 """
 
@@ -33,7 +33,8 @@ def finished(
     with tempfile.TemporaryDirectory(prefix="qfs-said-") as folder:
         out, err = Path(folder, "out"), Path(folder, "err")
         child = _FORKS.Process(
-            target=_be_the_command, args=(arguments, dict(environment), os.getcwd(), out, err)
+            target=_be_the_command,
+            args=(arguments, dict(environment), os.getcwd(), _umask(), out, err),
         )
         child.start()
         child.join(timeout_sec)
@@ -46,8 +47,18 @@ def finished(
         return code, out.read_text(), err.read_text()
 
 
+def _umask() -> int:
+    os.umask(umask := os.umask(0))
+    return umask
+
+
 def _be_the_command(
-    arguments: Sequence[str], environment: dict[str, str], cwd: str, out: Path, err: Path
+    arguments: Sequence[str],
+    environment: dict[str, str],
+    cwd: str,
+    umask: int,
+    out: Path,
+    err: Path,
 ) -> None:
     for number, path in enumerate((Path(os.devnull), out, err)):
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
@@ -60,6 +71,7 @@ def _be_the_command(
     os.environ.clear()
     os.environ.update(environment)
     os.chdir(cwd)
+    os.umask(umask)
     sys.argv = ["qarnotfs", *arguments]
 
     from qarnotfs.cli import main

@@ -7,6 +7,7 @@ the empty directory below it for the bucket, and stays until the new mount is th
 from __future__ import annotations
 
 from pathlib import Path
+from shlex import quote
 
 from qarnotfs import control
 from qarnotfs.control.deadmount import is_dead, is_mounted
@@ -57,4 +58,7 @@ def _check_directory(path: Path) -> None:
     except OSError as error:  # a dead mount of another kind, perhaps
         raise UsageError(f"{path} cannot be used: {error.strerror}.") from error
     if not found:
-        raise UsageError(f"{path} is not an existing directory.")
+        if path.exists():
+            raise UsageError(f"{path} is not a directory: name one.")
+        make = f"mkdir -p {quote(str(path))}"
+        raise UsageError(f"{path} does not exist: make the directory first, {make}")

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.rgw import Gateway
-from tests.s5_mount.mounting import PROGRAM, Cli, Mount, bucket_keys
+from tests.s5_mount.mounting import PROGRAM, Cli, Mount, bucket_keys, run
 from tests.s8_cli.running import background
 from tests.support import eventually
 
@@ -139,7 +139,15 @@ def test_a_dead_mount_stays_when_the_next_cannot_be_made(mounted: Mount, cli: Cl
 def test_a_file_is_no_mountpoint(place: Mount, cli: Cli, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     done = cli("mount", place.bucket, tmp_path / "file", "--cache-dir", place.cache_dir)
-    assert (done.code, "not an existing directory" in done.err) == (2, True)
+    assert (done.code, "is not a directory: name one" in done.err) == (2, True)
+
+
+def test_a_mountpoint_that_is_missing_is_to_be_made(place: Mount, cli: Cli, tmp_path: Path) -> None:
+    path = tmp_path / "a b"
+    done = cli("mount", place.bucket, path, "--cache-dir", place.cache_dir)
+    assert done.code == 2
+    run("sh", "-c", done.err.partition("make the directory first, ")[2])
+    assert path.is_dir()
 
 
 def test_a_spec_gives_view_and_time(place: Mount, cli: Cli, s3: S3Client, tmp_path: Path) -> None:

@@ -36,9 +36,11 @@ class Pair(NamedTuple):
     def compare(self, mounted: Path, disk: Path) -> None:
         """A directory of the mount, here and elsewhere, with one of a disk."""
         expected = everything(disk)
-        assert everything(mounted) == expected
+        wrong = differences(everything(mounted), expected)
+        assert not wrong, wrong
         found = everything(self.elsewhere(mounted))
-        assert without_changes(found, expected) == expected
+        wrong = differences(without_changes(found, expected), expected)
+        assert not wrong, wrong
 
 
 def everything(top: Path) -> Tree:
@@ -64,6 +66,12 @@ def _entry(path: Path) -> tuple[object, ...]:
     if path.is_dir():
         return (*common, attributes)
     return (*common, attributes, found.st_size, hashlib.sha256(path.read_bytes()).hexdigest())
+
+
+def differences(found: Tree, expected: Tree) -> dict[str, object]:
+    """What is there and what should be, where these are not the same."""
+    pairs = {path: (found.get(path), expected.get(path)) for path in {*found, *expected}}
+    return {path: pair for path, pair in pairs.items() if pair[0] != pair[1]}
 
 
 def without_changes(tree: Tree, expected: Tree) -> Tree:

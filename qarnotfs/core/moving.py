@@ -214,8 +214,10 @@ class Mover:
         keys: dict[str, ObjectInfo | None] = {}
         directories: set[str] = set()
         for scope in self._view.scopes(prefix):
+            # What is paid while we list may be neither on the list nor owed any more.
+            owed = self._known_below(prefix, None)
             keys |= await self._listed(scope.prefix)
-            for key in self._journal.overlay.keys_below(scope.prefix):
+            for key in [*owed, *self._journal.overlay.keys_below(scope.prefix)]:
                 keys.setdefault(key, None)
             directories.add(scope.prefix)
             for key in keys:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import errno
 import os
 import random
+import sqlite3
 import time
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -133,11 +135,20 @@ def test_killed_mount_starts_warm(mounts: Mounts, asked: Counter) -> None:
     look(first)
     kept = len(BODY) + len(b"first")  # a moment after it was read
     eventually(lambda: first.status()["cache_bytes"] >= kept)
+    eventually(lambda: described_in(first) == 2)
     first.kill9()
     again = mounts("--cache-ttl", "3600", cache_dir=first.cache_dir)
     asked()
     look(again)
     assert asked() == []
+
+
+def described_in(mount: Mount) -> int:
+    """How many objects' attributes are on disk, where they are a moment after they were heard."""
+    [path] = mount.cache_dir.glob("*/beliefs.db")
+    with closing(sqlite3.connect(path)) as db:
+        (count,) = db.execute("SELECT COUNT(*) FROM attributes").fetchone()
+    return int(count)
 
 
 def test_second_mount_shares_the_blocks(mounts: Mounts, asked: Counter) -> None:

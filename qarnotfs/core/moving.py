@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 
 import trio
 
@@ -18,7 +18,7 @@ from qarnotfs.bridge import Bridge
 from qarnotfs.core import names
 from qarnotfs.core.inodes import Inode, descendants
 from qarnotfs.core.renaming import Renamer
-from qarnotfs.errors import NoSuchEntry, NoSuchKey
+from qarnotfs.errors import FileError, NoSuchEntry, NoSuchKey
 from qarnotfs.index.index import Index
 from qarnotfs.store.base import UNCONDITIONAL, Condition, ObjectInfo, Store
 from qarnotfs.views import View
@@ -87,9 +87,7 @@ class Mover:
                     self.files.disown(targets[key], listed.get(key))
                 self._journal.moves.end([*targets, *directories])
                 raise
-            self._move_all(targets, copied, inode)
-        self._remove(directories)
-        self._journal.moves.end([*targets, *directories])
+            self._move_all(targets, directories, copied, inode)
         if inode is not None:
             for below in descendants(inode):
                 if below.is_directory:
@@ -117,7 +115,24 @@ class Mover:
             if key not in copied and not self.files.is_owed(key)
         }
 
-    def _move_all(self, targets: dict[str, str], copied: _Copied, inode: Inode | None) -> None:
+    def _move_all(
+        self,
+        targets: dict[str, str],
+        directories: set[str],
+        copied: _Copied,
+        inode: Inode | None,
+    ) -> None:
+        """Everything has been copied. One stretch, and on disk one transaction, which may fail:
+
+        on a full disk the next life finds what was recorded of the move, and goes on with it.
+        """
+        with suppress(FileError):
+            with self._journal.together():
+                self._move_files(targets, copied, inode)
+                self._remove(directories)
+            self._journal.moves.end([*targets, *directories])
+
+    def _move_files(self, targets: dict[str, str], copied: _Copied, inode: Inode | None) -> None:
         known = {i.key: i for i in descendants(inode) if not i.is_directory} if inode else {}
         for key, new_key in targets.items():
             found = copied.get(key)
@@ -178,9 +193,9 @@ class Mover:
         with self._journal.holding([*targets, *targets.values()]):
             while missing := self._missing(targets, copied):
                 await self._copy_all(missing, copy, copied)
-            self._move_all(targets, copied, None)
-        self._remove(row.key for row in left if not row.new_key)
-        self._journal.moves.end([row.key for row in left])
+            directories = {row.key for row in left if not row.new_key}
+            self._move_all(targets, directories, copied, None)
+        self._journal.moves.end([row.key for row in left if row not in rows])
         left.clear()
         self._uploader.progressed()
 

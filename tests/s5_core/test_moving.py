@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trio
 
 from qarnotfs.errors import NoSpace, Refused
+from qarnotfs.store.base import ListPage
 from qarnotfs.store.memory import MemoryStore
 from qarnotfs.writeback.adoption import claim
 from qarnotfs.writeback.records import Records
 from tests.s5_core.house import NEVER_SEC, World, bucket, put
 from tests.s5_core.stops import StoppedCopy, StoppedPut
+from tests.support import eventually
 
 Play = Callable[..., None]
 NAMES = ("a", "b", "sub/c")
@@ -228,3 +231,51 @@ def test_a_rename_that_a_full_disk_remembers_is_not_done_again(
     put(store, "d/a", b"a")
     play(after)
     assert files(store) == MOVED | {"d/a": b"a"}
+
+
+def test_a_directory_that_is_stored_while_it_is_listed_moves_along(
+    store: MemoryStore, play: Play, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither the list has its marker, nor is that owed any more when the list is there."""
+    put(store, "d/", b"")
+
+    async def scene(world: World) -> None:
+        stopped = StoppedPut(store)
+        await world.mkdir("d/open")
+        await stopped.sent()
+        real, journal = store.list_page, world.house.journal
+
+        def list_page(*args: Any, **kwargs: Any) -> ListPage:
+            page = real(*args, **kwargs)
+            monkeypatch.undo()
+            stopped.arrive()
+            eventually(lambda: journal.latest("d/open/") is None, 5)
+            return page
+
+        monkeypatch.setattr(store, "list_page", list_page)
+        await world.rename("d", "e")
+        assert sorted(await world.tree()) == ["e", "e/open"]
+        assert await world.drain()
+
+    play(scene)
+    assert set(bucket(store)) == {"e/", "e/open/"}
+
+
+def test_very_many_move_and_go_in_few_transactions(store: MemoryStore, play: Play) -> None:
+    for number in range(300):
+        put(store, f"d/{number}", b"")
+
+    async def scene(world: World) -> None:
+        begun: list[str] = []
+        world.house.journal._records._db.set_trace_callback(
+            lambda sql: begun.append(sql) if sql.startswith("BEGIN") else None
+        )
+        await world.rename("d", "e")
+        assert len(begun) <= 5
+        assert await world.drain()
+        assert len(begun) <= 10
+        assert world.house.journal._records.moves() == []
+
+    play(scene)
+    assert len(files(store)) == 300
+    assert not [key for key in files(store) if not key.startswith("e/")]

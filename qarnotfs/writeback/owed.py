@@ -24,6 +24,7 @@ class Owed:
         # Invariant: the debts of one key in the order they must be paid. Only the first is
         # ever PAYING, or a deletion that may be under way; at most one comes behind those.
         self._by_key: dict[str, list[Debt]] = {}
+        self._crowded: set[str] = set()  # keys with more than one
         self._awaited: set[int] = set()  # ids that some debt's ``after`` has named
         self._held_keys: Counter[str] = Counter()  # see `holding`
         self._builders: dict[str, set[Debt]] = {}  # by the key of their base; see `builders`
@@ -56,7 +57,29 @@ class Owed:
         """Whether nothing older must be paid before this debt."""
         if debt.key in self._held_keys or self._is_base(debt):
             return False
+        if self._before_end_of(debt):
+            return False
         return self._by_key[debt.key][0] is debt and debt.after not in self._debts
+
+    def _before_end_of(self, debt: Debt) -> list[Debt]:
+        """Of a directory that is to be deleted, what is deleted in it, but cannot be at once.
+
+        While its own deletion is owed nobody sees it, whatever a listing shows to be in it.
+        """
+        if debt.kind is not Kind.DELETE or not debt.key.endswith("/"):
+            return []
+        self._awaited.intersection_update(self._debts)
+        if not self._awaited and not self._crowded:
+            return []
+        below = (self.latest(key) for key in self.overlay.keys_below(debt.key))
+        return [
+            one
+            for one in below
+            if one
+            and one is not debt
+            and one.kind is Kind.DELETE
+            and (one.after in self._debts or one.key in self._crowded)
+        ]
 
     def is_stuck(self, debt: Debt) -> bool:
         """Whether paying cannot help: it failed, is being written, or waits for one that is."""
@@ -104,6 +127,7 @@ class Owed:
                 after = self._debts.get(one.after)
                 rest += [*self._by_key[one.key][:1], *([after] if after else [])]
                 rest += self.builders(one.key) if one.kind is not Kind.META else []
+                rest += self._before_end_of(one)
         return list(found)
 
     @contextmanager
@@ -172,7 +196,10 @@ class Owed:
 
     def _remember(self, debt: Debt) -> None:
         self._debts[debt.id] = debt
-        self._by_key.setdefault(debt.key, []).append(debt)
+        debts = self._by_key.setdefault(debt.key, [])
+        debts.append(debt)
+        if len(debts) > 1:
+            self._crowded.add(debt.key)
         self.overlay.set(debt.key, debt.present)
         self.recount(debt)
         self._note_base(debt)
@@ -207,6 +234,8 @@ class Owed:
         debt.counted_bytes = 0
         debts = self._by_key[debt.key]
         debts.remove(debt)
+        if len(debts) < 2:
+            self._crowded.discard(debt.key)
         if debts:
             self.overlay.set(debt.key, debts[-1].present)
         else:

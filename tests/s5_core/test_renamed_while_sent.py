@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
+from trio.testing import wait_all_tasks_blocked
 
 from qarnotfs.store.memory import MemoryStore
 from qarnotfs.writeback.plan import PART_BYTES
-from tests.s5_core.house import World, bucket
+from tests.s5_core.house import NEVER_SEC, World, bucket, put
 from tests.s5_core.stops import StoppedPut
 
 
@@ -37,3 +38,28 @@ def test_the_old_name_is_written_again_by_the_next_life(
     play(life)
     play(next_life, upload_delay_sec=0.5)
     assert bucket(store) == {"a": one, new_name or "x": two}
+
+
+def test_a_directory_does_not_end_before_what_is_in_it(
+    store: MemoryStore, play: Callable[..., None]
+) -> None:
+    """A file is deleted under its old name when it has arrived under the new one."""
+    put(store, "d/", b"")
+    put(store, "d/a", b"old")
+    wanted = {"e": None, "e/a": b"new"}
+
+    async def life(world: World) -> None:
+        stopped = StoppedPut(store)
+        await world.write("d/a", b"new")
+        await stopped.sent()
+        await world.rename("d", "e")
+        await wait_all_tasks_blocked(0.05)  # all is paid that can be
+        assert await world.tree() == wanted
+
+    async def next_life(world: World) -> None:
+        assert await world.tree() == wanted
+        assert await world.drain()
+
+    play(life)
+    play(next_life, upload_delay_sec=NEVER_SEC)
+    assert bucket(store) == {"e/": b"", "e/a": b"new"}

@@ -50,6 +50,7 @@ def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
     shutil.copytree(sysconfig.get_path("stdlib"), target, symlinks=True, ignore=LEFT_OUT)
     (target / "large.bin").write_bytes(os.urandom(1 << 20) * 24)
     (target / "empty directory").mkdir()
+    os.utime(target / "empty directory", (1_000_000_000, 1_000_000_000))  # rsync compares seconds
     (target / "name with ünïcode & blanks").write_bytes(b"")
     (target / "link").symlink_to("os.py")
     (target / "os.py").chmod(0o755)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Iterator
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 
 import trio
 
@@ -18,7 +18,7 @@ from qarnotfs.bridge import Bridge
 from qarnotfs.core import names
 from qarnotfs.core.inodes import Inode, descendants
 from qarnotfs.core.renaming import Renamer
-from qarnotfs.errors import FileError, NoSuchEntry, NoSuchKey
+from qarnotfs.errors import NoSuchEntry, NoSuchKey
 from qarnotfs.index.index import Index
 from qarnotfs.store.base import UNCONDITIONAL, Condition, ObjectInfo, Store
 from qarnotfs.views import View
@@ -87,7 +87,9 @@ class Mover:
                     self.files.disown(targets[key], listed.get(key))
                 self._journal.moves.end([*targets, *directories])
                 raise
-            self._move_all(targets, directories, copied, inode)
+            self._move_all(targets, copied, inode)
+        self._remove(directories)
+        self._journal.moves.end([*targets, *directories])
         if inode is not None:
             for below in descendants(inode):
                 if below.is_directory:
@@ -115,24 +117,7 @@ class Mover:
             if key not in copied and not self.files.is_owed(key)
         }
 
-    def _move_all(
-        self,
-        targets: dict[str, str],
-        directories: set[str],
-        copied: _Copied,
-        inode: Inode | None,
-    ) -> None:
-        """Everything has been copied. One stretch, and on disk one transaction, which may fail:
-
-        on a full disk the next life finds what was recorded of the move, and goes on with it.
-        """
-        with suppress(FileError):
-            with self._journal.together():
-                self._move_files(targets, copied, inode)
-                self._remove(directories)
-            self._journal.moves.end([*targets, *directories])
-
-    def _move_files(self, targets: dict[str, str], copied: _Copied, inode: Inode | None) -> None:
+    def _move_all(self, targets: dict[str, str], copied: _Copied, inode: Inode | None) -> None:
         known = {i.key: i for i in descendants(inode) if not i.is_directory} if inode else {}
         for key, new_key in targets.items():
             found = copied.get(key)
@@ -193,16 +178,19 @@ class Mover:
         with self._journal.holding([*targets, *targets.values()]):
             while missing := self._missing(targets, copied):
                 await self._copy_all(missing, copy, copied)
-            directories = {row.key for row in left if not row.new_key}
-            self._move_all(targets, directories, copied, None)
-        self._journal.moves.end([row.key for row in left if row not in rows])
+            self._move_all(targets, copied, None)
+        self._remove(row.key for row in left if not row.new_key)
+        self._journal.moves.end([row.key for row in left])
         left.clear()
         self._uploader.progressed()
 
     def _is_left(self, row: MoveRow) -> bool:
-        """Whether neither a deletion of the old key nor anything under the new one is owed."""
+        """Whether neither a deletion of the old key nor anything under the new one is owed.
+
+        What is owed under the new name of a single file is what it was renamed over.
+        """
         old, new = self._journal.overlay.get(row.key), self._journal.overlay.get(row.new_key)
-        return old is not False and new is None
+        return old is not False and (new is None or row.replaced_etag is not None)
 
     async def _current(self, key: str) -> ObjectInfo | None:
         try:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
 from weakref import WeakValueDictionary
@@ -54,10 +53,6 @@ class Recorded(Owed):
     def write(self, debt: Debt) -> None:
         """Record a debt as it stands."""
         self._write(debt)
-
-    def together(self) -> AbstractContextManager[None]:
-        """What is changed in one stretch is one transaction; see `Records.together`."""
-        return self._records.together()
 
     def close(self) -> None:
         """Close the database. Nothing may be changed afterwards."""

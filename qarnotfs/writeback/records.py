@@ -58,8 +58,8 @@ class MoveRow(NamedTuple):
     """A key that is being renamed, or is below a directory that is, and when it was stored.
 
     That is ``None`` where bytes are owed, of which any version may have been stored since.
-    ``new_key`` is empty for a directory's name alone, which is to go. ``replaced_etag``: what
-    a file is renamed over; ``None``: nothing.
+    ``new_key`` is empty for a directory's name alone, which is to go. ``replaced_etag``: of
+    what a single file is renamed over, empty for nothing; ``None`` below a directory.
     """
 
     key: str
@@ -76,7 +76,6 @@ class Records:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._is_open = False  # a transaction of several changes
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         try:
             self._db = _opened(path)
@@ -142,25 +141,8 @@ class Records:
             db.executemany("DELETE FROM renames WHERE key = ?", [(key,) for key in removed])
 
     @contextmanager
-    def together(self) -> Iterator[None]:
-        """What is changed in this stretch is one transaction: thousands of rows at a time.
-
-        `NoSpace` or `FileError` at its end: none of it is on disk. A death meanwhile is the same.
-        """
-        with self._transaction():
-            self._is_open = True
-            try:
-                yield
-            finally:
-                self._is_open = False
-
-    @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
-        if self._is_open:  # part of a larger one, and either way its failure is heard
-            with _errors_translated():
-                yield self._db
-            return
-        with _errors_translated():
+        try:
             self._db.execute("BEGIN IMMEDIATE")
             try:
                 yield self._db
@@ -169,6 +151,10 @@ class Records:
                 with suppress(sqlite3.Error):  # SQLite has rolled back by itself
                     self._db.execute("ROLLBACK")
                 raise
+        except sqlite3.Error as error:
+            if "full" in str(error):
+                raise NoSpace("The disk that holds the journal is full.") from error
+            raise FileError(f"The journal cannot be written: {error}.") from error
 
     def remove(self) -> None:
         """Every row, with the file itself; nothing may be asked or changed afterwards."""
@@ -178,16 +164,6 @@ class Records:
 
     def close(self) -> None:
         self._db.close()
-
-
-@contextmanager
-def _errors_translated() -> Iterator[None]:
-    try:
-        yield
-    except sqlite3.Error as error:
-        if "full" in str(error):
-            raise NoSpace("The disk that holds the journal is full.") from error
-        raise FileError(f"The journal cannot be written: {error}.") from error
 
 
 def _opened(path: Path) -> sqlite3.Connection:

@@ -15,7 +15,6 @@ from __future__ import annotations
 import logging
 import random
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
 from pathlib import Path
 
 import trio
@@ -313,15 +312,14 @@ class Uploader:
         except Exception as error:
             log.exception("a batch of deletions failed")
             done = Deleted(failed=dict.fromkeys((debt.key for debt in batch), error))
-        with suppress(FileError), self._journal.together():  # else the next life deletes once more
-            for debt in batch:
-                error_of_key = done.failed.get(debt.key)
-                if error_of_key is None:
-                    self._deleted(debt, done.spared.get(debt.key))
-                elif isinstance(error_of_key, Unavailable):
-                    self._postpone(debt, error_of_key)
-                else:
-                    self._fail(debt, error_of_key)
+        for debt in batch:
+            error_of_key = done.failed.get(debt.key)
+            if error_of_key is None:
+                self._deleted(debt, done.spared.get(debt.key))
+            elif isinstance(error_of_key, Unavailable):
+                self._postpone(debt, error_of_key)
+            else:
+                self._fail(debt, error_of_key)
         self._deleting = False
 
     def _deleted(self, debt: Debt, theirs: ObjectInfo | None) -> None:

@@ -259,23 +259,3 @@ def test_a_directory_that_is_stored_while_it_is_listed_moves_along(
 
     play(scene)
     assert set(bucket(store)) == {"e/", "e/open/"}
-
-
-def test_very_many_move_and_go_in_few_transactions(store: MemoryStore, play: Play) -> None:
-    for number in range(300):
-        put(store, f"d/{number}", b"")
-
-    async def scene(world: World) -> None:
-        begun: list[str] = []
-        world.house.journal._records._db.set_trace_callback(
-            lambda sql: begun.append(sql) if sql.startswith("BEGIN") else None
-        )
-        await world.rename("d", "e")
-        assert len(begun) <= 5
-        assert await world.drain()
-        assert len(begun) <= 10
-        assert world.house.journal._records.moves() == []
-
-    play(scene)
-    assert len(files(store)) == 300
-    assert not [key for key in files(store) if not key.startswith("e/")]

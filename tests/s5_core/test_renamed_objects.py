@@ -48,6 +48,34 @@ def test_the_next_life_finishes_it(there: bytes | None, store: MemoryStore, play
     assert bucket(store) == {"b": b"new"}
 
 
+@pytest.mark.parametrize("there", [None, b"old" * 100], ids=["new", "changed in part"])
+def test_what_it_replaces_was_not_uploaded(
+    there: bytes | None, store: MemoryStore, play: Play
+) -> None:
+    """The copy may have destroyed what its changes build upon."""
+    put(store, "a", b"new")
+    if there:
+        put(store, "b", there)
+
+    async def before(world: World) -> None:
+        await world.write("b", b"changed", offset=5)
+        stopped = StoppedCopy(store)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(world.rename, "a", "b")
+            await stopped.made()
+            nursery.cancel_scope.cancel()
+            stopped.go_on.set()
+
+    async def after(world: World) -> None:
+        assert await world.tree() == {"b": b"new"}
+        assert await world.drain()
+        assert await world.tree() == {"b": b"new"}
+
+    play(before, upload_delay_sec=NEVER_SEC)
+    play(after)
+    assert bucket(store) == {"b": b"new"}
+
+
 @pytest.mark.parametrize("key", ["a", "b"])
 def test_what_others_changed_since_stays(key: str, store: MemoryStore, play: Play) -> None:
     put(store, "a", b"new")

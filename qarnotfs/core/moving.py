@@ -151,6 +151,13 @@ class Mover:
 
         Before anybody asks for names. What cannot be finished now is left to the next life.
         """
+        try:
+            await self._resume()
+        finally:
+            self._journal.release_unmoved()
+            self._uploader.progressed()
+
+    async def _resume(self) -> None:
         left = self._journal.moves.left
         rows = [row for row in left if row.new_key and self._is_left(row)]
         if rows:

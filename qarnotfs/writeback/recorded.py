@@ -7,7 +7,8 @@ and forgotten: rows first, staged files afterwards. What cannot be read is quara
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from weakref import WeakValueDictionary
@@ -19,7 +20,7 @@ from qarnotfs.writeback.moves import Moves
 from qarnotfs.writeback.owed import Owed
 from qarnotfs.writeback.plan import PART_BYTES
 from qarnotfs.writeback.quarantine import Quarantine
-from qarnotfs.writeback.records import Records
+from qarnotfs.writeback.records import MoveRow, Records
 from qarnotfs.writeback.staging import Seal, Staged, Staging
 from qarnotfs.writeback.uploads import Upload, Uploads
 
@@ -39,7 +40,9 @@ class Recorded(Owed):
         self.moves = Moves(self._records)
         self._next_id = 1
         self._shared: WeakValueDictionary[str, Staged] = WeakValueDictionary()  # by name
+        self._unmoved: list[str] = []  # keys held until the renames of former lives are over
         self._replay()
+        self._hold_unmoved(self.moves.left)
 
     @property
     def findings(self) -> list[str]:
@@ -242,6 +245,20 @@ class Recorded(Owed):
             self.uploads.begin(upload)
         self.moves.begin(theirs.moves.left)
         self.moves.left += theirs.moves.left
+        self._hold_unmoved(theirs.moves.left)
+
+    def _hold_unmoved(self, moves: Iterable[MoveRow]) -> None:
+        """What a rename that was cut off moves or replaces is not uploaded before it is over."""
+        for key in {key for move in moves for key in (move.key, move.new_key)}:
+            debts = self._by_key.get(key, [])
+            if len(debts) == 1 and debts[0].kind is Kind.PUT:
+                self._held_keys[key] += 1
+                self._unmoved.append(key)
+
+    def release_unmoved(self) -> None:
+        """These renames are over, or wait for the next life."""
+        self._held_keys -= Counter(self._unmoved)
+        self._unmoved.clear()
 
     def _like(self, debt: Debt, key: str) -> Debt:
         """A debt of another journal as one of ours, with the staged file that is here.

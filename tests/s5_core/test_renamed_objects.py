@@ -17,14 +17,13 @@ Play = Callable[..., None]
 
 
 async def die_renaming(world: World, store: MemoryStore) -> None:
-    """The copy was asked for, and its server has not begun."""
+    """The copy was made, and its answer is not heard."""
     stopped = StoppedCopy(store)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(world.rename, "a", "b")
         await stopped.made()
         nursery.cancel_scope.cancel()
         stopped.go_on.set()
-    store.delete(["b"])
 
 
 @pytest.mark.parametrize("there", [None, b"old"], ids=["free", "taken"])
@@ -35,6 +34,7 @@ def test_the_next_life_finishes_it(there: bytes | None, store: MemoryStore, play
 
     async def before(world: World) -> None:
         await die_renaming(world, store)
+        store.delete(["b"])  # the server had not begun
         if there:
             put(store, "b", there)
 
@@ -59,12 +59,7 @@ def test_what_it_replaces_was_not_uploaded(
 
     async def before(world: World) -> None:
         await world.write("b", b"changed", offset=5)
-        stopped = StoppedCopy(store)
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(world.rename, "a", "b")
-            await stopped.made()
-            nursery.cancel_scope.cancel()
-            stopped.go_on.set()
+        await die_renaming(world, store)
 
     async def after(world: World) -> None:
         assert await world.tree() == {"b": b"new"}

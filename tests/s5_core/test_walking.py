@@ -223,7 +223,9 @@ def test_files_are_fetched_ahead_while_a_directory_is_listed(tmp_path: Path) -> 
             await landed(world)
 
     living(store, tmp_path, story)
-    assert asked(store)["head"] <= FIRST_LOOKS + LOOKS
+    assert (
+        asked(store)["head"] < 20
+    )  # of 100: the first ones, and what was foreseen before any read
 
 
 def tree(*fan_out: int) -> MemoryStore:

@@ -149,10 +149,17 @@ class Mover:
     async def resume(self) -> None:
         """Finish what former lives began; what others changed since stays as it is.
 
-        Before anybody asks for names. What cannot be finished now is left to the next life.
+        Before anybody asks for names. What cannot be finished now is left to the next life, but
+        for single files, which stay under the names they have.
         """
         try:
             await self._resume()
+        except BaseException:
+            # Programs go on from what they see: the next life must not take what they write under
+            # a file's new name for what it was renamed over.
+            left = self._journal.moves.left
+            self._journal.moves.end([row.key for row in left if row.replaced_etag is not None])
+            raise
         finally:
             self._journal.release_unmoved()
             self._uploader.progressed()

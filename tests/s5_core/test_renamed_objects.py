@@ -71,6 +71,33 @@ def test_what_it_replaces_was_not_uploaded(
     assert bucket(store) == {"b": b"new"}
 
 
+def test_what_is_written_after_it_could_not_be_finished_stays(
+    store: MemoryStore, play: Play
+) -> None:
+    """The bucket was not to be reached; then a program wrote under the new name."""
+    put(store, "a", b"new")
+
+    async def before(world: World) -> None:
+        await die_renaming(world, store)
+        store.delete(["b"])
+
+    async def meanwhile(world: World) -> None:
+        await world.write("b", b"written")
+
+    async def after(world: World) -> None:
+        assert await world.drain()
+        assert await world.tree() == {"a": b"new", "b": b"written"}
+
+    play(before)
+    store.faults = lambda method, _: Unavailable("No answer.") if method == "head" else None
+    with pytest.raises(BaseExceptionGroup):  # what a session logs, and goes on
+        play(meanwhile, io_timeout_sec=0.1)
+    store.faults = lambda *_: None
+    play(meanwhile, upload_delay_sec=NEVER_SEC)
+    play(after)
+    assert bucket(store) == {"a": b"new", "b": b"written"}
+
+
 @pytest.mark.parametrize("key", ["a", "b"])
 def test_what_others_changed_since_stays(key: str, store: MemoryStore, play: Play) -> None:
     put(store, "a", b"new")

@@ -1,7 +1,7 @@
 """HEAD of several keys at once: one connection, one packet there, one back.
 
 Used by `store` for `heads`. A directory of foreign objects is looked at by a HEAD of each, and a
-library takes ten times the CPU for one that this takes. It is a short cut and no more: what
+library takes several times the CPU for one that this takes. It is a short cut and no more: what
 is not answered as expected is left out, for the long way to ask again and to say why.
 """
 

@@ -26,8 +26,10 @@ import posixpath
 import re
 import stat
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from types import MappingProxyType
+from typing import Any, NamedTuple
 from urllib.parse import quote, unquote_to_bytes
 
 from qarnotfs.errors import InvalidArgument, NoSpace
@@ -36,6 +38,8 @@ NS = 10**9  # nanoseconds of a second
 METADATA_BYTES_MAX = 2048  # S3: names and values of one object's user metadata
 DIRECTORY_TYPE = "application/x-directory"
 UNKNOWN_TYPE = "application/octet-stream"
+
+NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 _HEADER = "x-amz-meta-"  # S3 does not say whether it counts; counting it is the safe side
 _TIME_NS_MAX = 2**63 - 1  # what an st_mtime holds in nanoseconds: the year 2262
@@ -63,8 +67,7 @@ _TYPES = mimetypes.MimeTypes().types_map[True] | {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Posix:
+class Posix(NamedTuple):
     """What ``stat`` says of an object, but for its size, and what else is stored with it.
 
     ``mode`` is the whole st_mode with the file type; times in nanoseconds since 1970.
@@ -78,8 +81,8 @@ class Posix:
     mtime_ns: int
     atime_ns: int
     ctime_ns: int
-    xattrs: Mapping[str, bytes] = field(default_factory=dict, hash=False)
-    extra: Mapping[str, str] = field(default_factory=dict, hash=False)
+    xattrs: Mapping[str, bytes] = NOTHING
+    extra: Mapping[str, str] = NOTHING
     rdev: int = 0
 
 

@@ -6,9 +6,11 @@ Used by `filesystem`, one for each time a directory is read from its start. Wait
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from itertools import islice
 
 from qarnotfs.core.kinds import Kinds
+from qarnotfs.core.shown import NODES_MAX, Read, Shown
 from qarnotfs.core.tree import Debts, Merge, Node
 from qarnotfs.index.index import Index
 from qarnotfs.index.listing import PAGE_NAMES, Listing
@@ -22,14 +24,37 @@ class Browse:
     of one may hide that of another.
     """
 
-    def __init__(self, index: Index, view: View, directory: str, debts: Debts) -> None:
-        self._index = index
+    def __init__(
+        self, index: Index, view: View, directory: str, debts: Debts, shown: Shown
+    ) -> None:
+        self._index, self._directory, self._shown = index, directory, shown
         self._scopes = [scope.prefix for scope in view.scopes(directory)]
         self._merge = Merge(view, directory, self._scopes, debts)
         self.kinds = Kinds()
         self._listing: Listing | None = None
+        self._changes = 0  # of the listing, when it was begun
         self._at = ""  # the last name that was added
         self._ended = False
+        self._pages: list[list[Node]] | None = []  # what was shown; None: it is not to be kept
+        self.again = self._find_again()
+
+    def _find_again(self) -> Iterator[list[Node]] | None:
+        """What was shown the last time, if that is what is to be shown now."""
+        if len(self._scopes) != 1 or self._merge.owes:
+            self._pages = None
+            return None
+        listing = self._index.fresh_listing(self._scopes[0])
+        pages = self._shown.find(self._directory, listing) if listing else None
+        return iter(pages) if pages is not None else None
+
+    def show(self, nodes: list[Node], *, whole: bool) -> None:
+        """This was shown; ``whole``: it is what everybody is to be shown. None: the end."""
+        if not whole or self._pages is None or len(self._pages) * PAGE_NAMES > NODES_MAX:
+            self._pages = None
+        elif nodes:
+            self._pages.append(nodes)
+        elif self._listing is not None:
+            self._shown.keep(self._directory, Read(self._listing, self._changes, self._pages))
 
     async def page(self) -> list[Node]:
         """The next nodes; none at the end."""
@@ -46,7 +71,9 @@ class Browse:
 
     async def _next(self) -> list[Node]:
         [scope] = self._scopes
-        listing = self._listing = self._listing or await self._index.begun(scope)
+        listing = self._listing or await self._index.begun(scope)
+        if self._listing is None:
+            self._listing, self._changes = listing, listing.changes
         while not (entries := list(islice(listing.after(self._at), PAGE_NAMES))):
             if listing.complete:
                 break

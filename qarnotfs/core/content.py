@@ -15,7 +15,6 @@ from __future__ import annotations
 import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
-from dataclasses import replace
 
 import trio
 
@@ -166,7 +165,7 @@ class Content:
 
     def _touched(self, inode: Inode) -> None:
         now_ns = self._now_ns()
-        inode.posix = replace(inode.posix, mtime_ns=now_ns, ctime_ns=now_ns, extra={})
+        inode.posix = inode.posix._replace(mtime_ns=now_ns, ctime_ns=now_ns, extra={})
 
     async def _writable(self, inode: Inode) -> Staged:
         """The staged file to write to, which nobody is sending."""
@@ -302,7 +301,7 @@ class Content:
         with suppress(NotUploaded):  # it was said when the file was closed, and is in `status`
             await self.commit(inode)
         if inode.debt is not None:
-            self._journal.release(inode.debt, self._uploader.due_sec())
+            self._journal.release(inode.debt, self._uploader.due_sec(inode.debt))
             self._uploader.wake()
         if inode.staged is not None and not inode.writers:
             inode.staged.close()

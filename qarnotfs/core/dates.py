@@ -7,7 +7,6 @@ was shown once is shown again, as long as the mount lives and the marker is the 
 from __future__ import annotations
 
 from collections import OrderedDict
-from dataclasses import replace
 
 from qarnotfs.core.attributes import Posix
 
@@ -33,7 +32,7 @@ class Dates:
         known = self._known.get(prefix)
         if known is None or known[0] != marker.ctime_ns:
             return marker
-        return replace(marker, mtime_ns=known[1], ctime_ns=known[2])
+        return marker._replace(mtime_ns=known[1], ctime_ns=known[2])
 
     def move(self, old: str, new: str) -> None:
         """A directory was renamed, with all that is in it."""

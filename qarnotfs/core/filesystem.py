@@ -10,7 +10,7 @@ import logging
 import os
 import stat
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from qarnotfs.core import attributes
 from qarnotfs.core.attributes import Posix
@@ -83,21 +83,21 @@ class Filesystem:
             await self._content.truncate(inode, size)
             return
         now_ns = self._now_ns()
-        inode.posix = replace(inode.posix, mtime_ns=now_ns, ctime_ns=now_ns)
+        inode.posix = inode.posix._replace(mtime_ns=now_ns, ctime_ns=now_ns)
         await self._owe_attributes(inode)
 
     def _changed(self, posix: Posix, changes: Changes) -> Posix:
         if changes.mode is not None:
-            posix = replace(posix, mode=stat.S_IFMT(posix.mode) | changes.mode & 0o7777)
+            posix = posix._replace(mode=stat.S_IFMT(posix.mode) | changes.mode & 0o7777)
         if changes.uid is not None:
-            posix = replace(posix, uid=changes.uid)
+            posix = posix._replace(uid=changes.uid)
         if changes.gid is not None:
-            posix = replace(posix, gid=changes.gid)
+            posix = posix._replace(gid=changes.gid)
         if changes.atime_ns is not None:
-            posix = replace(posix, atime_ns=changes.atime_ns)
+            posix = posix._replace(atime_ns=changes.atime_ns)
         if changes.mtime_ns is not None:
-            posix = replace(posix, mtime_ns=changes.mtime_ns)
-        return replace(posix, ctime_ns=self._now_ns())
+            posix = posix._replace(mtime_ns=changes.mtime_ns)
+        return posix._replace(ctime_ns=self._now_ns())
 
     async def _owe_attributes(self, inode: Inode) -> None:
         """Changed attributes become part of a put that is owed, or a debt of their own."""
@@ -128,7 +128,7 @@ class Filesystem:
         """Change the users' extended attributes of a file or directory."""
         self.names.check_writable()
         await self.lookup.getattr(inode)
-        posix = replace(inode.posix, xattrs=change(inode.posix.xattrs), ctime_ns=self._now_ns())
+        posix = inode.posix._replace(xattrs=change(inode.posix.xattrs), ctime_ns=self._now_ns())
         attributes.check(posix)
         inode.posix = posix
         await self._owe_attributes(inode)
@@ -157,7 +157,7 @@ class Filesystem:
         if writable and flags & os.O_TRUNC:
             try:
                 if not privileged:
-                    inode.posix = replace(inode.posix, mode=_without_set_id(inode.posix.mode))
+                    inode.posix = inode.posix._replace(mode=_without_set_id(inode.posix.mode))
                 await self._truncate(inode, 0)
             except BaseException:
                 await self.release(number)

@@ -7,7 +7,6 @@ the bucket.
 from __future__ import annotations
 
 from contextlib import suppress
-from dataclasses import replace
 from itertools import islice
 from typing import NamedTuple
 
@@ -15,6 +14,7 @@ from qarnotfs.cache.reader import Reader
 from qarnotfs.core import names
 from qarnotfs.core.browse import Browse
 from qarnotfs.core.kinds import Kinds, is_certain
+from qarnotfs.core.shown import Shown
 from qarnotfs.core.tree import Node
 from qarnotfs.core.walk import Descents, Walks, is_small
 from qarnotfs.errors import InvalidName, Stale, StoreError
@@ -25,8 +25,9 @@ from qarnotfs.views import View
 from qarnotfs.writeback.debts import Debt, Kind
 from qarnotfs.writeback.journal import Journal
 
-AHEAD = 64  # siblings whose attributes are fetched when one is wanted: a second's worth at 20 ms
+AHEAD = 256  # siblings whose attributes are fetched when one is wanted: what 40 ms are worth
 AHEAD_FIRST = 4  # when the first one is: its program may be about to read them instead
+END = chr(0x10FFFF)  # behind every name
 
 
 class Owed:
@@ -65,10 +66,11 @@ class Finder:
         self._index, self._reader, self._journal, self._view = index, reader, journal, view
         self.asks_attributes = asks_attributes
         self._survivors: dict[str, str] = {}  # of the directory that was emptied last
-        self._walks, self._descents = Walks(), Descents()
+        self._walks, self._descents, self._shown = Walks(), Descents(), Shown()
         self._looks_ahead = AHEAD_FIRST  # doubled with each look at a file that nobody reads
-        # The listing whose attributes were wanted last, and how far they are foreseen.
-        self._ahead = (0, "")
+        # The listing whose attributes were wanted last, how far they are foreseen, and from where
+        # on more are.
+        self._ahead = (0, "", END)
 
     async def find(self, directory: str, name: bytes) -> Node | None:
         """What is under ``name`` in a visible directory; ``None``: nothing is."""
@@ -84,7 +86,7 @@ class Finder:
         is_directory = await self._find_directory(visible + "/", entries)
         if segment.clash and file is not None:
             # `rm -r` may have removed the directory first: the file then has its own name.
-            return file if is_directory else replace(file, name=names.encode(segment.text))
+            return file if is_directory else file._replace(name=names.encode(segment.text))
         if is_directory:
             return Node(name, is_directory=True, key=visible + "/")
         return file
@@ -142,13 +144,20 @@ class Finder:
         """A visible directory, to be read page by page."""
         if not self.asks_attributes:  # else whoever looked at it has told
             self._list_ahead(self.stored_prefix(directory))
-        return Browse(self._index, self._view, directory, Owed(self._journal))
+        return Browse(self._index, self._view, directory, Owed(self._journal), self._shown)
 
     async def page(self, browse: Browse) -> list[Node]:
         """The next nodes; where nobody knows what one is, it is guessed if it may be."""
+        if browse.again is not None:
+            return next(browse.again, [])
         nodes = await browse.page()
-        if not self.asks_attributes or self._walks.goes_on:  # then they come with the bytes
-            return nodes
+        comes_with_bytes = self.asks_attributes and self._walks.goes_on
+        if self.asks_attributes and not comes_with_bytes:
+            nodes = await self._guessed(browse, nodes)
+        browse.show(nodes, whole=not comes_with_bytes)
+        return nodes
+
+    async def _guessed(self, browse: Browse, nodes: list[Node]) -> list[Node]:
         infos = [info for node in nodes if (info := self._listed(node))]
         seen = await self._look(browse.kinds, infos)
         if not browse.kinds.guesses:
@@ -186,6 +195,9 @@ class Finder:
     async def info(self, node: Node) -> ObjectInfo:
         """The version of a file with its metadata, or `NoSuchKey`; siblings' are fetched ahead."""
         if node.info and (node.info.metadata is not None or not self.asks_attributes):
+            reads = self._looks_ahead == AHEAD_FIRST  # then they come with the bytes
+            if not reads and self._ahead[2] <= node.key <= self._ahead[1]:
+                self._foresee(node.key)
             return node.info
         await self._index.renew(node.key)  # the kernel may come by inode, without a look at names
         if not await self._fetched(node.key):
@@ -226,20 +238,22 @@ class Finder:
             self._walks.asked(listing, info.key)
 
     def _foresee(self, key: str) -> None:
-        belief = self._index.believed(key)
-        if belief and belief.info and belief.info.metadata is not None:
-            return
+        """A program looks at one file after the other: look at those that come next, too."""
         listing = self._index.listing_around(key)
         if listing is None or key not in listing:
             return
-        if self._ahead[0] != listing.number or not self._ahead[1] >= key:
-            self._ahead = (listing.number, key)
+        number, last, middle = self._ahead
+        if number != listing.number or key > last:
+            last = key
+        elif key < middle:
+            return
         count = self._looks_ahead
         self._looks_ahead = min(2 * count, AHEAD)
-        entries = islice(listing.after(key), count)
-        siblings = [name for name, info in entries if info and info.metadata is None]
-        self._index.foresee(name for name in siblings if name > self._ahead[1])
-        self._ahead = (listing.number, siblings[-1] if siblings else key)
+        names = [name for name, info in islice(listing.after(last), count) if info]
+        self._ahead = (listing.number, last, END)
+        if names:
+            self._ahead = (listing.number, names[-1], names[len(names) // 2])
+            self._index.foresee(names)
 
     async def marker(self, directory: str, *, asks: bool = True) -> Marker | None:
         """The object that stands for a visible directory, if any.

@@ -10,7 +10,6 @@ from __future__ import annotations
 import stat
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import replace
 
 from qarnotfs.cache.blocks import PatternCell
 from qarnotfs.core import attributes
@@ -75,7 +74,7 @@ class Lookup:
             return self._owed_inode(parent, node, debt)
         belief = self._index.believed(node.key)
         if belief is not None:  # it may be younger than the listing, and is what `getattr` goes by
-            node = replace(node, info=belief.info)
+            node = node._replace(info=belief.info)
         try:
             info = await self.finder.info(node)
         except NoSuchKey:
@@ -171,7 +170,8 @@ class Lookup:
         info = belief.info if belief else node.info
         if inode and not inode.is_directory and node.info and node.info.same_version(inode.info):
             if not inode.guessed or info is None or not is_certain(info):
-                inode.exact &= self._is_exact(inode, node.info)  # the bytes are the same
+                # The bytes are the same.
+                inode.exact &= belief is not None and self._is_exact(inode, node.info, belief.info)
                 return inode
         elif inode is not None and belief is None:
             return None  # what was listed may be older than what the name stands for
@@ -197,13 +197,12 @@ class Lookup:
             return stat.S_IFMT(self._posix_of(info).mode)
         return stat.S_IFREG if node.guessed or not self.finder.asks_attributes else 0
 
-    def _is_exact(self, inode: Inode, listed: ObjectInfo) -> bool:
+    def _is_exact(self, inode: Inode, listed: ObjectInfo, believed: ObjectInfo | None) -> bool:
         """Whether the mode and times that an inode shows are those of what was listed."""
-        believed = self._believed(listed.key)
         return (
             believed is not None
             and (believed.metadata is not None or not self.finder.asks_attributes)
-            and believed == inode.info
+            and (believed is inode.info or believed == inode.info)
             and believed.modified_sec == listed.modified_sec
         )
 
@@ -326,7 +325,7 @@ class Lookup:
 
     def date(self, inode: Inode, *, mtime_ns: int, ctime_ns: int) -> None:
         """The times of an inode change; those of a directory, of which its marker knows nothing."""
-        inode.posix = replace(inode.posix, mtime_ns=mtime_ns, ctime_ns=ctime_ns)
+        inode.posix = inode.posix._replace(mtime_ns=mtime_ns, ctime_ns=ctime_ns)
         if inode.is_directory:
             self.dates.keep(inode.key, inode.posix, inode.marker or self.marker_posix(None))
 

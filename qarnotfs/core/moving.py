@@ -57,6 +57,13 @@ class Mover:
         listed, directories = await self._below(prefix)
         copied: _Copied = {}
         targets: dict[str, str] = {}
+
+        tried: dict[str, str] = {}
+
+        async def copy(key: str, new_key: str) -> ObjectInfo:
+            tried[key] = new_key
+            return await self.files.copy(key, new_key, listed.get(key))
+
         with ExitStack() as held:
             try:
                 # Files are created meanwhile, and what was owed is paid until its key is held.
@@ -77,18 +84,17 @@ class Mover:
                         self._journal.moves.begin(self._rows(directories, new, listed))
                     if not (missing := self._missing(targets, copied)):
                         break
-                    await self._copy_all(missing, self.files.copy, copied)
+                    await self._copy_all(missing, copy, copied)
             except Exception:
                 made = {self._target(directory, prefix, new_prefix) for directory in directories}
                 self._take_back(
                     copied, made - ({self._view.stored(new_prefix)} if replaces else set())
                 )
-                for key in self._missing(targets, copied):
-                    self.files.disown(targets[key], listed.get(key))
+                for key, target in self._missing(tried, copied).items():
+                    self.files.disown(target, listed.get(key))
                 self._journal.moves.end([*targets, *directories])
                 raise
-            self._move_all(targets, copied, inode)
-        self._remove(directories)
+            self._move_all(targets, copied, inode, directories)
         self._journal.moves.end([*targets, *directories])
         if inode is not None:
             for below in descendants(inode):
@@ -117,18 +123,27 @@ class Mover:
             if key not in copied and not self.files.is_owed(key)
         }
 
-    def _move_all(self, targets: dict[str, str], copied: _Copied, inode: Inode | None) -> None:
+    def _move_all(
+        self,
+        targets: dict[str, str],
+        copied: _Copied,
+        inode: Inode | None,
+        directories: Iterable[str],
+    ) -> None:
+        """All copies are confirmed: every key has its new name now, and its old one goes."""
         known = {i.key: i for i in descendants(inode) if not i.is_directory} if inode else {}
-        for key, new_key in targets.items():
-            found = copied.get(key)
-            if self.files.is_owed(key):
-                if found:
-                    self._journal.drop(new_key)
-                there = Condition(etag=found.etag) if found else Condition(absent=True)
-                # Some have been moved by now: to go on is better than half a rename.
-                self.files.move_debt(key, new_key, there, known.get(key), certain=True)
-            elif found:
-                self.files.moved_object(key, found, known.get(key))
+        with self._journal.at_once():
+            for key, new_key in targets.items():
+                found = copied.get(key)
+                if self.files.is_owed(key):
+                    if found:
+                        self._journal.drop(new_key)
+                    there = Condition(etag=found.etag) if found else Condition(absent=True)
+                    # Some have been moved by now: to go on is better than half a rename.
+                    self.files.move_debt(key, new_key, there, known.get(key), certain=True)
+                elif found:
+                    self.files.moved_object(key, found, known.get(key))
+            self._remove(directories)
 
     def _remove(self, directories: Iterable[str]) -> None:
         for directory in sorted(directories, key=len, reverse=True):
@@ -137,11 +152,13 @@ class Mover:
     def _take_back(self, copied: _Copied, directories: Iterable[str]) -> None:
         """It failed, and nothing has moved: the copies go, and the directories they made."""
         kept = {key for key in directories if self.files.is_owed(key)}
-        for info in copied.values():
-            if info is not None and not info.key.endswith("/") and not self.files.is_owed(info.key):
-                self.files.owe_delete(info.key, Condition(etag=info.etag), certain=True)
-        if copied:
-            self._remove(set(directories) - kept)
+        copies = [info for info in copied.values() if info and not info.key.endswith("/")]
+        with self._journal.at_once():
+            for info in copies:
+                if not self.files.is_owed(info.key):
+                    self.files.owe_delete(info.key, Condition(etag=info.etag), certain=True)
+            if copied:
+                self._remove(set(directories) - kept)
         self._uploader.wake()
 
     # --- after a death ------------------------------------------------------------------------
@@ -184,7 +201,7 @@ class Mover:
                 self._index.remember(there)  # the last life may have died before it could
                 return there
             is_same = key in owed or row.modified_sec in (None, source.modified_sec)
-            return await self.files.copy(key, new_key) if is_same else None
+            return await self.files.copy(key, new_key, source) if is_same else None
 
         copied: _Copied = {}
         targets = {row.key: row.new_key for row in rows}
@@ -192,8 +209,7 @@ class Mover:
         with self._journal.holding([*targets, *targets.values()]):
             while missing := self._missing(targets, copied):
                 await self._copy_all(missing, copy, copied)
-            self._move_all(targets, copied, None)
-        self._remove(row.key for row in left if not row.new_key)
+            self._move_all(targets, copied, None, [row.key for row in left if not row.new_key])
         self._journal.moves.end([row.key for row in left])
         left.clear()
         self._uploader.progressed()
@@ -261,7 +277,8 @@ class Mover:
     async def _copy_all(self, targets: dict[str, str], copy: _Copy, copied: _Copied) -> None:
         """Copy on the server, some at a time; ``None``: it was deleted elsewhere meanwhile.
 
-        Directories' own objects come last. The first failure is raised when all have ended.
+        Directories' own objects come last. After a failure none is begun, and it is raised when
+        all have ended.
         """
         for last in (False, True):
             keys = {k: new for k, new in targets.items() if k.endswith("/") is last}
@@ -273,6 +290,8 @@ class Mover:
 
         async def copy_one_by_one() -> None:
             for key, new_key in left:
+                if failures:
+                    return
                 try:
                     await self.files.settle(new_key)
                     copied[key] = await copy(key, new_key)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import stat
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from qarnotfs.core import attributes, names
 from qarnotfs.core.attributes import Posix
@@ -94,7 +94,7 @@ class Namespace:
         """A new empty file, owed once it is closed. ``mode`` with the file type."""
         segment = await self._free(parent, name)
         key = self._new_key(parent.key + segment.text)
-        posix = replace(self._new_posix(parent, mode, caller), rdev=rdev)
+        posix = self._new_posix(parent, mode, caller)._replace(rdev=rdev)
         inode = self._inodes.add(parent, name, is_directory=False, key=key, posix=posix)
         await self._content.create(inode)
         self._entries_changed(parent)

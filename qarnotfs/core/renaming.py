@@ -18,6 +18,7 @@ from qarnotfs.core.tree import Node
 from qarnotfs.errors import FileError, NoSuchEntry, NoSuchKey, NotUploaded
 from qarnotfs.index.index import Index
 from qarnotfs.store.base import Attributes, Condition, ObjectInfo, Store
+from qarnotfs.writeback.copying import copy
 from qarnotfs.writeback.debts import Debt, Kind, State
 from qarnotfs.writeback.journal import Journal
 from qarnotfs.writeback.records import MoveRow
@@ -66,21 +67,24 @@ class Renamer:
         modified_sec = file.info.modified_sec if file.info else None
         self._journal.moves.begin([MoveRow(file.key, new_key, modified_sec, known.etag or "")])
         try:
-            return await self.copy(file.key, new_key)
+            return await self.copy(file.key, new_key, file.info)
         except Exception:
             if known.absent:
                 self.disown(new_key, file.info)
             self._journal.moves.end([file.key])
             raise
 
-    async def copy(self, key: str, new_key: str) -> ObjectInfo:
-        """Copy on the server, with attributes that are owed; `NoSuchEntry` if it is gone."""
+    async def copy(self, key: str, new_key: str, source: ObjectInfo | None) -> ObjectInfo:
+        """Copy on the server, with attributes that are owed; `NoSuchEntry` if it is gone.
+
+        ``source``: what was last heard of it.
+        """
         debt = self._journal.latest(key)
         attributes: Attributes | None = debt.attributes if debt else None  # of a META
         with self._index.doubting(new_key):
             try:
                 info = await self._bridge.patiently(
-                    lambda: self._bridge.call(self._store.copy, key, new_key, attributes)
+                    lambda: copy(self._store, self._bridge, key, new_key, attributes, source)
                 )
             except NoSuchKey:
                 raise NoSuchEntry("The file was deleted from the bucket.") from None

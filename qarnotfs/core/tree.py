@@ -8,8 +8,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from qarnotfs.core import names
 from qarnotfs.errors import NameTooLong
@@ -18,8 +17,7 @@ from qarnotfs.store.base import ObjectInfo
 from qarnotfs.views import View
 
 
-@dataclass(frozen=True, slots=True)
-class Node:
+class Node(NamedTuple):
     """What is under a name. ``key``: the stored key of a file, the visible prefix of a directory.
 
     ``info`` is the believed version of a file; ``None`` where only a debt knows of it.
@@ -70,6 +68,11 @@ class Merge:
         self._files: dict[str, Node] = {}
         self._directories: dict[str, None] = {}
         self._last_directory: str | None = None  # the one taken last: its keys may go on
+
+    @property
+    def owes(self) -> bool:
+        """Whether debts add anything, or take it away."""
+        return any(self._debts.values())
 
     def add(self, scope: str, entries: Iterable[Entry], end: str | None = None) -> None:
         """One page of a scope's listing: up to the name ``end``, or to its end."""

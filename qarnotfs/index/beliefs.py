@@ -10,11 +10,10 @@ import json
 import logging
 import secrets
 import sqlite3
-from collections.abc import Iterable
-from contextlib import suppress
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from qarnotfs.index import database
 from qarnotfs.index.listing import Listing, Packed
@@ -34,8 +33,7 @@ AMONG = "key IN (SELECT value FROM json_each(?))"
 WAITING_MAX = 1000  # rows; more are written at once
 
 
-@dataclass(frozen=True, slots=True)
-class Belief:
+class Belief(NamedTuple):
     """A version, or (``None``) that there is no object; validated at a time since 1970."""
 
     info: ObjectInfo | None
@@ -54,6 +52,14 @@ class Beliefs:
         self.delays = False
         self._heard: dict[str, Belief] = {}
         self._described: dict[str, tuple[ObjectInfo, float]] = {}  # and when it was seen
+
+    @contextmanager
+    def at_once(self) -> Iterator[None]:
+        """Every change within a block is one transaction, if there can be one."""
+        with suppress(sqlite3.Error), ExitStack() as stack:
+            with suppress(sqlite3.Error):  # a lock held too long: each for itself, then
+                stack.enter_context(database.transaction(self._db))
+            yield
 
     # --- single objects -----------------------------------------------------------------------
 
@@ -255,7 +261,7 @@ def _described(info: ObjectInfo, row: tuple[Any, ...]) -> tuple[ObjectInfo, floa
         return None
     try:
         metadata = dict(json.loads(text))
-        return replace(info, metadata=metadata, content_type=content_type), float(seen_sec)
+        return info._replace(metadata=metadata, content_type=content_type), float(seen_sec)
     except (ValueError, TypeError) as error:
         log.warning("the attributes of %r are damaged and asked for anew: %s", info.key, error)
         return None

@@ -10,7 +10,7 @@ import math
 import secrets
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -35,7 +35,7 @@ class Below:
 
 T = TypeVar("T", Belief, Listing, Below)
 
-FOUND_MAX = 4_000  # some pages of a directory
+FOUND_MAX = 20_000  # what is in the open pages of a listing, and then some
 OBJECTS_MAX = 100_000  # beliefs about single keys in memory; more are in the database
 # Names of all listings in memory together; a packed one is a tenth. One that is larger is there
 # alone: to read it again for each name would take longer than to ask the bucket.
@@ -150,6 +150,10 @@ class Book:
         return self._fresh(self._loaded(prefix)) is not None
 
     # --- being told ---------------------------------------------------------------------------
+
+    def at_once(self) -> AbstractContextManager[None]:
+        """What is told within a block is written down at its end, for the price of a few."""
+        return self._disk.at_once()
 
     def remember(self, info: ObjectInfo) -> None:
         """We stored this version ourselves, just now."""

@@ -97,6 +97,10 @@ def _tidy(db: sqlite3.Connection, *, is_alone: bool) -> None:
 
 @contextmanager
 def transaction(db: sqlite3.Connection) -> Iterator[None]:
+    """All or none; within another one it is a part of that."""
+    if db.in_transaction:
+        yield
+        return
     db.execute("BEGIN IMMEDIATE")
     try:
         yield

@@ -29,7 +29,7 @@ T = TypeVar("T")
 PROBE_TTL_SEC = 86_400.0  # a server may be upgraded; asking costs five requests
 ROOM_SEC = 2.0  # that a program waits for what only `df` shows to people
 AROUND_NAMES = 10  # of an object, what begins like it, and what is below it
-HEADS_TOGETHER = 8  # keys that are asked for in one go
+HEADS_TOGETHER = 16  # keys that are asked for in one go
 CHANGES_MAX = 10_000  # of ours are kept for listings whose reader has stopped
 WRITE_SEC = 0.1  # what was heard waits for so long, to be written together
 

@@ -18,7 +18,7 @@ from typing import NamedTuple
 from qarnotfs.store.base import ListPage, ObjectInfo
 
 PAGE_NAMES = 1000  # what a server lists at once
-OPEN_PAGES = 2  # of one listing: a reader goes from one to the next
+OPEN_PAGES = 16  # of one listing: what a program lists, it looks at next
 PACKED_SHARE = 10  # a packed name takes about a tenth of one that is not
 FASTEST = 1  # zlib's; the next level takes twice the time for a tenth of the bytes
 
@@ -54,6 +54,7 @@ class Listing:
         self.prefix, self.validated_sec = prefix, validated_sec
         self.number = number  # under which the database keeps it
         self.complete, self.end = True, ""
+        self.changes = 0  # of ours, since it was asked for
         self.count = 0  # of names. There is no ``len``: an empty listing is not a missing one
         self._pages: list[_Page] = []
         self._firsts: list[str] = []  # of each page: nothing in it is before that, but in page 0
@@ -120,6 +121,7 @@ class Listing:
 
     def put(self, name: str, info: ObjectInfo | None) -> None:
         """``name`` is there, at this version or as a common prefix."""
+        self.changes += 1
         if not self._pages:
             return self.extend([(name, info)])
         page = self._page_of(name)
@@ -133,6 +135,7 @@ class Listing:
 
     def drop(self, name: str) -> None:
         """``name`` is not there any more."""
+        self.changes += 1
         page = self._page_of(name)
         if name in page.entries:
             del page.entries[name], page.names[bisect_left(page.names, name)]

@@ -6,8 +6,6 @@ its metadata as long as (key, etag, modified) stay: a copy onto itself keeps the
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from qarnotfs.store.base import ObjectInfo
 
 # Metadata seen no later than this after LastModified, which is in whole seconds, may have been
@@ -24,7 +22,7 @@ def with_attributes(info: ObjectInfo, known: ObjectInfo) -> ObjectInfo:
     """``info`` with the metadata of ``known``, if that is of the same version and has some."""
     if known.metadata is None or not same_attributes(info, known):
         return info
-    return replace(info, metadata=known.metadata, content_type=known.content_type)
+    return info._replace(metadata=known.metadata, content_type=known.content_type)
 
 
 def same_attributes(a: ObjectInfo, b: ObjectInfo) -> bool:

@@ -28,8 +28,8 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from contextvars import ContextVar
-from dataclasses import dataclass, field, replace
-from typing import Generic, Literal, Protocol, TypeVar
+from dataclasses import dataclass, field
+from typing import Generic, Literal, NamedTuple, Protocol, TypeVar
 
 from qarnotfs.errors import Refused
 
@@ -66,8 +66,7 @@ def named_metadata(metadata: Mapping[str, str]) -> dict[str, str]:
     return {name.lower(): value for name, value in metadata.items()}
 
 
-@dataclass(frozen=True, slots=True)
-class ObjectInfo:
+class ObjectInfo(NamedTuple):
     """One version of one object.
 
     ``size`` in bytes; ``modified_sec`` is LastModified in whole seconds since 1970 (HEAD
@@ -79,7 +78,7 @@ class ObjectInfo:
     size: int
     etag: str
     modified_sec: int
-    metadata: Mapping[str, str] | None = field(default=None, hash=False)
+    metadata: Mapping[str, str] | None = None
     content_type: str | None = None
 
     def same_version(self, other: ObjectInfo | None) -> bool:
@@ -91,7 +90,7 @@ class ObjectInfo:
         return Attributes(dict(self.metadata or {}), self.content_type) == attributes
 
     def without_metadata(self) -> ObjectInfo:
-        return replace(self, metadata=None, content_type=None)
+        return self._replace(metadata=None, content_type=None)
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TypeVar
 
 from qarnotfs.errors import (
@@ -312,7 +312,7 @@ class MemoryStore:
     def _is_stored(self, made: ObjectInfo) -> bool:
         """Whether the very same was put before: repeating a put is no conflict."""
         stored = self._objects.get(made.key)
-        return stored is not None and replace(stored[0], modified_sec=made.modified_sec) == made
+        return stored is not None and stored[0]._replace(modified_sec=made.modified_sec) == made
 
 
 def _names(metadata: Mapping[str, str]) -> dict[str, str]:

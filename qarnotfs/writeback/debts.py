@@ -16,10 +16,12 @@ from typing import Any
 
 from qarnotfs.errors import Corrupt
 from qarnotfs.store.base import KEY_BYTES_MAX, UNCONDITIONAL, Attributes, Condition, ObjectInfo
+from qarnotfs.writeback.plan import is_temporary
 from qarnotfs.writeback.staging import Seal, Staged
 from qarnotfs.writeback.uploads import Upload
 
 ANY = "*"
+TEMPORARY_DELAYS = 10  # its program may be slow, and what is sent of it is sent for nothing
 
 
 class Kind(Enum):
@@ -89,6 +91,13 @@ class Debt:
     def unsent_bytes(self) -> int:
         """What of it has not arrived as a part yet."""
         return self.dirty_bytes - (self.upload.sent_bytes if self.upload else 0)
+
+    @property
+    def delays(self) -> int:
+        """How many times as long as others it waits to be sent: 0 where parts were already."""
+        if self.upload is not None:
+            return 0
+        return TEMPORARY_DELAYS if is_temporary(self.key) else 1
 
     @property
     def present(self) -> bool:
@@ -182,4 +191,4 @@ def _record(raw: dict[str, Any]) -> Record:
 
 
 def _info_to_json(info: ObjectInfo) -> dict[str, Any]:
-    return asdict(info.without_metadata())
+    return info.without_metadata()._asdict()

@@ -14,6 +14,7 @@ bytes did not reach the disk is found out by its checksum and kept, not uploaded
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from contextlib import suppress
 
 from qarnotfs.errors import FileError
@@ -135,11 +136,10 @@ class Journal(Recorded):
             debt.after = after
             self._awaited.add(after)
             self._break_circle(debt)
-        if not (after or certain):
+        if after or certain:
+            self._write_certain(debt)
+        else:
             self._write_or_undo(debt)
-            return debt
-        with suppress(FileError):  # the rename has happened, and cannot fail any more
-            self._write(debt)
         return debt
 
     def move(self, debt: Debt, key: str, expected: Condition, *, certain: bool = False) -> Debt:
@@ -165,16 +165,17 @@ class Journal(Recorded):
         self._wait_for(moved, instead_of=debt.id)
         if moved.state is State.OPEN and moved.staged and not moved.seal:
             moved.seal = moved.staged.draft()  # the old name goes: its bytes must not
-        if debt.recorded or moved.seal:
+        if certain and (debt.recorded or moved.seal):
+            self._write_certain(moved)
+        elif debt.recorded or moved.seal:
             try:
                 self._write(moved)
             except FileError:
-                if not certain:
-                    self._wait_for(debt, instead_of=moved.id)
-                    if debt in moved.replaced:
-                        moved.replaced.remove(debt)
-                    self._undo(moved)
-                    raise
+                self._wait_for(debt, instead_of=moved.id)
+                if debt in moved.replaced:
+                    moved.replaced.remove(debt)
+                self._undo(moved)
+                raise
         if debt.state is not State.PAYING:
             self.stray_upload(debt)
             if debt.id in self._debts:
@@ -250,6 +251,15 @@ class Journal(Recorded):
         self._take_out(debt)
         self._wait_for(younger, instead_of=debt.id)
         self._rewrite(younger)
+
+    def deleted(self, debts: Sequence[Debt]) -> None:
+        """The bucket has nothing of ours under the keys of these debts: as `paid`, all or none."""
+        younger = [one for one in map(self.behind, debts) if one]
+        for one in younger:
+            one.expected = Condition(absent=True)
+        self._forget(*debts, better=younger)
+        for debt in debts:
+            debt.paid = True
 
     def paid(self, debt: Debt, info: ObjectInfo | None) -> None:
         """The bucket has it. A younger debt of the key now builds upon that version.

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from weakref import WeakValueDictionary
@@ -40,6 +41,7 @@ class Recorded(Owed):
         self.moves = Moves(self._records)
         self._next_id = 1
         self._shared: WeakValueDictionary[str, Staged] = WeakValueDictionary()  # by name
+        self._at_once: list[Debt] | None = None  # what waits to be recorded; see `at_once`
         self._unmoved: list[str] = []  # keys held until the renames of former lives are over
         self._replay()
         self._hold_unmoved(self.moves.left)
@@ -96,20 +98,21 @@ class Recorded(Owed):
             debt.staged.unpin()
 
     def _forget(
-        self, debt: Debt, *, completed: Upload | None = None, better: Sequence[Debt] = ()
+        self, *debts: Debt, completed: Upload | None = None, better: Iterable[Debt] = ()
     ) -> None:
-        """The debt goes, from the disk first, and with it what it took the place of.
+        """Debts go, from the disk first, and with them what they took the place of.
 
         ``better``: debts of which more is known now; recorded at the same moment.
         """
-        gone = _with_replaced(debt)
+        gone = [one for debt in debts for one in _with_replaced(debt)]
         rows = [one.id for one in gone if one.recorded]
-        written = [(one.id, pack(one)) for one in better if one.recorded and one not in gone]
+        written = [(one.id, pack(one)) for one in better if one.recorded and one.id not in rows]
         self._records.change(written, rows, ended=[completed.id] if completed else [])
-        if debt.upload is not completed:
-            self.stray_upload(debt)
-        debt.upload = None
-        self._take_out(debt)
+        for debt in debts:
+            if debt.upload is not completed:
+                self.stray_upload(debt)
+            debt.upload = None
+            self._take_out(debt)
         self._release(gone)
 
     def _release(self, gone: list[Debt]) -> None:
@@ -118,20 +121,44 @@ class Recorded(Owed):
             if debt.staged:
                 debt.staged.unpin()
 
-    def _write(self, debt: Debt) -> None:
-        """Record a debt and, in the same transaction, the end of those it took the place of."""
-        gone = _with_replaced(debt)[1:]
-        waiting = self.all() if debt.id in self._awaited else iter(())
-        rows = [(one.id, pack(one)) for one in waiting if one.recorded and one.after == debt.id]
+    def _write(self, *debts: Debt) -> None:
+        """Record debts and, in the same transaction, the end of those they took the place of."""
+        gone = [one for debt in debts for one in _with_replaced(debt)[1:]]
+        awaited = self._awaited.intersection(debt.id for debt in debts)
+        waiting = self.all() if awaited else iter(())
+        rows = [(one.id, pack(one)) for one in waiting if one.recorded and one.after in awaited]
         removed = [one.id for one in gone if one.recorded]
-        self._records.change([(debt.id, pack(debt)), *rows], removed)
-        debt.recorded = True
-        self.recount(debt)
-        debt.replaced = []
+        self._records.change([*rows, *((debt.id, pack(debt)) for debt in debts)], removed)
+        for debt in debts:
+            debt.recorded = True
+            self.recount(debt)
+            debt.replaced = []
         for one in gone:
             if one.id in self._debts:
                 self._take_out(one)
         self._release(gone)
+
+    def _write_certain(self, debt: Debt) -> None:
+        """Record what has happened already: a full disk cannot undo it."""
+        if self._at_once is not None:
+            self._at_once.append(debt)
+            return
+        with suppress(FileError):
+            self._write(debt)
+
+    @contextmanager
+    def at_once(self) -> Iterator[None]:
+        """What is certain is recorded at the end of a block, in one transaction.
+
+        Until then it is as on a full disk: what it took the place of is still there.
+        """
+        self._at_once = []
+        try:
+            yield
+        finally:
+            debts, self._at_once = self._at_once, None
+            with suppress(FileError):
+                self._write(*(debt for debt in dict.fromkeys(debts) if self.has(debt.id)))
 
     # --- replaying --------------------------------------------------------------------------
 

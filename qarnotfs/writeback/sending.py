@@ -14,7 +14,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from qarnotfs.bridge import Bridge
 from qarnotfs.errors import (
@@ -33,6 +33,7 @@ from qarnotfs.store.base import (
     ObjectInfo,
     Store,
 )
+from qarnotfs.writeback.copying import copy
 from qarnotfs.writeback.debts import Debt, conflict_key
 from qarnotfs.writeback.journal import Journal
 from qarnotfs.writeback.multipart import Multipart, md5, replaced_elsewhere
@@ -101,10 +102,16 @@ class Sender:
             if stored.key == debt.key and younger and younger is not debt and younger.recorded:
                 return stored  # which brings its own
             try:
-                stored = await self._bridge.call(self._store.copy, stored.key, stored.key, wanted)
+                stored = await self.describe(stored.key, wanted, stored)
             except NoSuchKey:  # deleted elsewhere since
                 return stored
             copied = wanted
+
+    async def describe(
+        self, key: str, attributes: Attributes, known: ObjectInfo | None
+    ) -> ObjectInfo:
+        """Store attributes alone; ``known``: what was last heard of the object."""
+        return await copy(self._store, self._bridge, key, key, attributes, known)
 
     async def _send_beside(self, debt: Debt) -> ObjectInfo:
         """Store it under a name of its own, which is the same one at each try."""
@@ -151,8 +158,8 @@ class Sender:
                 return current  # an earlier try of ours, whose answer was lost
         # The answer does not say when; a second too many only costs a HEAD some day.
         made = ObjectInfo(key, size, etag, int(time.time()))
-        return replace(
-            made, metadata=dict(attributes.metadata), content_type=attributes.content_type
+        return made._replace(
+            metadata=dict(attributes.metadata), content_type=attributes.content_type
         )
 
     async def _check_by_head(self, key: str, expected: Condition, body: bytes) -> None:

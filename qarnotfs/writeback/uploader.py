@@ -79,16 +79,14 @@ class Uploader:
         self.streamer = Streamer(journal, sender.multipart, paid_on=self._hurry)
         self._hurried = False
         self._slots = trio.CapacityLimiter(UPLOADS_MAX)
-        # Set by whoever changes the journal; replaced by `run` when it looks again.
-        self._wake = trio.Event()
-        # Whenever a part arrived, or a debt was paid or failed: `settle`, `room`, `drain` look.
-        self._progress = sender.multipart.progress
+        self._wake = trio.Event()  # set by whoever changes the journal; `run` makes a new one
+        self._progress = sender.multipart.progress  # `settle`, `room` and `drain` wait for it
 
     # --- for the core -------------------------------------------------------------------------
 
-    def due_sec(self) -> float:
+    def due_sec(self, debt: Debt | None = None) -> float:
         """When a debt that is incurred now should be paid: soon, but not before its rename."""
-        return trio.current_time() + self._delay_sec
+        return trio.current_time() + self._delay_sec * (debt.delays if debt else 1)
 
     def wake(self) -> None:
         """The journal has changed."""
@@ -210,6 +208,8 @@ class Uploader:
         for debt in self._journal.all():
             if not self._slots.available_tokens:
                 break  # who gives one back wakes us
+            if debt.kind is Kind.DELETE and (self._deleting or len(deletions) == DELETE_COUNT_MAX):
+                continue  # the end of a batch wakes us
             if not self._payable(debt):
                 continue
             due_sec = debt.not_before_sec
@@ -219,9 +219,9 @@ class Uploader:
                 next_sec = min(next_sec, due_sec)
             elif debt.kind is not Kind.DELETE:
                 self._start(nursery, self._pay, [debt])
-            elif len(deletions) < DELETE_COUNT_MAX:
+            else:
                 deletions.append(debt)
-        if deletions and not self._deleting and self._slots.available_tokens:
+        if deletions and self._slots.available_tokens:
             self._deleting = True
             self._start(nursery, self._pay_deletions, deletions)
         return next_sec
@@ -297,11 +297,11 @@ class Uploader:
 
     async def _pay_attributes(self, debt: Debt) -> None:
         try:
-            info = await self._bridge.call(self._store.copy, debt.key, debt.key, debt.attributes)
+            known = self._index.believed(debt.key)
+            info = await self.sender.describe(debt.key, debt.attributes, known and known.info)
         except NoSuchKey:
             log.warning("%s was deleted elsewhere before its attributes were stored", debt.key)
-            self._paid(debt, None)
-            return
+            return self._paid(debt, None)
         self._index.remember(info)
         self._paid(debt, info)
 
@@ -312,27 +312,29 @@ class Uploader:
         except Exception as error:
             log.exception("a batch of deletions failed")
             done = Deleted(failed=dict.fromkeys((debt.key for debt in batch), error))
+        try:
+            self._deleted([debt for debt in batch if debt.key not in done.failed], done.spared)
+        except FileError as error:  # once more, then
+            done.failed = {debt.key: error for debt in batch} | done.failed
         for debt in batch:
             error_of_key = done.failed.get(debt.key)
-            if error_of_key is None:
-                self._deleted(debt, done.spared.get(debt.key))
-            elif isinstance(error_of_key, Unavailable):
+            if isinstance(error_of_key, (Unavailable, FileError)):
                 self._postpone(debt, error_of_key)
-            else:
+            elif error_of_key is not None:
                 self._fail(debt, error_of_key)
         self._deleting = False
 
-    def _deleted(self, debt: Debt, theirs: ObjectInfo | None) -> None:
-        if theirs is None:
-            self._index.remember_missing(debt.key)
-        else:
-            log.warning("%s was replaced elsewhere before it was deleted, and stays", debt.key)
-            self._index.remember(theirs)
-        try:
-            self._paid(debt, None)
-            self.totals.deletions += theirs is None
-        except FileError as error:  # once more, then
-            self._postpone(debt, error)
+    def _deleted(self, debts: list[Debt], spared: dict[str, ObjectInfo]) -> None:
+        with self._index.at_once():
+            for debt in debts:
+                if debt.key in spared:
+                    log.warning("%s was replaced elsewhere and is not deleted", debt.key)
+                    self._index.remember(spared[debt.key])
+                else:
+                    self._index.remember_missing(debt.key)
+        self._journal.deleted(debts)
+        self._progress.took()
+        self.totals.deletions += len(debts) - len(spared)
 
     def _paid(self, debt: Debt, info: ObjectInfo | None) -> None:
         self._journal.paid(debt, info)

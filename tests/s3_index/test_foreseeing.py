@@ -67,7 +67,8 @@ def test_they_are_asked_for_together_and_once(
     index, groups = make(), ByGroups(store)
     store.calls.clear()
     foresee(index, groups)
-    assert sorted(map(len, groups.groups)) == [4, HEADS_TOGETHER, HEADS_TOGETHER]
+    whole, rest = divmod(len(KEYS), HEADS_TOGETHER)
+    assert sorted(map(len, groups.groups)) == [rest, *[HEADS_TOGETHER] * whole]
     assert heads_of(store) == KEYS
     assert ask(lambda: index.find(KEYS[0])) is None
     assert ask(lambda: index.info(KEYS[1])).metadata == {"mode": "33188"}

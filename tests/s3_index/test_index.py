@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -296,7 +295,7 @@ def test_a_survey_tells_what_others_changed_after_us(
         page = real_list(prefix, **options)
         if options["after"] is None:
             for key in ("d/0001", "d/1400"):
-                index.remember(replace(ours, key=key))
+                index.remember(ours._replace(key=key))
             put(store, "d/1400", b"theirs")
         return page
 

@@ -27,7 +27,7 @@ FILE_CALLS = (
     *("rename", "replace", "truncate", "unlink"),
 )
 SQL_CHANGES = {"BEGIN", "COMMIT", "CREATE", "DELETE", "INSERT", "REPLACE", "UPDATE"}
-HOT = ("head", "get", "put", "upload_part")
+HOT = ("head", "get", "put", "upload_part", "copy_object")
 CONTROL = (
     *("list_page", "copy", "delete", "create_upload", "copy_part", "complete_upload"),
     "abort_upload",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -51,21 +50,25 @@ class StoppedPut:
 
 
 class StoppedCopy:
-    """The next copy waits, in its thread, until it may be carried out."""
+    """The next copy of a small object is made, and nobody hears of it before `go_on`."""
 
     def __init__(self, store: MemoryStore) -> None:
-        self._store, self._real = store, store.copy
-        self._asked, self.go_on = threading.Event(), threading.Event()
-        self._first: bool | None = None
-        store.copy = self._copy  # type: ignore[method-assign]  # the network's part
+        self._store, self._real = store, store.copy_object
+        self._flight: Flight[str] = Flight()
+        self._made: Flight[str] | None = None
+        store.copy_object = self._copy  # type: ignore[assignment, method-assign]  # the network's part
 
-    def _copy(self, *args: Any, **kwargs: Any) -> Any:
-        self._store.copy = self._real  # type: ignore[method-assign]  # as it was
-        made = self._real(*args, **kwargs)
-        self._asked.set()
-        self.go_on.wait(5)
-        return made
+    def _copy(self, *args: Any) -> Flight[str]:
+        self._store.copy_object = self._real  # type: ignore[method-assign]  # as it was
+        self._made = self._real(*args)
+        return self._flight
 
     async def made(self) -> None:
-        while not self._asked.is_set():
+        while self._made is None:
             await trio.sleep(0.001)
+
+    def go_on(self) -> None:
+        """If anybody still waits for it."""
+        assert self._made is not None
+        if not self._flight.cancelled():
+            self._flight.set_result(self._made.result())

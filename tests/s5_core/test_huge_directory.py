@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -28,7 +27,7 @@ class Endless(MemoryStore):
         self.calls.append(("head", key))
         if not key[2:].isdigit():
             return super().head(key)
-        return Flight.landed(replace(described(int(key[2:])), metadata={}))
+        return Flight.landed(described(int(key[2:]))._replace(metadata={}))
 
     def list_page(
         self,

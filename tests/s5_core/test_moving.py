@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import trio
 
+from qarnotfs.core.moving import COPIES_MAX
 from qarnotfs.errors import NoSpace, Refused
 from qarnotfs.store.base import ListPage
 from qarnotfs.store.memory import MemoryStore
@@ -42,7 +43,7 @@ async def die_renaming(world: World, store: MemoryStore) -> None:
             while not {"e/a", "e/b"} <= set(bucket(store)):
                 await trio.sleep(0.001)
         nursery.cancel_scope.cancel()
-        stopped.go_on.set()
+        stopped.go_on()
 
 
 @pytest.mark.decision(9)
@@ -98,7 +99,7 @@ def test_what_was_being_sent_moves_along(store: MemoryStore, play: Play) -> None
                 while "e/a" not in bucket(store) and "e/b" not in bucket(store):
                     await trio.sleep(0.001)
             nursery.cancel_scope.cancel()
-            copying.go_on.set()
+            copying.go_on()
 
     async def after(world: World) -> None:
         assert await world.drain()
@@ -164,7 +165,7 @@ def test_a_failure_takes_the_copies_back(at_once: bool, store: MemoryStore, play
     fill(store)
 
     def refuse(method: str, key: str) -> Refused | None:
-        return Refused("Not allowed.") if method == "copy" and key == "d/b" else None
+        return Refused("Not allowed.") if method == "copy_object" and key == "d/b" else None
 
     async def scene(world: World) -> None:
         store.faults = refuse
@@ -182,6 +183,27 @@ def test_a_failure_takes_the_copies_back(at_once: bool, store: MemoryStore, play
 
     play(scene, upload_delay_sec=NEVER_SEC)
     assert files(store) == MOVED
+
+
+def test_after_a_failure_no_copy_is_begun(store: MemoryStore, play: Play) -> None:
+    names = [f"{number:03}" for number in range(200)]
+    for name in names:
+        put(store, f"d/{name}", b"x")
+
+    def refuse(method: str, key: str) -> Refused | None:
+        return Refused("Not allowed.") if method == "copy_object" and key == "d/000" else None
+
+    async def scene(world: World) -> None:
+        store.faults = refuse
+        with pytest.raises(Refused):
+            await world.rename("d", "e")
+        assert sum(method == "copy_object" for method, _ in store.calls) <= COPIES_MAX
+        store.faults = lambda *_: None
+        assert await world.drain()
+        assert await world.names("d") == names
+
+    play(scene)
+    assert sorted(bucket(store)) == [f"d/{name}" for name in names]
 
 
 def test_a_full_disk_is_no_half_rename(

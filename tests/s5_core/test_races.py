@@ -163,7 +163,7 @@ def test_a_write_while_the_file_is_copied_is_renamed_too(
             await world.fs.write(handle, 0, b"new")
             await world.close(handle)
             await trio.sleep(0.1)  # time enough to be sent under the old name
-            stopped.go_on.set()
+            stopped.go_on()
         assert await world.tree() == {"b": b"new"}
         assert await world.drain()
 
@@ -188,7 +188,7 @@ def test_a_write_below_a_directory_that_is_renamed_comes_along(
             await world.close(handle)
             inode = await world.fs.names.mknod(sub, b"c", 0o100644, CALLER)
             await trio.sleep(0.1)
-            stopped.go_on.set()
+            stopped.go_on()
         expected = {"new/a": b"new", "new/sub/b": b"old", "new/sub/c": b""}
         assert inode.parent is not None
         assert {path: data for path, data in (await world.tree()).items() if data is not None} == (

@@ -193,7 +193,7 @@ def test_a_rename_does_not_overtake_a_deletion_without_an_answer(
         async with trio.open_nursery() as nursery:
             nursery.start_soon(world.rename, "a", "b")
             await trio.sleep(0.05)
-            assert ("copy", "a") not in store.calls
+            assert ("copy_object", "a") not in store.calls
             store.faults = lambda *_: None
         assert await world.drain()
         assert await world.tree() == {"b": b"a"}

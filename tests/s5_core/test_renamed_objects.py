@@ -8,6 +8,7 @@ import pytest
 import trio
 
 from qarnotfs.errors import NoSpace, Unavailable
+from qarnotfs.store.base import Flight
 from qarnotfs.store.memory import MemoryStore
 from qarnotfs.writeback.records import Records
 from tests.s5_core.house import NEVER_SEC, World, bucket, put
@@ -23,7 +24,7 @@ async def die_renaming(world: World, store: MemoryStore) -> None:
         nursery.start_soon(world.rename, "a", "b")
         await stopped.made()
         nursery.cancel_scope.cancel()
-        stopped.go_on.set()
+        stopped.go_on()
 
 
 @pytest.mark.parametrize("there", [None, b"old"], ids=["free", "taken"])
@@ -120,17 +121,17 @@ def test_what_others_changed_since_stays(key: str, store: MemoryStore, play: Pla
 
 def unheard(store: MemoryStore, monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
     """Copies are carried out when the returned function is called; their callers give up."""
-    real, asked = store.copy, list[Callable[[], object]]()
+    real, asked = store.copy_object, list[Callable[[], object]]()
 
-    def copy(*args: object) -> object:
+    def copy_object(*args: object) -> Flight[str]:
         asked.append(lambda: real(*args))  # type: ignore[arg-type]  # handed on as they are
-        raise Unavailable("No answer.")
+        return Flight.failed(Unavailable("No answer."))
 
     def carry_out() -> None:
         monkeypatch.undo()
         asked[-1]()
 
-    monkeypatch.setattr(store, "copy", copy)
+    monkeypatch.setattr(store, "copy_object", copy_object)
     return carry_out
 
 

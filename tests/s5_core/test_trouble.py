@@ -33,7 +33,9 @@ def test_a_rename_that_fails_leaves_what_it_would_have_replaced(
 
     async def scene(world: World) -> None:
         await world.write("b", b"b")
-        store.faults = lambda method, _: CredentialsRejected("No.") if method == "copy" else None
+        store.faults = lambda method, _: (
+            CredentialsRejected("No.") if method == "copy_object" else None
+        )
         with pytest.raises(CredentialsRejected):
             await world.rename("a", "b")
         store.faults = lambda *_: None
@@ -282,7 +284,7 @@ def test_attributes_do_not_hide_that_somebody_else_changed_the_bytes(
             handle = await world.open("a", os.O_WRONLY)
             await world.fs.write(handle, 0, b"ours")
             await world.close(handle)
-            stopped.go_on.set()
+            stopped.go_on()
         assert await world.drain()
 
     play(scene, upload_delay_sec=NEVER_SEC)

@@ -1,0 +1,29 @@
+"""Copies on the server: of a file that is renamed, and onto itself with new attributes.
+
+Used by `sending`, and by `core.renaming`. `NoSuchKey` when there is nothing to copy.
+"""
+
+from __future__ import annotations
+
+from qarnotfs.bridge import Bridge
+from qarnotfs.store.base import Attributes, ObjectInfo, Store
+
+QUICK_BYTES_MAX = 64 << 20  # a server copies them in much less time than a request may take
+
+
+async def copy(
+    store: Store,
+    bridge: Bridge,
+    source: str,
+    target: str,
+    attributes: Attributes | None,
+    known: ObjectInfo | None,
+) -> ObjectInfo:
+    """Copy an object, with these ``attributes`` or its own, and return what is there now.
+
+    ``known``: what was last heard of it. Of a small one it takes a tenth of the CPU.
+    """
+    if known is None or known.size > QUICK_BYTES_MAX:
+        return await bridge.call(store.copy, source, target, attributes)
+    await bridge.wait(store.copy_object(source, target, attributes))
+    return await bridge.wait(store.head(target))

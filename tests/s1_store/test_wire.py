@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import string
+from urllib.parse import quote, quote_plus
 
 import pytest
 from hypothesis import given
@@ -68,6 +69,43 @@ def test_a_listing(ns: str) -> None:
     page = wire.list_page(LISTING.format(ns=ns, prefix="", more="false", token="").encode())
     info = ObjectInfo("a+b c\n", 7, "abc-2", 1795374356)
     assert page == ListPage((info,), ("d\x01/",), None)
+
+
+ENTRY = (
+    "<Contents><Key>{}</Key><LastModified>2026-11-22T19:05:56.999Z</LastModified>"
+    "<ETag>{}</ETag>{}<Size>{}</Size><StorageClass>STANDARD</StorageClass></Contents>"
+)
+keys = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1)
+
+
+@given(
+    st.lists(
+        st.tuples(
+            keys,
+            st.sampled_from(["&quot;ab-2&quot;", "&#34;AB&#34;", '"ab"', "ab"]),
+            st.sampled_from(["", "<ChecksumType>FULL</ChecksumType>", "<Owner><ID>i</ID></Owner>"]),
+            st.integers(0, 2**50),
+        )
+    ),
+    st.lists(keys),
+    st.booleans(),
+)
+def test_the_usual_answer_is_read_as_any_other(
+    entries: list[tuple[str, str, str, int]], prefixes: list[str], more: bool
+) -> None:
+    body = "".join(
+        [
+            f"<ListBucketResult><IsTruncated>{str(more).lower()}</IsTruncated>",
+            "<EncodingType>url</EncodingType><NextContinuationToken>t</NextContinuationToken>",
+            *(ENTRY.format(quote_plus(key), *rest) for key, *rest in entries),
+            *(f"<CommonPrefixes><Prefix>{quote(p)}</Prefix></CommonPrefixes>" for p in prefixes),
+            "</ListBucketResult>",
+        ]
+    ).encode()
+    plain = wire._plain_page(body)
+    assert (plain is None) is any("Owner" in said for _, _, said, _ in entries)
+    assert plain in (None, wire._parsed_page(body))
+    assert [info.key for info in wire.list_page(body).objects] == [key for key, *_ in entries]
 
 
 @pytest.mark.parametrize(

@@ -30,6 +30,12 @@ _WORD = re.compile(r"=\?utf-8\?([bq])\?([^?]*)\?=", re.IGNORECASE)
 _MD5 = re.compile("[0-9a-f]{32}")
 _CODE = re.compile(rb"<Code>\s*(\w+)\s*</Code>")
 _ETAG = re.compile(rb"<ETag>\s*([^<\s]+)\s*</ETag>")
+_CONTENTS = re.compile(
+    rb"<Contents><Key>([^<&]*)</Key><LastModified>([^<&]*)</LastModified>"
+    rb"<ETag>(?:&quot;|&#34;|\")?([^<&\"]*)(?:&quot;|&#34;|\")?</ETag>"
+    rb"(?:<Checksum\w+>[^<]*</Checksum\w+>)*<Size>([0-9]+)</Size>"
+)
+_COMMON_PREFIX = re.compile(rb"<CommonPrefixes><Prefix>([^<&]*)</Prefix></CommonPrefixes>")
 _TOKEN = re.compile(rb"<NextContinuationToken>(.*?)</NextContinuationToken>", re.DOTALL)
 _REFERENCE = re.compile(r"&(?:#x([0-9a-fA-F]+)|#([0-9]+)|(amp|lt|gt|quot|apos));")
 _NAMED = {"amp": "&", "lt": "<", "gt": ">", "quot": '"', "apos": "'"}
@@ -197,6 +203,39 @@ def copied_etag(body: bytes) -> str:
 
 def list_page(body: bytes) -> ListPage:
     """The answer to ListObjectsV2. `KeyError` or `ValueError`: this is not such an answer."""
+    return _plain_page(body) or _parsed_page(body)
+
+
+def _plain_page(body: bytes) -> ListPage | None:
+    """The answer as servers write it, in half the time; ``None``: something is unusual in it."""
+    contents, prefixes = _CONTENTS.findall(body), _COMMON_PREFIX.findall(body)
+    truncated = b"<IsTruncated>true</IsTruncated>" in body
+    if (
+        b"<EncodingType>url</EncodingType>" not in body
+        or len(contents) != body.count(b"<Contents")
+        or len(prefixes) != body.count(b"<CommonPrefixes")
+        or truncated is (b"<IsTruncated>false</IsTruncated>" in body)
+        or b"<!" in body
+        or not body.endswith(b"</ListBucketResult>")
+    ):
+        return None
+    objects = tuple(
+        ObjectInfo(_unquoted(key), int(size), etag.decode().lower(), _since_1970(modified.decode()))
+        for key, modified, etag, size in contents
+    )
+    names = tuple(map(_unquoted, prefixes))
+    return ListPage(objects, names, _continuation(body) if truncated else None)
+
+
+def _unquoted(name: bytes) -> str:
+    return unquote_plus(name.decode()) if b"%" in name or b"+" in name else name.decode()
+
+
+def _since_1970(modified: str) -> int:
+    return int(datetime.fromisoformat(modified).timestamp())
+
+
+def _parsed_page(body: bytes) -> ListPage:
     root = _parsed(body)
     ns = root.tag.removesuffix("ListBucketResult")
     decode = unquote_plus if root.findtext(f"{ns}EncodingType") == "url" else str
@@ -207,7 +246,7 @@ def list_page(body: bytes) -> ListPage:
             key=decode(said[key] or ""),
             size=int(said[size] or ""),
             etag=plain_etag(said[etag] or ""),
-            modified_sec=int(datetime.fromisoformat(said[modified] or "").timestamp()),
+            modified_sec=_since_1970(said[modified] or ""),
         )
         for said in entries
     )

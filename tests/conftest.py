@@ -9,12 +9,17 @@ from typing import TYPE_CHECKING
 import boto3
 import pytest
 from botocore.config import Config
+from hypothesis import HealthCheck, settings
 
 from tests.rgw import Gateway
 from tests.support import eventually
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
+
+# Hypothesis counts examples here, never milliseconds: a busy machine is no fault.
+settings.register_profile("ours", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("ours")
 
 
 def make_client(gateway: Gateway) -> S3Client:

@@ -229,8 +229,9 @@ class Disk:
         """Take room for ``size`` bytes, made if need be."""
         if not self._space.usable or size > self._space.bytes_max:
             return False
-        if self._crowded(size):
-            self.make_room(size)
+        if not self._space.in_doubt and self._space.take(size):
+            return True
+        self.make_room(size)
         return self._space.take(size)
 
     def _evict(self, found: list[ledger.Entry], bytes_max: int) -> int:

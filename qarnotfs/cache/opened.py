@@ -61,8 +61,11 @@ class Opened:
     def adopt(self, identity: Identity, size: int, path: Path) -> bool:
         """Make the file ``path`` the data of a version, whole; whether it could be. `OSError`."""
         base = base_path(self.directory, identity.name)
-        new_data, new_map = (f"{base}.{uuid4().hex}.{kind}.tmp" for kind in ("data", "map"))
-        os.makedirs(os.path.dirname(base), mode=0o700, exist_ok=True)
+        new, directory = f"{base}.{uuid4().hex}", os.path.dirname(base)
+        new_data, new_map = f"{new}.data.tmp", f"{new}.map.tmp"
+        if not os.path.isdir(directory):
+            os.makedirs(directory, mode=0o700, exist_ok=True)
+        adopted = False
         try:
             _link_or_copy(path, new_data)
             if os.stat(new_data).st_size != size:
@@ -71,11 +74,12 @@ class Opened:
             write_map(new_map, identity, self._checksum, new_data, self._clock())
             os.replace(new_data, base + ".data")
             os.replace(new_map, base + ".map")
-            return True
+            adopted = True
         finally:
-            for leftover in (new_data, new_map):
+            for leftover in () if adopted else (new_data, new_map):
                 with suppress(OSError):
                     os.unlink(leftover)
+        return adopted
 
     def remove(self, name: str) -> None:
         """Delete an entry: first the map, so that nobody takes a hole for data."""

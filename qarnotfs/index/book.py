@@ -158,16 +158,17 @@ class Book:
     def remember(self, info: ObjectInfo) -> None:
         """We stored this version ourselves, just now."""
         self._changes.note(info.key, info)
-        self._believe(info.key, info, self._now(), seen_sec=math.inf)
-        self._disk.flush()
-        if info.key in self._doubted:
-            self._doubted.remove(info.key)
-            self._disk.end_doubt(info.key)
-        # All of them: that the innermost one knows the name does not say that its parent knows
-        # of it. A LIST may have come between our upload and this.
-        for prefix in _ancestors(info.key):
-            self._below.pop(prefix, None)
-            self._patch(prefix, info.key, info)
+        with self._disk.at_once():
+            self._believe(info.key, info, self._now(), seen_sec=math.inf)
+            self._disk.flush()
+            if info.key in self._doubted:
+                self._doubted.remove(info.key)
+                self._disk.end_doubt(info.key)
+            # All of them: that the innermost one knows the name does not say that its parent
+            # knows of it. A LIST may have come between our upload and this.
+            for prefix in _ancestors(info.key):
+                self._below.pop(prefix, None)
+                self._patch(prefix, info.key, info)
 
     def remember_missing(self, key: str) -> None:
         """We deleted this key ourselves, just now. For a marker ``dir/``: and the directory."""

@@ -142,7 +142,7 @@ class Sender:
         staged = debt.staged
         size, attributes = staged.size if staged else 0, debt.attributes
         async with self.multipart.budget.taken(size):
-            body = await self.multipart.content(staged, 0, size) if staged and size else b""
+            body = await self._body(debt)
             await self._check_by_head(key, expected, body)
             if key == debt.key:
                 self._journal.perhaps_stored(debt, md5(body))
@@ -161,6 +161,14 @@ class Sender:
         return made._replace(
             metadata=dict(attributes.metadata), content_type=attributes.content_type
         )
+
+    async def _body(self, debt: Debt) -> bytes:
+        staged = debt.staged
+        if staged is None or not staged.size:
+            return b""
+        if debt.seal and staged.small and not staged.verified:
+            return staged.checked(debt.seal)
+        return await self.multipart.content(staged, 0, staged.size)
 
     async def _check_by_head(self, key: str, expected: Condition, body: bytes) -> None:
         """The fallback for servers that ignore conditions; best effort, as a race remains."""

@@ -170,10 +170,32 @@ class Staged:
             length = self.path.stat().st_size if seal.extents else 0
             wrong = length < end or self._checksum(Extents(seal.extents)) != seal.crc
         except OSError as error:
-            raise Corrupt(f"The staged file {self.path} cannot be read: {error}.") from error
+            raise self._unreadable(error) from error
         if wrong:
-            raise Corrupt(f"The staged file {self.path} is not what was accepted from the program.")
+            raise self._not_as_accepted()
         self.verified = True
+
+    @property
+    def small(self) -> bool:
+        """Whether it is read, and compared with its seal, in one go: see `checked`."""
+        return self.size <= INLINE_BYTES_MAX and self.whole
+
+    def checked(self, seal: Seal) -> bytes:
+        """All of a small file, compared as `verify` does."""
+        try:
+            data = self.read_apart(0, seal.size)
+        except OSError as error:
+            raise self._unreadable(error) from error
+        if len(data) != seal.size or zlib.crc32(data) != seal.crc:
+            raise self._not_as_accepted()
+        self.verified = True
+        return data
+
+    def _unreadable(self, error: OSError) -> Corrupt:
+        return Corrupt(f"The staged file {self.path} cannot be read: {error}.")
+
+    def _not_as_accepted(self) -> Corrupt:
+        return Corrupt(f"The staged file {self.path} is not what was accepted from the program.")
 
     def _checksum(self, extents: Extents | None = None) -> int:
         """Also off the loop, where others may close the descriptor: so it has its own."""

@@ -275,7 +275,7 @@ class Uploader:
             self._journal.fail(debt, "An unexpected error; the log has it.")
 
     async def _pay_put(self, debt: Debt) -> None:
-        if debt.staged and debt.seal and not debt.staged.verified:
+        if debt.staged and debt.seal and not (debt.staged.verified or debt.staged.small):
             if debt.dirty_bytes <= INLINE_BYTES_MAX:
                 debt.staged.verify(debt.seal)
             else:

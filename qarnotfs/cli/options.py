@@ -37,6 +37,7 @@ class Settings(Account, Shown):
     cache_ttl: int | None
     attrs: Literal["full", "listing"]
     offline_reads: bool
+    inodes_max: int
     pin: tuple[str, ...]
     close: Literal["later", "wait"]
     fsync_timeout: float
@@ -161,6 +162,15 @@ _OPTIONS = [
         is_flag=True,
         help="While the server cannot be reached, show what is cached, however old it is;"
         " 'status' says since when.",
+    ),
+    _cache(
+        "--inodes-max",
+        type=click.IntRange(min=0),
+        metavar="COUNT",
+        default=50_000,
+        show_default=True,
+        help="Files that the kernel may know at once, at some 4 KiB of memory each; those that no"
+        " program has open are looked up anew when they are used again.",
     ),
     _writing(
         "--close",

@@ -104,6 +104,7 @@ class MountRequest:
             attrs=said.attrs,
             on_conflict=said.on_conflict,
             offline_reads=said.offline_reads,
+            inodes_max=said.inodes_max,
             pins=said.pin,
             metrics=host_and_port(said.metrics) if said.metrics else None,
         )

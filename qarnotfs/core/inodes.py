@@ -8,6 +8,7 @@ for as long as a program has it open or the kernel remembers it.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from qarnotfs.core.attributes import Posix
@@ -124,6 +125,18 @@ class Inodes:
             inode.parent = None
             self._collect(parent)  # it was kept only for its children
         return True
+
+    def surplus(self, keep: int) -> list[Inode]:
+        """Files that the kernel might forget, so that ``keep`` inodes are left: the oldest ones.
+
+        A directory may be where a program is: it would seem to be deleted.
+        """
+        idle = (
+            inode
+            for inode in self._by_number.values()
+            if inode.parent is not None and not (inode.is_directory or inode.opens)
+        )
+        return list(islice(idle, max(0, len(self) - keep)))
 
     def all(self) -> list[Inode]:
         return list(self._by_number.values())

@@ -19,6 +19,8 @@ from qarnotfs.session.house import House
 
 READ_AHEAD_KB = 1024  # the kernel asks for 1 MiB at a time instead of 128 KiB
 BUSY_SEC = 1.0
+TRIM_SEC = 1.0
+TRIMMED_MAX = 5_000  # files at a time: some 0.1 s of the thread that tells the kernel
 REQUESTS_MAX = 99  # of the kernel at once; more wait in its queue
 
 
@@ -81,6 +83,17 @@ class Kernel:
         await pyfuse3.main(max_tasks=REQUESTS_MAX)
         self._ended = True
         self._uncover()
+
+    async def trim(self) -> None:
+        """Have the kernel forget files that no program has open, while it knows too many."""
+        inodes, keep = self._house.filesystem.lookup.inodes, self._house.options.inodes_max
+        while not self._is_gone():
+            await trio.sleep(TRIM_SEC)
+            for inode in inodes.surplus(keep)[:TRIMMED_MAX]:
+                if inode.parent is not None:
+                    pyfuse3.invalidate_entry_async(
+                        inode.parent.number, inode.name, ignore_enoent=True
+                    )
 
     def close(self) -> None:
         """Take the mount away if it is still there."""

@@ -114,6 +114,7 @@ class Session:
                 nursery.start_soon(self._keep_pace)
                 nursery.start_soon(self._supervisor.reassure)
                 nursery.start_soon(self._pin)
+                nursery.start_soon(self._kernel.trim)
                 with self._serving:
                     await self._kernel.serve()
                 arrived = await self._drain()

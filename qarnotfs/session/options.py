@@ -32,5 +32,6 @@ class MountOptions:
     attrs: Literal["full", "listing"]
     on_conflict: Literal["keep-both", "overwrite"]
     offline_reads: bool = False
+    inodes_max: int = 50_000  # files the kernel may know
     pins: tuple[str, ...] = ()  # prefixes of keys to fetch ahead and keep
     metrics: tuple[str, int] | None = None  # host and port where Prometheus may ask

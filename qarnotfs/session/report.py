@@ -41,6 +41,7 @@ def report(house: House, state: str, started_sec: float, pace: Pace) -> dict[str
         "cache_bytes": cache.bytes_used,
         "cache_bytes_max": house.options.cache_bytes_max,
         "cache": asdict(cache),
+        "inodes": len(house.filesystem.lookup.inodes),
         "pins": [asdict(warmth) for warmth in house.warmths.values()],
         "unvalidated_since_sec": house.index.reach.unanswered_since_sec,
         "capabilities": asdict(house.capabilities[0]),

@@ -71,9 +71,7 @@ def identify(scope: str, checksum: str, key: str, etag: str, size: int) -> Ident
     text = b"\0".join(parts)
     fixed = FIXED.pack(MAGIC, FORMAT_VERSION, BLOCK_BYTES, size)
     name = hashlib.sha256(b"%d\0%s" % (size, text)).hexdigest()[:40]
-    return Identity(
-        name, fixed, text[: HEADER_BYTES - TEXT_AT].ljust(HEADER_BYTES - TEXT_AT, b"\0")
-    )
+    return Identity(name, fixed, text[: HEADER_BYTES - TEXT_AT])
 
 
 def base_path(directory: Path, name: str) -> str:
@@ -144,7 +142,7 @@ class Entry:
             _pwrite(self._map_fd, header, 0)
         if not header:  # somebody is making it at this moment, or died doing so
             raise FileNotFoundError(errno.ENOENT, "empty block map")
-        if header[: FIXED.size] != identity.fixed or header[TEXT_AT:] != identity.text:
+        if header[: FIXED.size] != identity.fixed or header[TEXT_AT:] != _text(identity):
             raise BadMap(errno.EINVAL, "not the block map of this version")
         self._data_fd = os.open(base + ".data", flags, 0o600)
         self.last_use_sec, self.validated_at_sec = read_times(header, now_sec)
@@ -298,7 +296,11 @@ def pieces(data: bytes) -> Iterator[memoryview]:
 
 
 def _header(identity: Identity, now_sec: float) -> bytes:
-    return identity.fixed + TIMES.pack(int(now_sec), int(now_sec)) + identity.text
+    return identity.fixed + TIMES.pack(int(now_sec), int(now_sec)) + _text(identity)
+
+
+def _text(identity: Identity) -> bytes:
+    return identity.text.ljust(HEADER_BYTES - TEXT_AT, b"\0")
 
 
 def _record_at(number: int) -> int:

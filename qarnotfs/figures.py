@@ -45,11 +45,24 @@ def pace_text(status: Mapping[str, Any]) -> str:
     return rate if eta_sec is None else f"{rate}, {time_text(eta_sec)} to go"
 
 
+def going(status: Mapping[str, Any]) -> tuple[int, int]:
+    """Files and bytes that a mount still uploads: those refused for good wait for the next one."""
+    files, bytes_left = status["pending_files"], status["pending_bytes"]
+    return files - status["refused_files"], bytes_left - status["refused_bytes"]
+
+
 def left_text(status: Mapping[str, Any]) -> str:
-    """``12 files left (1.2 GiB), 34.5 MiB/s, 35 s to go``, from a mount's status."""
-    left = f"{files_text(status['pending_files'])} left ({bytes_text(status['pending_bytes'])})"
-    pace = pace_text(status)
-    return f"{left}, {pace}" if pace else left
+    """``2 files left (1.2 GiB), 34.5 MiB/s, 35 s to go; 1 file refused (5 B)``, of a mount."""
+    said = []
+    files, bytes_left = going(status)
+    if files or not status["refused_files"]:
+        left = f"{files_text(files)} left ({bytes_text(bytes_left)})"
+        pace = pace_text(status)
+        said.append(f"{left}, {pace}" if pace else left)
+    if status["refused_files"]:
+        refused = bytes_text(status["refused_bytes"])
+        said.append(f"{files_text(status['refused_files'])} refused ({refused})")
+    return "; ".join(said)
 
 
 def bar_text(done: int, whole: int) -> str:

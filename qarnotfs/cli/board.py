@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from qarnotfs.cli.outcome import printable
-from qarnotfs.figures import bar_text, bytes_text, files_text, left_text, time_text
+from qarnotfs.figures import bar_text, bytes_text, files_text, going, left_text, time_text
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 HEADINGS = ("Mountpoint", "Bucket", "State", "Cached", "To upload", "Uploaded", "Errors")
 BAR_CELLS = 24
 URGENCY = ("red", "yellow", "", "dim")  # a small screen shows the beginning
+REFUSED = " Remove the reason, then mount the bucket again, or write it anew."
 STYLES = {"serving": "green", "draining": "yellow"}  # whatever else it may be is bad news
 
 
@@ -60,12 +61,13 @@ def _table(mounts: Sequence[dict[str, Any]]) -> RenderableType:
 def _cells(mount: dict[str, Any]) -> tuple[str, ...]:
     if mount["pid"] is None:
         return (mount["mountpoint"], "-", mount["state"], "-", "-", "-", "1")
+    files, bytes_left = going(mount)
     return (
         mount["mountpoint"],
         mount["bucket"],
         mount["state"],
         f"{bytes_text(mount['cache_bytes'])} of {bytes_text(mount['cache_bytes_max'])}",
-        f"{mount['pending_files']} ({bytes_text(mount['pending_bytes'])})",
+        f"{files} ({bytes_text(bytes_left)})",
         f"{mount['uploaded_files']} ({bytes_text(mount['uploaded_bytes'])})",
         str(len(mount["errors"])),
     )
@@ -121,7 +123,7 @@ def _sentences(mount: dict[str, Any]) -> Iterator[tuple[str, str]]:
         )
     for error in mount["errors"]:
         place = f"/{error['path']}" if error["path"] else ""
-        yield "red", f"{place}: {error['message']}{_where(error)}"
+        yield "red", f"{place}: {error['message']}{_kept(error)}"
     for key in mount.get("conflicts", []):
         yield "yellow", f": someone else changed the file too; ours is stored as {key}"
     if mount.get("best_effort"):
@@ -161,9 +163,12 @@ def _pinned(pin: dict[str, Any]) -> str:
     return f"{name} is pinned: {files_text(pin['files_total'])}, {bytes_text(pin['bytes'])}{failed}"
 
 
-def _where(error: dict[str, Any]) -> str:
-    """Where the bytes are that did not get into the bucket."""
-    if not error["staged_file"]:
-        return ""
-    kept = "It is" if error["staged_whole"] else "What was changed of it is"
-    return f" {kept} kept in {error['staged_file']}."
+def _kept(error: dict[str, Any]) -> str:
+    """Where the bytes are that did not get into the bucket, and how they still do."""
+    said = ""
+    if error["staged_file"]:
+        kept = "It is" if error["staged_whole"] else "What was changed of it is"
+        said = f" {kept} kept in {error['staged_file']}."
+    if "failed" in error:  # else it is the mount itself that does not answer
+        said += REFUSED if error["failed"] else " It is tried again."
+    return said

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 import click
 
-from qarnotfs.figures import files_text, left_text, pace_text
+from qarnotfs.figures import files_text, going, left_text, pace_text
 
 LINE_SEC = 5.0  # between two lines of a log that a person may read later
 
@@ -76,10 +76,10 @@ class _Bar:
         self._total = 0
 
     def show(self, status: dict[str, Any]) -> None:
-        waiting: int = status["pending_bytes"]
-        said = {"left": f"{files_text(status['pending_files'])} left", "pace": pace_text(status)}
+        files, waiting = going(status)
+        said = {"left": f"{files_text(files)} left", "pace": pace_text(status)}
         if self._task is None:
-            if not status["pending_files"]:
+            if not files:
                 return
             self._task = self._bars.add_task(self._title, total=waiting, **said)
         self._total = max(self._total, waiting)

@@ -40,8 +40,9 @@ Examples:
 
 \b
 With --json, a list with one object for each mount: at least mountpoint, bucket, state
-(serving, draining, dead, unreachable), pid, pending_files, pending_bytes, transfers (on their
-way now), upload_bytes_per_sec, upload_eta_sec, cache_bytes, errors (with staged_file)."""
+(serving, draining, dead, unreachable), pid, pending_files, pending_bytes (of which refused for
+good: refused_files, refused_bytes), transfers (on their way now), upload_bytes_per_sec,
+upload_eta_sec, cache_bytes, errors (with staged_file)."""
 )
 @any_directory_argument
 @click.option(

@@ -154,12 +154,11 @@ class Session:
 
     async def _keep_pace(self) -> None:
         while True:
-            uploader, pending = self._house.uploader, self._house.journal.bytes_owed
+            uploader, journal = self._house.uploader, self._house.journal
             sent = sum(transfer.bytes_sent for transfer in uploader.transfers())
+            pending = journal.bytes_owed - journal.bytes_failed
             self._pace.note(trio.current_time(), uploader.totals.bytes + sent, pending)
-            self._supervisor.status(
-                left_text(self._report()) if self._house.journal.count else IDLE
-            )
+            self._supervisor.status(left_text(self._report()) if journal.count else IDLE)
             await trio.sleep(PACE_SEC)
 
     # --- the end ------------------------------------------------------------------------------

@@ -18,6 +18,7 @@ from qarnotfs.writeback.debts import State
 def report(house: House, state: str, started_sec: float, pace: Pace) -> dict[str, Any]:
     """The status of a mount. Sizes in bytes, times in seconds since 1970."""
     totals, cache = house.uploader.totals, house.reader.stats()
+    owed, refused = house.journal.bytes_owed, house.journal.bytes_failed
     return {
         "mountpoint": os.fspath(house.options.mountpoint),
         "bucket": house.bucket.uuid,
@@ -29,9 +30,11 @@ def report(house: House, state: str, started_sec: float, pace: Pace) -> dict[str
         "read_only": house.options.read_only,
         "debug": logging.getLogger("qarnotfs").isEnabledFor(logging.DEBUG),
         "pending_files": house.journal.count,
-        "pending_bytes": house.journal.bytes_owed,
+        "pending_bytes": owed,
+        "refused_files": len(house.journal.failed),
+        "refused_bytes": refused,
         "upload_bytes_per_sec": pace.bytes_per_sec(),
-        "upload_eta_sec": pace.eta_sec(house.journal.bytes_owed),
+        "upload_eta_sec": pace.eta_sec(owed - refused),
         "transfers": _transfers(house),
         "uploaded_files": totals.files,
         "uploaded_bytes": totals.bytes,

@@ -167,8 +167,13 @@ class Owed:
         return sum(debt.counted_bytes for debt in self._debts.values() if debt.recorded)
 
     @property
+    def failed(self) -> list[Debt]:
+        """Those that the bucket refused for good: they wait for the next mount."""
+        return [one for one in self.all() if one.state is State.FAILED]
+
+    @property
     def bytes_failed(self) -> int:
-        return sum(one.counted_bytes for one in self.all() if one.state is State.FAILED)
+        return sum(one.counted_bytes for one in self.failed)
 
     # --- changing: for `Journal` ---
 

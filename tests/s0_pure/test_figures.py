@@ -23,15 +23,24 @@ def test_times(sec: float, text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("rate", "eta_sec", "text"),
+    ("refused", "rate", "eta_sec", "text"),
     [
-        (0.0, None, "2 files left (3.0 KiB)"),
-        (1024.0, 3.0, "2 files left (3.0 KiB), 1.0 KiB/s, 3 s to go"),
+        (0, 0.0, None, "2 files left (3.0 KiB)"),
+        (0, 1024.0, 3.0, "2 files left (3.0 KiB), 1.0 KiB/s, 3 s to go"),
+        (1, 1024.0, 2.0, "1 file left (2.0 KiB), 1.0 KiB/s, 2 s to go; 1 file refused (1.0 KiB)"),
+        (2, 0.0, None, "2 files refused (2.0 KiB)"),
     ],
 )
-def test_what_is_left(rate: float, eta_sec: float | None, text: str) -> None:
-    status = {"pending_files": 2, "pending_bytes": 3072}
-    assert left_text(status | {"upload_bytes_per_sec": rate, "upload_eta_sec": eta_sec}) == text
+def test_what_is_left(refused: int, rate: float, eta_sec: float | None, text: str) -> None:
+    status = {
+        "pending_files": 2,
+        "pending_bytes": 3072,
+        "refused_files": refused,
+        "refused_bytes": 1024 * refused,
+        "upload_bytes_per_sec": rate,
+        "upload_eta_sec": eta_sec,
+    }
+    assert left_text(status) == text
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ import pytest
 from tests.faults import Fault, FaultProxy, Rule
 from tests.rgw import Gateway
 from tests.s5_mount.conftest import Mounts
-from tests.s5_mount.mounting import Cli, Mount
+from tests.s5_mount.mounting import Mount
 from tests.support import eventually
 
 if TYPE_CHECKING:
@@ -85,9 +85,7 @@ def test_a_refused_file_says_so_until_it_is_written_anew(
 
 
 @pytest.mark.decision(1)
-def test_a_refused_file_is_named_and_its_bytes_are_there(
-    mounts: Mounts, proxy: FaultProxy, cli: Cli
-) -> None:
+def test_a_refused_file_is_named_and_its_bytes_are_there(mounts: Mounts, proxy: FaultProxy) -> None:
     mount = refused(mounts, proxy)
     path = mount.path / "file"
     [error] = mount.status()["errors"]
@@ -97,8 +95,15 @@ def test_a_refused_file_is_named_and_its_bytes_are_there(
     assert Path(error["staged_file"]).read_bytes() == BODY
     assert os.getxattr(path, "user.qarnotfs.state") == b"failed"
     assert os.getxattr(path, "user.qarnotfs.error").decode() == error["message"]
-    said = f"{path}: {error['message']} It is kept in {error['staged_file']}."
-    assert said in cli("status").out
+    heading, row, *sentences = mount.text_status().splitlines()
+    assert row.split()[-1] == "1"  # of errors
+    assert "0 (0 B)" in row[heading.index("To upload") :]
+    kept = f"It is kept in {error['staged_file']}."
+    then = "Remove the reason, then mount the bucket again, or write it anew."
+    assert sentences[:2] == [
+        f"{path}: {error['message']} {kept} {then}",
+        f"{mount.path}: 1 file refused ({len(BODY)} B)",
+    ]
     (mount.path / "elsewhere").write_bytes(path.read_bytes())  # the others are not held up
     eventually(lambda: os.getxattr(mount.path / "elsewhere", "user.qarnotfs.state") == b"clean")
 

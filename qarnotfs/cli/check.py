@@ -115,8 +115,13 @@ def _say_rest(journals: Sequence[Inspected], odd: Sequence[Odd]) -> None:
     for finding in findings:
         click.echo(f"{finding.severity.value}: {finding.where}\n  {finding.what}")
         click.echo(f"  -> {finding.next}")
-    counts = f"{len(journals)} journals checked, {sum(one.in_use for one in journals)} in use"
-    click.echo(f"{counts}; {len(findings) or 'no'} findings.")
+    in_use = sum(one.in_use for one in journals)
+    found = _counted(len(findings), "finding") if findings else "no findings"
+    click.echo(f"{_counted(len(journals), 'journal')} checked, {in_use} in use; {found}.")
+
+
+def _counted(count: int, noun: str) -> str:
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
 def _whole(

@@ -61,7 +61,7 @@ def test_a_dead_mount_is_explained_and_the_next_one_puts_it_in_order(
     assert Path(debt["staged_file"]).read_bytes() == b"waiting"
     text = cli("check", bucket, "--offline", "--cache-dir", place.cache_dir)
     assert text.code == 1
-    assert "1 journals checked, 0 in use; 1 findings." in text.out
+    assert "1 journal checked, 0 in use; 1 finding." in text.out
     place.start([], {})
     place.unmount()
     assert checked(cli, place, 0)["findings"] == []
@@ -136,6 +136,17 @@ def test_a_wrong_secret_an_unknown_bucket_and_a_dead_server(cli: Cli, tmp_path: 
     assert "cannot be reached" in found["what"]
 
 
+def test_what_others_on_the_way_could_read(cli: Cli, tmp_path: Path) -> None:
+    cache = ("--cache-dir", tmp_path)
+    [found] = wrongs(cli, *cache, "--no-verify-tls")
+    assert "Nobody verifies" in found["what"]
+    assert "--ca-bundle" in found["next"]
+    elsewhere = cli.environment["AWS_ENDPOINT_URL"].replace("127.0.0.1", "0.0.0.0")
+    [found] = wrongs(cli, *cache, AWS_ENDPOINT_URL=elsewhere)
+    assert "can be read and changed on its way" in found["what"]
+    assert "AWS_ENDPOINT_URL" in found["next"]
+
+
 def test_a_clock_that_is_wrong(tmp_path: Path) -> None:
     """A server whose clock is ten minutes behind ours."""
 
@@ -177,6 +188,21 @@ def test_fuse_conf_is_read(
     assert not mountpoint.others_allowed()
     (tmp_path / "fuse.conf").write_text(f"# mount_max = 1000\n{path}\n")
     assert mountpoint.others_allowed() is allowed
+
+
+def test_what_this_user_may_not_do_says_who_allows_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Open the device, mount through fusermount3, write the cache."""
+    (tmp_path / "fuse").symlink_to("fuse")  # cannot be opened, whoever tries
+    (tmp_path / "fusermount3").touch(0o755)
+    monkeypatch.setattr(doctor, "FUSE", tmp_path / "fuse")
+    monkeypatch.setattr(os, "getuid", lambda: 12345)
+    monkeypatch.setattr(os, "access", lambda path, _: Path(path).name == "fusermount3")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    found = [one.next for one in doctor.machine(tmp_path / "cache") if not one.well]
+    for deed in ("in a container give --device", "chmod u+s", "another place with --cache-dir"):
+        assert any(deed in one for one in found)
 
 
 def test_a_missing_device_says_how_to_get_it(

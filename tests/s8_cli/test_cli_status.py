@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -138,6 +139,21 @@ def test_debugging_what_is_not_mounted(cli: Cli, tmp_path: Path) -> None:
     done = cli("debug", tmp_path, "on")
     assert done.code == 2
     assert f"{tmp_path} is no qarnotfs mount" in done.err
+
+
+def test_a_log_for_who_looks_on(place: Mount, cli: Cli) -> None:
+    """On a terminal the day and the module are left out."""
+    main, terminal = os.openpty()
+    words: list[str | Path] = [PROGRAM, "mount", "--foreground", "--cache-dir", place.cache_dir]
+    words += [place.bucket, place.path]
+    with subprocess.Popen(words, env=cli.environment, stderr=terminal) as process:
+        os.close(terminal)
+        line = os.read(main, 4096).decode()
+        process.terminate()
+        assert process.wait(60) == 0
+    os.close(main)
+    said = f"INFO {place.bucket} is mounted on {place.path}"
+    assert re.match(rf"\d\d:\d\d:\d\d {re.escape(said)}", line), line
 
 
 def test_a_log_for_programs(place: Mount) -> None:

@@ -74,6 +74,14 @@ def test_every_option_has_a_twin_in_the_environment_that_help_shows() -> None:
                 assert f"env var: {twin(flag)}" in help_text
 
 
+@pytest.mark.parametrize("name", [None, *commands.commands])
+def test_every_help_has_examples(name: str | None) -> None:
+    """And they begin as one types them."""
+    said = invoke(*filter(None, [name, "--help"])).output
+    examples = said.partition("Example")[2].splitlines()[1:]
+    assert examples[0].split()[0] in {"qarnotfs", "eval"}
+
+
 def test_commands_on_stored_keys_have_no_twins_of_a_view() -> None:
     """One exported for mounts would change what a name stands for in some commands only."""
     views = {"spec", "prefix", "strip_prefix"}

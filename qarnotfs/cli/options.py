@@ -15,11 +15,13 @@ from typing import Literal
 import click
 from platformdirs import user_state_path
 
+from qarnotfs import control
 from qarnotfs.cli.account import PREFIX_OPTIONS, SERVER_OPTIONS, SPEC_OPTION, Account, Shown
 from qarnotfs.cli.logs import FORMATS
 from qarnotfs.cli.sections import Decorated, section_of, twin, with_options
 from qarnotfs.cli.units import address, duration, octal, size, whole_seconds
 
+CACHE_DIR = Path("/var/lib/qarnotfs")
 CACHE_BYTES_DEFAULT = 10 << 30
 DIRTY_BYTES_DEFAULT = 4 << 30
 
@@ -87,7 +89,7 @@ def _spoken(name: str, value: object) -> list[str]:
 
 def default_cache_dir() -> Path:
     """Kept, not in a cache folder that a cleaner may empty: it holds bytes not yet uploaded."""
-    return Path("/var/lib/qarnotfs") if os.getuid() == 0 else user_state_path("qarnotfs")
+    return CACHE_DIR if control.is_roots(CACHE_DIR) else user_state_path("qarnotfs")
 
 
 _what, _cache, _writing, _owner, _process = (

@@ -22,6 +22,7 @@ from qarnotfs.control.client import Conversation, MountState, live_mounts, reque
 from qarnotfs.control.mounttable import FSTYPE, MountEntry, mount_entry, mount_table
 from qarnotfs.control.places import (
     canonical,
+    is_roots,
     make_private,
     refuse_strangers,
     runtime_dir,
@@ -38,6 +39,7 @@ __all__ = [
     "MountEntry",
     "MountState",
     "canonical",
+    "is_roots",
     "live_mounts",
     "make_private",
     "mount_entry",

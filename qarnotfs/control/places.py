@@ -13,6 +13,7 @@ from pathlib import Path
 
 from qarnotfs.errors import UsageError
 
+ROOTS_DIR = Path("/run/qarnotfs")
 LINKS_MAX = 40  # Linux: MAXSYMLINKS, links followed before a path is called a loop
 
 
@@ -20,10 +21,16 @@ def runtime_dir() -> Path:
     """The private directory of this user's sockets; made when missing.
 
     ``$QARNOTFS_RUNTIME_DIR`` if set; ``/run/qarnotfs`` for root, whoever's session root
-    was reached from; else ``$XDG_RUNTIME_DIR/qarnotfs`` or ``/tmp/qarnotfs-UID``.
+    was reached from, if root may write there; else ``$XDG_RUNTIME_DIR/qarnotfs`` or
+    ``/tmp/qarnotfs-UID``.
     Raises `UsageError` when it cannot be made or is not private to this user.
     """
     return make_private(_chosen_dir(), "set QARNOTFS_RUNTIME_DIR to a directory of yours")
+
+
+def is_roots(place: Path) -> bool:
+    """Whether we are root and may use ``place``: in a user namespace one is root only in name."""
+    return os.getuid() == 0 and os.access(place if place.exists() else place.parent, os.W_OK)
 
 
 def make_private(directory: Path, instead: str) -> Path:
@@ -57,8 +64,8 @@ def refuse_strangers(directory: Path, instead: str) -> None:
 def _chosen_dir() -> Path:
     if chosen := os.environ.get("QARNOTFS_RUNTIME_DIR"):
         return Path(chosen).absolute()
-    if os.getuid() == 0:
-        return Path("/run/qarnotfs")
+    if is_roots(ROOTS_DIR):
+        return ROOTS_DIR
     if session := os.environ.get("XDG_RUNTIME_DIR"):
         return Path(session) / "qarnotfs"
     return Path(f"/tmp/qarnotfs-{os.getuid()}")

@@ -88,7 +88,8 @@ def _bare(cli: Cli, prefix: list[str], arguments: list[str]) -> Iterator[Started
 def _contained(
     folder: Path, cli: Cli, prefix: list[str], arguments: list[str], kind: str
 ) -> Iterator[Started]:
-    environment = cli.environment | {"HOME": "/tmp", "QARNOTFS_RUNTIME_DIR": "/tmp/run"}
+    environment = cli.environment | {"HOME": "/tmp"}
+    del environment["QARNOTFS_RUNTIME_DIR"]  # there is a place for it in every container
     container = Container(
         folder,
         [*prefix, str(PROGRAM), *arguments],

@@ -75,12 +75,6 @@ def test_what_cannot_be_uploaded_is_an_exit_code_of_its_own(
     assert "1 file (2 B) could not be uploaded" in said
 
 
-def test_no_such_command(cli: Cli, target: list[str], place: Mount) -> None:
-    done = cli("run", *target, "--", "no-such-command")
-    assert (done.code, done.err) == (127, "qarnotfs: no-such-command: command not found\n")
-    assert not place.is_mounted()
-
-
 def test_sigterm_ends_the_command_and_not_the_uploads(
     cli: Cli, target: list[str], place: Mount, s3: S3Client
 ) -> None:

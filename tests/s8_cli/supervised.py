@@ -36,8 +36,10 @@ done
 for place in run mnt var/lib; do mount -t tmpfs tmpfs "/$place"; done
 umount -R /sys/fs/cgroup
 mount -t cgroup2 none /sys/fs/cgroup
-mkdir /mnt/data /mnt/tab
-exec env -i container=test "PATH=$PATH" "SYSTEMD_UNIT_PATH=$1/units" \
+mkdir /mnt/data /mnt/tab /mnt/later
+mknod --mode=666 /run/fuse c 10 229 # open to everybody, as udev makes it
+mount --bind /run/fuse /dev/fuse
+exec env -i container=test "PATH=$PATH" "SYSTEMD_UNIT_PATH=$1/units:/run/systemd/generator" \
     /lib/systemd/systemd --system --unit=basic.target --log-target=console --show-status=0
 """
 

@@ -26,8 +26,24 @@ pytestmark = [
 
 [FSTAB] = re.findall(r"^```fstab\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
 SERVICE = "qarnotfs@data.service"
+CONFIG = "/etc/qarnotfs/data.conf"
 # A second is long enough for a test, and the restart is the test's own.
 QUICK = "[Service]\nRestart=no\n"
+KINDS = {".service", ".mount", ".automount"}
+# What logind starts for a user, and PAM gives him. With the capability he reads this checkout,
+# wherever it is.
+USERS_UNITS = "/usr/lib/systemd/user"
+USERS_MANAGER = """
+[Service]
+Type=notify
+User=nobody
+RuntimeDirectory=user/65534 home
+Environment=HOME=/run/home XDG_RUNTIME_DIR=/run/user/65534 SYSTEMD_UNIT_PATH={path}
+ExecStart=/lib/systemd/systemd --user --unit=basic.target --log-target=console
+Delegate=yes
+AmbientCapabilities=CAP_DAC_READ_SEARCH
+"""
+AS_USER = "setpriv --reuid=65534 --regid=65534 --clear-groups env XDG_RUNTIME_DIR=/run/user/65534 "
 WATCHED = "[Service]\nWatchdogSec=1s\nTimeoutAbortSec=1s\nRestart=no\n"
 
 
@@ -55,6 +71,8 @@ def manager(
         place.mkdir()
         (place / "test.conf").write_text(dropin)
     (folder / "etc/fstab").write_text(FSTAB)
+    path = f"{folder}/units/user:{USERS_UNITS}"
+    (folder / "units/user.service").write_text(USERS_MANAGER.format(path=path))
     with systemd(folder) as manager:
         yield manager
 
@@ -62,8 +80,8 @@ def manager(
 @pytest.fixture(autouse=True)
 def clean(manager: Manager, s3: S3Client, data: str) -> Iterator[None]:
     yield
-    manager("systemctl", "stop", "mnt-data.automount", "mnt-data.mount", "qarnotfs@*")
-    manager.sh("umount /mnt/tab; umount /mnt/data")
+    manager("systemctl", "stop", "*.automount", "mnt-*.mount", "qarnotfs@*", "user.service")
+    manager.sh("umount /mnt/later; umount /mnt/tab; umount /mnt/data")
     manager("systemctl", "reset-failed")
     for key in bucket_keys(s3, data):
         s3.delete_object(Bucket=data, Key=key)
@@ -74,12 +92,17 @@ def start(manager: Manager, unit: str = SERVICE) -> None:
 
 
 def test_the_units_are_in_order(manager: Manager) -> None:
-    units = [path.name for path in UNITS.iterdir() if path.suffix != ".conf"]
-    names = [name.replace("@.", "@data.") for name in sorted(units)]
     folder = manager("systemctl", "show", "--value", "-p", "UnitPath").ok().out.split()[0]
-    done = manager("env", f"SYSTEMD_UNIT_PATH={folder}", "systemd-analyze", "verify", *names)
-    assert (done.code, done.out) == (0, "")
-    assert ".service:" not in done.err.partition("\n\n")[0]
+    for whose, place, path in (
+        ("--system", UNITS, folder),
+        ("--user", UNITS / "user", f"{folder}/user:{USERS_UNITS}"),
+    ):
+        files = [file for file in sorted(place.iterdir()) if file.suffix in KINDS]
+        units = [file.name.replace("@.", "@data.") for file in files]
+        where = [f"SYSTEMD_UNIT_PATH={path}", "XDG_RUNTIME_DIR=/run"]
+        done = manager("env", *where, "systemd-analyze", whose, "verify", *units)
+        assert (done.code, done.out) == (0, ""), done.err
+        assert ".service:" not in done.err.partition("\n\n")[0]
 
 
 def test_started_means_mounted(manager: Manager, s3: S3Client, data: str) -> None:
@@ -137,6 +160,20 @@ def test_the_watchdog_ends_what_hangs(manager: Manager) -> None:
     eventually(lambda: manager.show(service, "Result") == "watchdog")
 
 
+def test_a_unit_of_a_user(manager: Manager, s3: S3Client, data: str) -> None:
+    """Who is not root mounts by fusermount3, which no option of the unit may prevent."""
+    start(manager, "user.service")
+    script = "cd /run/home; mkdir -p data .config/qarnotfs; sed 's,^DIR=.*,DIR=/run/home/data,'"
+    manager.sh(f"{script} {CONFIG} > .config/qarnotfs/data.conf; chown -R nobody data .config").ok()
+    systemctl = f"{AS_USER} systemctl --user"
+    manager.sh(f"{systemctl} start {SERVICE}").ok()
+    manager.sh(f"{AS_USER} sh -c 'echo 1234 > /run/home/data/new'").ok()
+    assert bucket_keys(s3, data) == []
+    manager.sh(f"{systemctl} stop {SERVICE}").ok()
+    assert bucket_keys(s3, data) == ["new"]
+    assert manager("findmnt", "/run/home/data").code == 1
+
+
 def test_an_automount_mounts_when_it_is_looked_at(
     manager: Manager, s3: S3Client, data: str
 ) -> None:
@@ -172,14 +209,32 @@ def test_a_mount_in_use_is_not_unmounted(manager: Manager) -> None:
     manager.sh("cd /mnt/data && umount -l /mnt/data").ok()
 
 
-def test_a_line_of_fstab(manager: Manager, s3: S3Client, data: str) -> None:
-    """With options for systemd, for the kernel and for us, and a part of the bucket."""
+def test_a_line_of_fstab_is_mounted_when_it_is_looked_at(
+    manager: Manager, s3: S3Client, data: str
+) -> None:
+    """`_netdev`, `x-systemd.automount`, `ro`, `uid=7`, and a part of the bucket."""
     for key in ("dir/file", "other"):
         s3.put_object(Bucket=data, Key=key, Body=b"12345")
-    manager("mount", "/mnt/tab").ok()
+    assert "remote-fs.target" in manager.show("mnt-tab.automount", "RequiredBy").split()  # at boot
+    assert "network-online.target" in manager.show("mnt-tab.mount", "After").split()
+    start(manager, "mnt-tab.automount")
+    assert manager.show("mnt-tab.mount", "ActiveState") == "inactive"
     assert manager("stat", "-c", "%u %n", "/mnt/tab/file").ok().out == "7 /mnt/tab/file\n"
+    assert manager.show("mnt-tab.mount", "ActiveState") == "active"
+    assert manager("ls", "/mnt/tab").ok().out == "file\n"
     assert "Read-only" in manager.sh("touch /mnt/tab/new").err
-    manager("umount", "/mnt/tab").ok()
+
+
+def test_a_line_of_fstab_waits_for_mount(manager: Manager, s3: S3Client, data: str) -> None:
+    """`noauto`; `allow_other`, so that others than who mounts look in."""
+    s3.put_object(Bucket=data, Key="file", Body=b"12345")
+    assert "remote-fs.target" not in manager.show("mnt-later.mount", "RequiredBy").split()
+    assert manager("findmnt", "/mnt/later").code == 1
+    manager("mount", "/mnt/later").ok()
+    assert manager("setpriv", "--reuid=65534", "cat", "/mnt/later/file").ok().out == "12345"
+    manager.sh("echo 1234 > /mnt/later/new").ok()
+    manager("umount", "/mnt/later").ok()
+    assert bucket_keys(s3, data) == ["file", "new"]
 
 
 @pytest.mark.parametrize(

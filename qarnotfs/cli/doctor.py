@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from qarnotfs.connection import Connection
 
 FUSE = Path("/dev/fuse")
+MTAB = Path("/etc/mtab")  # which fusermount3 reads before it unmounts for a user
 FREE_BYTES_MIN = 1 << 30
 GREETINGS = 5
 SKEW_SEC_MAX = 60.0  # S3 servers refuse after 15 minutes; before, times of files are wrong
@@ -94,6 +95,11 @@ def _fusermount() -> Observation:
         return wrong(
             f"{path} may not mount for users",
             f"Give it its set-user-ID bit back: 'chmod u+s {path}' as root.",
+        )
+    if os.getuid() and not MTAB.exists():
+        return wrong(
+            f"There is no {MTAB}: a mount could be made, and not unmounted",
+            f"As root: 'ln -s /proc/self/mounts {MTAB}'.",
         )
     return fine(f"fusermount3 is {path}")
 

@@ -134,7 +134,8 @@ class Kernel:
         )
         if not done.returncode:
             return ""
-        return done.stderr.decode(errors="replace").strip().rpartition(": ")[2] or "unknown reason"
+        said = done.stderr.decode(errors="replace").strip().partition(": ")[2]  # behind its name
+        return said.removeprefix(f"failed to unmount {self._mountpoint}: ") or "unknown reason"
 
 
 def _read_more_at_once(found: os.stat_result) -> None:

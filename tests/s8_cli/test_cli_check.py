@@ -205,6 +205,16 @@ def test_what_this_user_may_not_do_says_who_allows_it(
         assert any(deed in one for one in found)
 
 
+def test_a_user_without_mtab_could_not_unmount(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a root file system as debootstrap leaves it."""
+    monkeypatch.setattr(doctor, "MTAB", tmp_path / "mtab")
+    monkeypatch.setattr(os, "getuid", lambda: 12345)
+    found = [one.next for one in doctor.machine(tmp_path) if not one.well]
+    assert any("ln -s /proc/self/mounts" in one for one in found)
+
+
 def test_a_missing_device_says_how_to_get_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -69,6 +69,7 @@ missing_packages() {
     has perl || echo perl
     has vim || echo vim
     has runc || echo runc
+    has mmdebstrap || echo mmdebstrap
     has s3fs || echo s3fs
     has systemd-analyze || echo systemd
 }

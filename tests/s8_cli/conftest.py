@@ -7,11 +7,16 @@ import socket
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.conftest import make_client, remove_bucket
 from tests.rgw import Gateway
 from tests.s5_mount.mounting import Cli, Mount
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
 
 
 @pytest.fixture
@@ -35,6 +40,19 @@ def mounted(place: Mount) -> Mount:
     """The bucket, mounted. What is written waits a little: no test depends on how long."""
     place.start(["--upload-delay", "0.1"], {})
     return place
+
+
+@pytest.fixture
+def buckets(gateway: Gateway) -> Iterator[S3Client]:
+    """Those of docs/OPERATING.md: ``inputs`` and ``results``."""
+    s3 = make_client(gateway)
+    for name in ("inputs", "results"):
+        s3.create_bucket(Bucket=name)
+    s3.put_object(Bucket="inputs", Key="list", Body=b"2\n1\n")
+    yield s3
+    for name in ("inputs", "results"):
+        remove_bucket(s3, name)
+    s3.close()
 
 
 @pytest.fixture

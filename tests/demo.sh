@@ -60,7 +60,8 @@ start() {
         fusermount3 -uz "$MOUNT" # its daemon is dead; what it owed is in the cache directory
     fi
     mounted "$PWD/$MOUNT" || show qarnotfs mount demo "$MOUNT"
-    show ls -l "$MOUNT" "$MOUNT/json"
+    show ls "$MOUNT"
+    show ls -l "$MOUNT/json"
 
     title "A file in, and the same seen from the S3 side"
     show cp Makefile "$MOUNT/reports/how.txt"

@@ -122,6 +122,9 @@ def test_a_wheel_in_a_clean_environment_mounts(
     assert run(program, "--version", cwd=tmp_path) == f"qarnotfs {__version__}\n"
     mnt.mkdir()
     cache = ["--cache-dir", str(tmp_path / "cache")]
+    looked = run(program, "check", bucket, *cache, cwd=tmp_path, **environment)
+    assert f"ok     The bucket '{bucket}' answers" in looked
+    assert "WRONG" not in looked
     run(program, "mount", bucket, mnt, *cache, cwd=tmp_path, **environment)
     try:
         (mnt / "file").write_bytes(b"12345")

@@ -19,9 +19,9 @@ from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import urlsplit
 
 from qarnotfs import control
-from qarnotfs.cli.mountpoint import FUSE_CONF, others_allowed
+from qarnotfs.cli.mountpoint import FUSE_CONF, check_unmountable, others_allowed
 from qarnotfs.control.deadmount import is_dead
-from qarnotfs.errors import QarnotfsError
+from qarnotfs.errors import QarnotfsError, UsageError
 from qarnotfs.figures import bytes_text, time_text
 
 if TYPE_CHECKING:
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from qarnotfs.connection import Connection
 
 FUSE = Path("/dev/fuse")
-MTAB = Path("/etc/mtab")  # which fusermount3 reads before it unmounts for a user
 FREE_BYTES_MIN = 1 << 30
 GREETINGS = 5
 SKEW_SEC_MAX = 60.0  # S3 servers refuse after 15 minutes; before, times of files are wrong
@@ -96,11 +95,10 @@ def _fusermount() -> Observation:
             f"{path} may not mount for users",
             f"Give it its set-user-ID bit back: 'chmod u+s {path}' as root.",
         )
-    if os.getuid() and not MTAB.exists():
-        return wrong(
-            f"There is no {MTAB}: a mount could be made, and not unmounted",
-            f"As root: 'ln -s /proc/self/mounts {MTAB}'.",
-        )
+    try:
+        check_unmountable()
+    except UsageError as error:
+        return failed(error)
     return fine(f"fusermount3 is {path}")
 
 

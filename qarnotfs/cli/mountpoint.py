@@ -6,6 +6,7 @@ the empty directory below it for the bucket, and stays until the new mount is th
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from shlex import quote
 
@@ -14,6 +15,7 @@ from qarnotfs.control.deadmount import is_dead, is_mounted
 from qarnotfs.errors import NoDaemon, UsageError
 
 FUSE_CONF = Path("/etc/fuse.conf")
+MTAB = Path("/etc/mtab")
 
 
 def check_free(mountpoint: Path) -> None:
@@ -32,6 +34,18 @@ def check_free(mountpoint: Path) -> None:
             ) from None
     else:
         raise UsageError(_occupied(mountpoint, status))
+
+
+def check_unmountable() -> None:
+    """For users fusermount3 unmounts what it finds in /etc/mtab, and else nothing, not even then.
+
+    Raises `UsageError` where there is none, as in a root file system straight from debootstrap.
+    """
+    if os.getuid() and not MTAB.exists():
+        raise UsageError(
+            f"There is no {MTAB}, and only root can unmount without it: as root, make it with"
+            f" 'ln -s /proc/self/mounts {MTAB}'."
+        )
 
 
 def others_allowed() -> bool:

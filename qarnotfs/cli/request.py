@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qarnotfs import control
-from qarnotfs.cli.mountpoint import FUSE_CONF, others_allowed
+from qarnotfs.cli.mountpoint import FUSE_CONF, check_unmountable, others_allowed
 from qarnotfs.cli.options import (
     CACHE_BYTES_DEFAULT,
     DIRTY_BYTES_DEFAULT,
@@ -49,6 +49,7 @@ class MountRequest:
 
     def prepare(self) -> None:
         """Make what has to be there before anything is written; `UsageError` says what is not."""
+        check_unmountable()
         if self.settings.allow_other and os.getuid() and not others_allowed():
             raise UsageError(
                 f"--allow-other needs root's consent: a line 'user_allow_other' in {FUSE_CONF}."

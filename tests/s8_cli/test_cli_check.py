@@ -160,7 +160,7 @@ def test_a_clock_that_is_wrong(tmp_path: Path) -> None:
             "AWS_SECRET_ACCESS_KEY": "x",
         }
         [found] = wrongs(Cli(tmp_path, tmp_path, account), "--cache-dir", tmp_path)
-    assert "10 min 00 s ahead" in found["what"]
+    assert "10 min 0" in found["what"]  # and a few seconds, on a busy machine
     assert "timedatectl" in found["next"]
 
 
@@ -209,7 +209,7 @@ def test_a_user_without_mtab_could_not_unmount(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """In a root file system as debootstrap leaves it."""
-    monkeypatch.setattr(doctor, "MTAB", tmp_path / "mtab")
+    monkeypatch.setattr(mountpoint, "MTAB", tmp_path / "mtab")
     monkeypatch.setattr(os, "getuid", lambda: 12345)
     found = [one.next for one in doctor.machine(tmp_path) if not one.well]
     assert any("ln -s /proc/self/mounts" in one for one in found)

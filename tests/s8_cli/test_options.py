@@ -57,7 +57,7 @@ def test_defaults(asked: list[MountRequest], tmp_path: Path) -> None:
     said = request.settings
     assert (request.bucket, request.mountpoint) == ("data", tmp_path)
     assert (said.uid, said.gid, said.umask) == (os.getuid(), os.getgid(), 0o22)
-    assert (said.close, said.upload_delay, said.io_timeout) == ("later", 0.5, 60.0)
+    assert (said.close, said.upload_delay, said.io_timeout) == ("later", 0.2, 60.0)
     assert said.fsync_timeout == 300.0
     assert (said.attrs, said.on_conflict, said.cache_ttl) == ("full", "keep-both", None)
     assert said.cache_dir == default_cache_dir()
@@ -164,6 +164,16 @@ def test_a_user_without_roots_consent_is_told_before_anything_is_made(
     with pytest.raises(UsageError, match="user_allow_other"):
         MountRequest("data", tmp_path, settings).prepare()
     assert not cache.exists()
+
+
+def test_a_user_who_could_not_unmount_mounts_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a root file system straight from debootstrap."""
+    monkeypatch.setattr(mountpoint, "MTAB", tmp_path / "mtab")
+    monkeypatch.setattr(os, "getuid", lambda: 12345)
+    with pytest.raises(UsageError, match="ln -s /proc/self/mounts"):
+        MountRequest("data", tmp_path, settings_of(f"--cache-dir={tmp_path}")).prepare()
 
 
 # --- the bucket and its view --------------------------------------------------------------

@@ -73,7 +73,7 @@ ACCOUNT = {
 }
 END = """
 Two more are for the environment only: `QARNOTFS_RUNTIME_DIR`, where the control sockets are
-(`/run/qarnotfs` for root, else `$XDG_RUNTIME_DIR/qarnotfs`), and `QARNOTFS_TRACEBACK=1`, which
+(`/run/qarnotfs` for root, else `$XDG_RUNTIME_DIR/qarnotfs`, else `/tmp/qarnotfs-UID`), and `QARNOTFS_TRACEBACK=1`, which
 shows where an unexpected error came from.
 """
 

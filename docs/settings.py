@@ -73,8 +73,8 @@ ACCOUNT = {
 }
 END = """
 Two more are for the environment only: `QARNOTFS_RUNTIME_DIR`, where the control sockets are
-(`/run/qarnotfs` for root, else `$XDG_RUNTIME_DIR/qarnotfs`, else `/tmp/qarnotfs-UID`), and `QARNOTFS_TRACEBACK=1`, which
-shows where an unexpected error came from.
+(`/run/qarnotfs` for root, else `$XDG_RUNTIME_DIR/qarnotfs`, else `/tmp/qarnotfs-UID`), and
+`QARNOTFS_TRACEBACK=1`, which shows where an unexpected error came from.
 """
 
 

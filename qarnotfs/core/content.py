@@ -113,6 +113,10 @@ class Content:
                 inode.staged = None
         inode.debt = None
 
+    def needs_object(self, inode: Inode) -> bool:
+        """Whether what is read of the file may have to be fetched."""
+        return inode.info is not None and not (inode.staged and inode.staged.whole)
+
     # --- writing ------------------------------------------------------------------------------
 
     async def write(self, inode: Inode, offset: int, data: bytes) -> None:

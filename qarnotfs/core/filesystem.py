@@ -209,7 +209,7 @@ class Filesystem:
         if handle.writable and not inode.writers:
             await self._content.release(inode)
         if inode.detached and not inode.opens:
-            self._content.let_go(inode)
+            self.names.let_go(inode)
         self.lookup.inodes.collect(inode)
 
     async def seal_all(self) -> None:

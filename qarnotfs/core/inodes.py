@@ -39,6 +39,7 @@ class Inode:
     # Newer bytes, which build upon ``info``; kept on disk by their debt or, detached, by a pin.
     staged: Staged | None = None
     debt: Debt | None = None  # what is owed for ``staged``; None when detached
+    removal: Debt | None = None  # the object's, which waits until nobody has the file open
     lookups: int = 0
     opens: int = 0
     writers: int = 0

@@ -34,7 +34,7 @@ from qarnotfs.errors import (
 from qarnotfs.index.index import Index
 from qarnotfs.store.base import UNCONDITIONAL, Attributes, Condition
 from qarnotfs.views import View
-from qarnotfs.writeback.debts import Debt
+from qarnotfs.writeback.debts import Debt, State
 from qarnotfs.writeback.journal import Journal
 from qarnotfs.writeback.uploader import Uploader
 
@@ -146,8 +146,11 @@ class Namespace:
         inode = parent.children.get(name) or parent.children.get(node.name)
         expected = Condition(etag=node.info.etag) if node.info else UNCONDITIONAL
         with self._kept(inode):
-            self.soon(self._journal.owe_delete(node.key, expected))
+            debt = self._journal.owe_delete(node.key, expected)
+            self.soon(debt)
             self._displace(inode)
+            if debt and inode and inode.opens and self._content.needs_object(inode):
+                debt.state, inode.removal = State.HELD, debt
         self._uploader.progressed()
         self._entries_changed(parent)
         await self._keep_directory(parent)
@@ -164,6 +167,13 @@ class Namespace:
         self._displace(parent.children.get(name))
         self._entries_changed(parent)
         await self._keep_directory(parent)
+
+    def let_go(self, inode: Inode) -> None:
+        """Nobody has a nameless file open any more: its bytes go, the bucket's too."""
+        self._content.let_go(inode)
+        if inode.removal is not None:
+            self._journal.release(inode.removal, inode.removal.not_before_sec)
+            self._uploader.wake()
 
     def _displace(self, inode: Inode | None) -> None:
         """The inode loses its name; what is owed for the name is no concern of it now."""

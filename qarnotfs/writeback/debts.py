@@ -31,10 +31,10 @@ class Kind(Enum):
 
 
 class State(Enum):
-    """The life of a debt; the first two only of a `PUT` whose file is open.
+    """The life of a debt; the first two only while a file is open.
 
     OPEN      being written; nothing newer than the last record is promised
-    HELD      recorded on disk, but a program may still write: not sent yet
+    HELD      recorded on disk, but a program may still write, or read what goes: not sent yet
     QUEUED    recorded, and due from ``not_before_sec``
     PAYING    being sent: its staged file must not change
     FAILED    refused for good: kept, reported, tried again by the next mount

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 
 import pytest
@@ -107,3 +108,70 @@ def test_a_prompt_deletion_costs_no_look(store: MemoryStore, play: Callable[...,
 
     play(scene)
     assert bucket(store) == {}
+
+
+@pytest.mark.decision(10)
+def test_an_object_that_somebody_reads_stays_until_that_ends(
+    store: MemoryStore, play: Callable[..., None]
+) -> None:
+    """The reader has not fetched all of it yet."""
+    body = bytes(range(256)) * 40_000
+    put(store, "a", body)
+
+    async def scene(world: World) -> None:
+        reader, again = await world.open("a"), await world.open("a")
+        assert await world.fs.read(reader, 0, 4) == body[:4]
+        await world.unlink("a")
+        await world.write("later", b"1")
+        while "later" not in bucket(store):
+            await trio.sleep(0.01)
+        assert await world.names() == ["later"]
+        await world.close(reader)
+        assert await world.fs.read(again, 5_000_000, 5_240_000) == body[5_000_000:]
+        await world.close(again)
+        while "a" in bucket(store):
+            await trio.sleep(0.01)
+
+    play(scene, upload_delay_sec=0.01)
+    assert bucket(store) == {"later": b"1"}
+
+
+@pytest.mark.decision(10)
+def test_so_it_does_for_who_has_changed_a_part_of_it(
+    store: MemoryStore, play: Callable[..., None]
+) -> None:
+    body = bytes(range(256)) * 40_000
+    put(store, "a", body)
+
+    async def scene(world: World) -> None:
+        writer = await world.open("a", os.O_RDWR)
+        await world.unlink("a")
+        await world.fs.write(writer, 3, b"xyz")
+        await world.write("later", b"1")
+        while "later" not in bucket(store):
+            await trio.sleep(0.01)
+        assert await world.fs.read(writer, 0, len(body)) == body[:3] + b"xyz" + body[6:]
+        await world.close(writer)
+        await drain(world)
+
+    play(scene, upload_delay_sec=0.01)
+    assert bucket(store) == {"later": b"1"}
+
+
+@pytest.mark.decision(4)
+def test_what_was_stored_while_it_was_read_is_spared(
+    store: MemoryStore, play: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("qarnotfs.writeback.uploader.LATE_SEC", 0.1)
+    put(store, "a", b"old")
+
+    async def scene(world: World) -> None:
+        reader = await world.open("a")
+        await world.unlink("a")
+        await trio.sleep(0.2)
+        put(store, "a", b"theirs")
+        await world.close(reader)
+        await drain(world)
+
+    play(scene)
+    assert bucket(store) == {"a": b"theirs"}

@@ -189,6 +189,21 @@ def test_unlinked_file_stays_usable_while_open(here: Path, seen: Seen) -> None:
     assert seen.key(path) not in seen.keys(here)
 
 
+@pytest.mark.decision(10)
+def test_what_is_read_of_an_unlinked_file_is_fetched(here: Path, seen: Seen) -> None:
+    """Its object goes once nobody has it open."""
+    body = random.Random(4).randbytes(12_000_000)
+    path, later = seen.put(here / "large", body), here / "later"
+    with path.open("rb", buffering=0) as file:
+        assert file.read(4) == body[:4]
+        path.unlink()
+        later.touch()
+        eventually(lambda: os.getxattr(later, "user.qarnotfs.state") == b"clean")
+        assert os.listdir(here) == ["later"]
+        assert os.pread(file.fileno(), len(body), 0) == body
+    assert seen.key(path) not in seen.keys(here)
+
+
 def test_new_file_unlinked_while_open_never_arrives(here: Path, seen: Seen) -> None:
     path = here / "temporary"
     with path.open("w+b", buffering=0) as file:

@@ -264,7 +264,8 @@ class Operations(pyfuse3.Operations):
         parent, nodes = await self._fs.entries(fh, start)
         for next_id, name in enumerate(DOTS[start_id:], start_id + 1):
             # The kernel knows what they are, and does not look them up by this.
-            if not pyfuse3.readdir_reply(token, name, self._attributes(parent), next_id):
+            dot = parent if name == b"." else parent.parent or parent
+            if not pyfuse3.readdir_reply(token, name, self._attributes(dot), next_id):
                 return
         for next_id, node in enumerate(nodes, len(DOTS) + start + 1):
             inode = self._fs.lookup.known(parent, node)

@@ -147,14 +147,15 @@ class Filesystem:
         if inode.is_directory:
             raise IsADirectory("A directory is not opened as a file.")
         writable = flags & os.O_ACCMODE != os.O_RDONLY
-        if writable:
+        emptied = flags & os.O_TRUNC  # as Linux has it, also where it is opened to read
+        if writable or emptied:
             self.names.check_writable()
         await self.lookup.getattr(inode)
         self.lookup.check_told(inode)
         if inode.info is not None and inode.staged is None:
             self._finder.opened(inode.info)
         number = self.opened(inode, writable=writable)
-        if writable and flags & os.O_TRUNC:
+        if emptied:
             try:
                 if not privileged:
                     inode.posix = inode.posix._replace(mode=_without_set_id(inode.posix.mode))

@@ -214,7 +214,7 @@ class Lookup:
 
     async def getattr(self, inode: Inode) -> Inode:
         """The inode with attributes that are exact and no older than the TTL."""
-        if inode.detached and not inode.opens:
+        if inode.detached and not inode.opens and (inode.replaced or _has_bytes(inode)):
             # It lost its name after the kernel had found it there: now the kernel looks again.
             raise Stale("The file was deleted or replaced.")
         if inode.detached or inode is self.inodes.root:
@@ -337,3 +337,8 @@ class Lookup:
             is_directory=True,
             defaults=self._defaults,
         )
+
+
+def _has_bytes(inode: Inode) -> bool:
+    """Else a program may hold it of which only the kernel knows: a directory, a FIFO."""
+    return stat.S_ISREG(inode.posix.mode) or stat.S_ISLNK(inode.posix.mode)

@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 from qarnotfs.core.filesystem import Filesystem
 from qarnotfs.core.inodes import Inode
-from qarnotfs.errors import NoAttribute, NotPermitted, NotSupported
+from qarnotfs.errors import InvalidArgument, NoAttribute, NotPermitted, NotSupported
 from qarnotfs.store.base import ObjectInfo
 
 PREFIX = b"user.qarnotfs."
@@ -49,6 +49,8 @@ class Xattrs:
             raise NotPermitted("What qarnotfs says of a file cannot be set.")
         if not name.startswith(USER):
             raise NotSupported("Only attributes of users are kept in a bucket.")
+        if name == USER:
+            raise InvalidArgument("An attribute needs a name.")
         await self._fs.set_xattrs(inode, lambda xattrs: {**xattrs, _text(name): value})
 
     async def remove(self, inode: Inode, name: bytes) -> None:

@@ -130,6 +130,17 @@ def for_everyone(gateway: Gateway, cli: Cli) -> Iterator[Mount]:
         shutil.rmtree(place)
 
 
+@pytest.fixture
+def disk() -> Iterator[Path]:
+    """A directory of a local disk that every user may enter; there is no umask meanwhile."""
+    before = os.umask(0)
+    with tempfile.TemporaryDirectory(prefix="qfs-disk-") as name:
+        path = Path(name)
+        path.chmod(0o755)
+        yield path
+    os.umask(before)
+
+
 @pytest.fixture(scope="module")
 def pair(gateway: Gateway, cli: Cli, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
     """Two mounts of one bucket for the tests of a file, each of which has names of its own."""

@@ -12,8 +12,7 @@ import errno
 import os
 import re
 import stat
-import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 
@@ -230,21 +229,6 @@ def differences(found: Mapping[str, object], expected: Mapping[str, object]) -> 
     """What is there and what should be, where these are not the same."""
     pairs = {name: (found.get(name), expected.get(name)) for name in {*found, *expected}}
     return {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}
-
-
-@pytest.fixture(scope="module", autouse=True)
-def no_umask() -> Iterator[None]:
-    before = os.umask(0)
-    yield
-    os.umask(before)
-
-
-@pytest.fixture
-def disk() -> Iterator[Path]:
-    with tempfile.TemporaryDirectory(prefix="qfs-disk-") as name:
-        path = Path(name)
-        path.chmod(0o755)
-        yield path
 
 
 @pytest.mark.decision(8)

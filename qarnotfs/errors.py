@@ -119,6 +119,10 @@ class NoSpace(FileError):
     errno = errno.ENOSPC
 
 
+class TooLarge(FileError):
+    errno = errno.EFBIG
+
+
 class Stale(FileError):
     """The version that was opened is no longer in the bucket."""
 

@@ -174,6 +174,11 @@ def check(posix: Posix) -> None:
         )
 
 
+def nearest_ns(time_ns: int) -> int:
+    """The nearest time that can be stored, as disks do it with dates beyond theirs."""
+    return max(-_TIME_NS_MAX, min(time_ns, _TIME_NS_MAX))
+
+
 def content_type(key: str, mode: int) -> str:
     """The Content-Type of an object, from the last suffix of its name.
 

@@ -23,8 +23,8 @@ from qarnotfs.cache.blocks import PatternCell
 from qarnotfs.cache.reader import Reader
 from qarnotfs.core import attributes
 from qarnotfs.core.inodes import Inode
-from qarnotfs.errors import FileError, NotUploaded, Stale, StoreError
-from qarnotfs.store.base import Attributes, Condition, ObjectInfo
+from qarnotfs.errors import FileError, NotUploaded, Stale, StoreError, TooLarge
+from qarnotfs.store.base import OBJECT_BYTES_MAX, Attributes, Condition, ObjectInfo
 from qarnotfs.writeback.debts import Debt, State
 from qarnotfs.writeback.journal import Journal
 from qarnotfs.writeback.plan import PART_BYTES
@@ -121,6 +121,7 @@ class Content:
 
     async def write(self, inode: Inode, offset: int, data: bytes) -> None:
         """Write all of ``data``, or raise. Waits while too much is owed to the bucket."""
+        _check_size(offset + len(data))
         await self._uploader.room()
         staged = await self._writable(inode)
         try:
@@ -135,6 +136,7 @@ class Content:
 
     async def truncate(self, inode: Inode, size: int) -> None:
         """Cut or extend the file; without a writer, the change is recorded at once."""
+        _check_size(size)
         if size == inode.size and inode.staged is not None and inode.staged.sealed:
             return
         if not size:
@@ -333,3 +335,8 @@ class Content:
         finally:
             del self._gates[inode]
             gate.set()
+
+
+def _check_size(size: int) -> None:
+    if size > OBJECT_BYTES_MAX:
+        raise TooLarge("A file of more than 5 TiB cannot be an object.")

@@ -94,9 +94,9 @@ class Filesystem:
         if changes.gid is not None:
             posix = posix._replace(gid=changes.gid)
         if changes.atime_ns is not None:
-            posix = posix._replace(atime_ns=changes.atime_ns)
+            posix = posix._replace(atime_ns=attributes.nearest_ns(changes.atime_ns))
         if changes.mtime_ns is not None:
-            posix = posix._replace(mtime_ns=changes.mtime_ns)
+            posix = posix._replace(mtime_ns=attributes.nearest_ns(changes.mtime_ns))
         return posix._replace(ctime_ns=self._now_ns())
 
     async def _owe_attributes(self, inode: Inode) -> None:

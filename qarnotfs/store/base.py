@@ -40,6 +40,7 @@ PART_BYTES_MAX = 5 << 30  # S3: a part, a single PUT, a single server-side copy
 PART_COUNT_MAX = 10_000  # S3
 DELETE_COUNT_MAX = 1000  # S3: keys of one batch delete
 KEY_BYTES_MAX = 1024  # S3: UTF-8 bytes of a key
+OBJECT_BYTES_MAX = 5 << 40  # S3
 # When (`time.monotonic`) who called a blocking method stops waiting for it: later than that
 # no request may be begun, for it would be carried out behind the caller's back.
 give_up_sec: ContextVar[float] = ContextVar("give_up_sec", default=float("inf"))

@@ -133,6 +133,17 @@ def test_utime_while_open_for_writing(here: Path, seen: Seen) -> None:
     assert seen.metadata(path)["mtime"] == "1600000000.123456789"
 
 
+def test_dates_that_cannot_be_stored_are_the_nearest(mounts: Mounts) -> None:
+    first = mounts()
+    for name, sec in {"late": 10**10, "early": -(10**11)}.items():
+        (first.path / name).touch()
+        os.utime(first.path / name, (sec, sec))
+    before = {path.name: path.stat().st_mtime_ns for path in first.path.iterdir()}
+    first.unmount()
+    assert before == {"late": 2**63 - 1, "early": 1 - 2**63}
+    assert {path.name: path.stat().st_mtime_ns for path in mounts().path.iterdir()} == before
+
+
 def test_creation_mode_heeds_umask(here: Path) -> None:
     path = here / "file"
     os.close(os.open(path, os.O_CREAT | os.O_WRONLY, 0o777))

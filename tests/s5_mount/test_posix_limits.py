@@ -15,12 +15,13 @@ import pytest
 
 from tests.s5_mount.calling import closing, outcome
 from tests.s5_mount.conftest import Mounts
-from tests.s5_mount.mounting import Seen, bucket_keys
+from tests.s5_mount.mounting import Seen, bucket_keys, run
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
 KEY_BYTES_MAX = 1024
+OBJECT_BYTES_MAX = 5 << 40
 MAKE: dict[str, Callable[[Path], object]] = {
     "create": Path.touch,
     "mkdir": Path.mkdir,
@@ -147,3 +148,56 @@ def test_fsync_of_a_directory_means_that_its_names_are_in_the_bucket(
     (top / "renamed").rename(top / "new")
     (top / "removed").unlink()
     assert names_after_fsync() == ["dir/", "dir/kept", "dir/new"]
+
+
+@pytest.mark.decision(1)
+def test_sync_of_everything_does_not_wait_and_of_one_file_does(
+    mounts: Mounts, s3: S3Client, bucket: str
+) -> None:
+    """The kernel does not tell a mount of the former."""
+    path = mounts("--upload-delay", "3600").path / "file"
+    path.write_bytes(b"1")
+    run("sync", "--file-system", path)
+    assert bucket_keys(s3, bucket) == []
+    run("sync", path)
+    assert bucket_keys(s3, bucket) == ["file"]
+
+
+@pytest.mark.decision(1)
+@pytest.mark.parametrize("flag", [os.O_SYNC, os.O_DSYNC], ids=["O_SYNC", "O_DSYNC"])
+def test_each_write_waits_where_it_shall(
+    mounts: Mounts, s3: S3Client, bucket: str, flag: int
+) -> None:
+    path = mounts("--upload-delay", "3600").path / "file"
+    descriptor = os.open(path, os.O_CREAT | os.O_WRONLY | flag)
+    for text in (b"1", b"12"):
+        os.write(descriptor, text[-1:])
+        assert s3.get_object(Bucket=bucket, Key="file")["Body"].read() == text
+    os.close(descriptor)
+
+
+@pytest.mark.decision(17)
+def test_no_file_is_larger_than_an_object_can_be(here: Path, seen: Seen) -> None:
+    path = here / "file"
+    path.write_bytes(b"12345")
+    with path.open("r+b", buffering=0) as file:
+        too_far = (
+            partial(os.truncate, path, OBJECT_BYTES_MAX + 1),
+            partial(os.ftruncate, file.fileno(), 1 << 62),
+            partial(os.pwrite, file.fileno(), b"x", OBJECT_BYTES_MAX),
+        )
+        assert [outcome(call) for call in too_far] == ["EFBIG"] * 3
+    assert seen.content(path) == b"12345"
+
+
+@pytest.mark.decision(8)
+def test_attributes_of_a_file_have_two_kibibytes(here: Path, seen: Seen) -> None:
+    path = here / "file"
+    path.write_bytes(b"12345")
+    os.setxattr(path, "user.a", bytes(1000))
+    assert outcome(partial(os.setxattr, path, "user.b", bytes(1000))) == "ENOSPC"
+    assert outcome(partial(os.setxattr, path, "user.a", bytes(2000))) == "ENOSPC"
+    path.chmod(0o600)
+    assert os.listxattr(path) == ["user.a"]
+    assert os.getxattr(path, "user.a") == bytes(1000)
+    assert int(seen.metadata(path)["mode"]) == stat.S_IFREG | 0o600

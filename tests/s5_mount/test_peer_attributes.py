@@ -97,10 +97,17 @@ def test_ours_are_read_by_rclone(clients: Clients) -> None:
     assert names_below(clients.paths[RCLONE] / "for-rclone") == folders | as_regular(TREE).keys()
 
 
-def test_ours_are_copied_by_rclone(clients: Clients, tmp_path: Path) -> None:
-    make_all(clients.paths[OURS] / "copied", TREE)
+@pytest.mark.parametrize(
+    ("writer", "options"), [(OURS, ()), (OURS, ("--metadata",)), (S3FS, ("--metadata",))]
+)
+def test_what_rclone_copies_out(
+    clients: Clients, writer: str, options: tuple[str, ...], tmp_path: Path
+) -> None:
+    """All bytes and times. It reads our modes, as those of s3fs, in octal: they may be others."""
+    name = f"out-{writer}-{len(options)}"
+    make_all(clients.paths[writer] / name, TREE)
     clients.ours.flush()
-    clients.rclone("copy", "--create-empty-src-dirs", clients.remote("copied"), tmp_path)
+    clients.rclone("copy", *options, "--create-empty-src-dirs", clients.remote(name), tmp_path)
     assert files_below(tmp_path) == as_regular(TREE)
     assert (tmp_path / "empty").is_dir()
 

@@ -153,15 +153,24 @@ def test_marked_and_unmarked_beside_each_other(clients: Clients) -> None:
 
 
 def test_what_old_tools_mark_otherwise_is_a_file(clients: Clients) -> None:
-    """To tell it from an empty file would cost a HEAD each. It can be removed as a file."""
-    clients.put("old/slashless", kind="application/x-directory")
+    """To tell it from an empty file would cost a HEAD each. It can be removed as a file.
+
+    To s3fs it is a directory, to rclone a file. What is put into it is there for everybody.
+    """
+    for name in ("bare", "used"):
+        clients.put(f"old/{name}", kind="application/x-directory")
     clients.put("old/hadoop_$folder$")
     clients.put("old/hadoop/file", b"1")
-    top = clients.paths[OURS] / "old"
-    assert names_below(top) == {"slashless", "hadoop_$folder$", "hadoop/", "hadoop/file"}
-    (top / "slashless").unlink()
-    (top / "hadoop_$folder$").unlink()
-    all_show(clients, "old", {"hadoop/", "hadoop/file"})
+    top, theirs = clients.paths[OURS] / "old", clients.paths[S3FS] / "old"
+    hadoop = {"hadoop/", "hadoop/file"}
+    assert names_below(top) == {"bare", "used", "hadoop_$folder$"} | hadoop
+    assert {"bare/", "used/"} <= names_below(theirs)
+    assert {"bare", "used"} <= {*clients.rclone("lsf", clients.remote("old")).splitlines()}
+    (theirs / "used" / "file").write_bytes(b"2")
+    comes_to(lambda: names_below(top) & {"used", "used/", "used/file"}, {"used/", "used/file"})
+    assert (top / "used" / "file").read_bytes() == b"2"
+    run("rm", "-r", *(top / name for name in os.listdir(top) if name != "hadoop"))
+    all_show(clients, "old", hadoop)
 
 
 class TestRemovedByTwo:

@@ -229,6 +229,7 @@ def test_missing(here: Path) -> None:
     assert (here / "none").stat().st_nlink >= 1
 
 
+@pytest.mark.decision(17)
 def test_same_inode_while_mounted(here: Path) -> None:
     path = here / "file"
     path.touch()

@@ -64,6 +64,7 @@ def test_deep_in_a_tree_there_is_less_room_for_names(here: Path, seen: Seen, mak
     deep = here / ("d" * 700)
     (deep / "dir").mkdir(parents=True)
     (deep / "file").touch()
+    assert os.pathconf(deep, "PC_NAME_MAX") == KEY_BYTES_MAX
     room = KEY_BYTES_MAX - len(seen.key(deep)) - len("/") - (make in DIRECTORIES)
     before = sorted(os.listdir(deep))
     assert outcome(partial(MAKE[make], deep / ("n" * (room + 1)))) == "ENAMETOOLONG"

@@ -20,7 +20,8 @@ from tests.s5_mount.mounting import Seen, bucket_keys, run
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
-EXCHANGE = 2  # a flag of renameat2
+EXCHANGE, WHITEOUT = 2, 4  # flags of renameat2
+GET_FLAGS = 0x80086601  # FS_IOC_GETFLAGS, which `lsattr` asks for
 TRIES_LOCKS = """if True:
     import fcntl, sys
     with open(sys.argv[1], "r+b") as file:
@@ -85,12 +86,14 @@ def test_what_is_not_offered_says_so(here: Path) -> None:
         (here / name).write_text(name)
     libc = ctypes.CDLL(None, use_errno=True)
     a, b = os.fsencode(here / "a"), os.fsencode(here / "b")
-    assert libc.renameat2(-100, a, -100, b, EXCHANGE) == -1
-    assert ctypes.get_errno() == errno.EINVAL
+    for flag in (EXCHANGE, WHITEOUT):
+        assert libc.renameat2(-100, a, -100, b, flag) == -1
+        assert ctypes.get_errno() == errno.EINVAL
     assert outcome(lambda: os.open(here, os.O_TMPFILE | os.O_RDWR)) == "ENOTSUP"
     with (here / "a").open("r+b") as file:
         assert libc.fallocate(file.fileno(), 0, ctypes.c_long(0), ctypes.c_long(10)) == -1
         assert ctypes.get_errno() == errno.EOPNOTSUPP
+        assert outcome(lambda: fcntl.ioctl(file, GET_FLAGS, bytes(8))) == "ENOTTY"
     assert outcome(lambda: os.link(here / "a", here / "c")) == "EPERM"
     assert sorted(path.read_text() for path in here.iterdir()) == ["a", "b"]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 import pytest
 import trio
@@ -175,3 +175,53 @@ def test_what_was_stored_while_it_was_read_is_spared(
 
     play(scene)
     assert bucket(store) == {"a": b"theirs"}
+
+
+async def write_anew(world: World) -> None:
+    await world.write("d/a", b"new")
+
+
+async def move_the_directory(world: World) -> None:
+    await world.rename("d", "e")
+
+
+async def remove_the_directory(world: World) -> None:
+    await world.rmdir("d")
+
+
+async def take_its_name(world: World) -> None:
+    await world.write("other", b"new")
+    await world.rename("other", "d/a")
+
+
+@pytest.mark.decision(10)
+@pytest.mark.parametrize(
+    ("act", "left"),
+    [
+        (write_anew, {"d/": b"", "d/a": b"new"}),
+        (move_the_directory, {"e/": b""}),
+        (remove_the_directory, {}),
+        (take_its_name, {"d/": b"", "d/a": b"new"}),
+    ],
+)
+@pytest.mark.parametrize("dies", [False, True])
+def test_what_else_happens_where_an_object_waits_for_its_end(
+    act: Callable[[World], Awaitable[None]],
+    left: dict[str, bytes],
+    dies: bool,
+    store: MemoryStore,
+    play: Callable[..., None],
+) -> None:
+    put(store, "d/a", b"old")
+
+    async def scene(world: World) -> None:
+        reader = await world.open("d/a")
+        await world.unlink("d/a")
+        await act(world)
+        if not dies:
+            await world.close(reader)
+            await drain(world)
+
+    play(scene)
+    play(drain)
+    assert bucket(store) == left

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.conftest import remove_bucket
 from tests.s5_mount.conftest import Mounts
 from tests.s5_mount.mounting import Cli, bucket_keys, run
 
@@ -24,6 +25,7 @@ KEYS = (
     *("%41", "%2F", "a%2Fb", "%252F", "%2E", "%00", "100%", "c%FILE", "a%FILE", "%FILE"),
     *("😀/🏳️‍🌈", "e\u0301", "\u00e9", "ﬁ", "\u202egnp.exe", "\ufeffbom", "日本/語"),
     *("back\\slash", "\\", "c:\\x", "-rf", "~", "#"),
+    *("new\nline/inside", "\x01/\x02/\x03", "esc\x1b[1m//x", "end\x7f/x", "a/.\n/x", "a/\n/x"),
     *("k" * 1024, "é" * 512, "s/" * 511 + "d", "n" * 255 + "/" + "m" * 255),
 )
 
@@ -74,9 +76,7 @@ def test_copied_to_another_bucket(mounts: Mounts, s3: S3Client, bucket: str) -> 
         copied = {key for key in bucket_keys(s3, other) if not is_marker(s3, other, key)}
         assert copied == set(KEYS)
     finally:
-        for key in bucket_keys(s3, other):
-            s3.delete_object(Bucket=other, Key=key)
-        s3.delete_bucket(Bucket=other)
+        remove_bucket(s3, other)
 
 
 def is_marker(s3: S3Client, bucket: str, key: str) -> bool:

@@ -35,12 +35,15 @@ class Greeting(NamedTuple):
 
 
 def greet(access: Access, bucket: str) -> Greeting:
-    """Ask once for a name in ``bucket``, or for the buckets if it is ``""``; any `StoreError`."""
+    """Ask once to list ``bucket``, or the buckets if it is ``""``; any `StoreError`.
+
+    No name of it: boto3 fails at some that Ceph answers with.
+    """
     client = access.client
     with translated(Subject(access.endpoint, bucket)):
         began_sec = time.monotonic()
         answer: Any = (
-            client.list_objects_v2(Bucket=bucket, MaxKeys=1) if bucket else client.list_buckets()
+            client.list_objects_v2(Bucket=bucket, MaxKeys=0) if bucket else client.list_buckets()
         )
     latency_sec = time.monotonic() - began_sec
     date = answer["ResponseMetadata"]["HTTPHeaders"].get("date")

@@ -101,7 +101,7 @@ def numbers_are_those_that_stat_tells(place: Place) -> object:
 
 
 def with_slashes_behind(place: Place) -> object:
-    def make() -> str:
+    def make() -> None:
         (place / "d").mkdir(exist_ok=True)
         (place / "full").mkdir(exist_ok=True)
         place.file("full/x")
@@ -109,10 +109,10 @@ def with_slashes_behind(place: Place) -> object:
         for name, target in (("dl", "full"), ("fl", "f"), ("none", "nowhere")):
             if not (place / name).is_symlink():
                 (place / name).symlink_to(target)
-        place.settle()
-        return str(place.path)
 
-    top = make()
+    make()
+    place.settle()
+    top = str(place.path)
     found = []
     for name in ("f", "d", "full", "dl", "fl", "none", "new"):
         for call in (

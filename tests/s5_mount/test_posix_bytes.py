@@ -7,7 +7,6 @@ import fcntl
 import mmap
 import os
 import resource
-import stat
 from functools import partial
 from pathlib import Path
 
@@ -15,19 +14,10 @@ import pytest
 
 from tests.s5_mount.calling import next_tick
 from tests.s5_mount.mounting import Mount
-from tests.s5_mount.scenes import Place, Scene, called, how, libc
+from tests.s5_mount.scenes import Place, Scene, called, facts, how, libc
 
-AT_EMPTY_PATH = 0x1000
-LOCK = "hhqqi4x"  # struct flock: type, whence, start, length, pid
 RWF_DSYNC, RWF_SYNC, RWF_APPEND = 2, 4, 16
 SYNC_FILE_RANGE_WRITE = 2
-
-
-def facts(descriptor: int) -> tuple[object, ...]:
-    """What `fstat` tells, but for times, numbers and sizes of directories."""
-    found = os.fstat(descriptor)
-    size = -1 if stat.S_ISDIR(found.st_mode) else found.st_size
-    return found.st_mode, found.st_nlink, found.st_uid, found.st_gid, size
 
 
 def emptied_without_being_written(place: Place) -> object:
@@ -101,7 +91,9 @@ def copied_by_the_kernel(place: Place) -> object:
         lambda: os.posix_fadvise(source, 0, 0, os.POSIX_FADV_DONTNEED),
         lambda: os.posix_fadvise(source, 0, 0, os.POSIX_FADV_WILLNEED),
         lambda: called(libc.readahead(source, ctypes.c_long(0), ctypes.c_size_t(100_000))),
-        lambda: called(libc.sync_file_range(target, ctypes.c_long(0), ctypes.c_long(9), 2)),
+        lambda: called(
+            libc.sync_file_range(target, ctypes.c_long(0), ctypes.c_long(9), SYNC_FILE_RANGE_WRITE)
+        ),
     )
     for descriptor in (source, target, reader, writer):
         os.close(descriptor)

@@ -15,19 +15,9 @@ import pytest
 
 from tests.s5_mount.calling import OTHER, USER, acting_as, closing
 from tests.s5_mount.mounting import Mount
-from tests.s5_mount.scenes import Place, Scene, how
+from tests.s5_mount.scenes import Place, Scene, facts, how
 
-AT_EMPTY_PATH = 0x1000
 LOCK = "hhqqi4x"  # struct flock: type, whence, start, length, pid
-RWF_DSYNC, RWF_SYNC, RWF_APPEND = 2, 4, 16
-SYNC_FILE_RANGE_WRITE = 2
-
-
-def facts(descriptor: int) -> tuple[object, ...]:
-    """What `fstat` tells, but for times, numbers and sizes of directories."""
-    found = os.fstat(descriptor)
-    size = -1 if stat.S_ISDIR(found.st_mode) else found.st_size
-    return found.st_mode, found.st_nlink, found.st_uid, found.st_gid, size
 
 
 def used(descriptor: int) -> list[object]:

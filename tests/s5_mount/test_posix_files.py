@@ -99,10 +99,15 @@ def test_what_is_not_offered_says_so(here: Path) -> None:
 
 
 def test_a_path_deeper_than_a_hundred(here: Path, seen: Seen) -> None:
+    """Made from within: a mount that always asks is asked for each step of each path."""
     deep = here.joinpath(*["d"] * 120)
-    deep.mkdir(parents=True)
+    descriptor = os.open(here, os.O_RDONLY | os.O_DIRECTORY)
+    for _ in deep.relative_to(here).parts:
+        os.mkdir("d", dir_fd=descriptor)
+        inner = os.open("d", os.O_RDONLY | os.O_DIRECTORY, dir_fd=descriptor)
+        os.close(descriptor)
+        descriptor = inner
     (deep / "leaf").write_bytes(b"1")
-    descriptor = os.open(deep, os.O_RDONLY | os.O_DIRECTORY)
     os.fsync(descriptor)
     os.close(descriptor)
     assert seen.content_now(deep / "leaf") == b"1"

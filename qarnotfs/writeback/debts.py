@@ -94,9 +94,7 @@ class Debt:
 
     @property
     def delays(self) -> int:
-        """How many times as long as others it waits to be sent: 0 where parts were already."""
-        if self.upload is not None:
-            return 0
+        """How many times as long as others it waits to be sent."""
         return TEMPORARY_DELAYS if is_temporary(self.key) else 1
 
     @property

@@ -15,6 +15,12 @@ from qarnotfs.store.memory import MemoryStore
 from tests.s5_core.house import World, entered, put
 
 ALWAYS_ASK = 0  # a TTL: everything is too old at once
+PATIENCE_SEC = 3.0  # less than programs have to wait, but more than they may once it is known
+
+
+@pytest.fixture(autouse=True)
+def _patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("qarnotfs.index.reach.PATIENCE_SEC", PATIENCE_SEC)
 
 
 def filled() -> MemoryStore:

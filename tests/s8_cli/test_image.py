@@ -7,10 +7,13 @@ missing for everybody.
 from __future__ import annotations
 
 import argparse
+import fcntl
 import json
+import os
 import re
 import shlex
 import shutil
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -42,27 +45,35 @@ COMMANDS = re.findall(r"^(?:docker|podman) run .*$", PAGE.replace("\\\n", ""), r
 MOUNTING = (ROOT / "README.md").read_text().partition("\n## Mount\n")[2].partition("\n## ")[0]
 
 
-@pytest.fixture(scope="module")
-def built(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Image]:
-    """Built once, which takes most of the time of this file."""
-    folder = tmp_path_factory.mktemp("image")
+@pytest.fixture
+def image(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Image]:
+    """Built once, by the first who wants it, which takes most of the time of this file.
+
+    Used by one test at a time, without what the container of another left in the job's directory.
+    """
+    place = tmp_path_factory.getbasetemp()
+    place = place.parent if "PYTEST_XDIST_WORKER" in os.environ else place  # of all of them
+    noted = place / "image.json"
+    with (place / "image.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not noted.exists():
+            noted.write_text(json.dumps(_built(place / f"image-{uuid.uuid4().hex}")))
+        root, entry_point, cwd = json.loads(noted.read_text())
+        home = Path(root) / "job"
+        before = set(home.iterdir())
+        yield Image(Path(root), entry_point, cwd)
+        for path in set(home.iterdir()) - before:
+            shutil.rmtree(path)
+
+
+def _built(folder: Path) -> tuple[str, list[str], str]:
+    folder.mkdir()
     image = build(folder)
     job = image.root / "job/job"
     job.write_text("#!/bin/sh\ncp in/list out/copy\nexit 3\n")
     job.chmod(0o755)
     (image.root / "etc/mtab").symlink_to("/proc/mounts")  # as Docker and podman do
-    yield image
-    shutil.rmtree(folder)
-
-
-@pytest.fixture
-def image(built: Image) -> Iterator[Image]:
-    """Without what the container of another test left in the directory of the job."""
-    home = built.root / "job"
-    before = set(home.iterdir())
-    yield built
-    for path in set(home.iterdir()) - before:
-        shutil.rmtree(path)
+    return str(image.root), image.entry_point, image.cwd
 
 
 @pytest.fixture

@@ -157,6 +157,8 @@ class Renamer:
         was_sent = debt.begun or bool(debt.perhaps) or not debt.expected.absent
         expected = debt.expected
         moved: Debt = self._journal.move(debt, new_key, known, certain=certain)
+        if not debt.attempts:  # a temporary file waits longer than what it becomes
+            moved.not_before_sec = min(moved.not_before_sec, self._uploader.due_sec(moved))
         if was_sent or self._journal.latest(key):  # something older is still to be sent there
             self.owe_delete(key, expected, after=moved.id, perhaps=debt.perhaps)
         if inode is not None:

@@ -225,3 +225,20 @@ def test_what_else_happens_where_an_object_waits_for_its_end(
     play(scene)
     play(drain)
     assert bucket(store) == left
+
+
+def test_a_temporary_file_waits_longer_until_it_is_renamed(
+    store: MemoryStore, play: Callable[..., None]
+) -> None:
+    async def scene(world: World) -> None:
+        journal = world.house.journal
+        await world.write(".a.Ab12Cd", b"x")
+        temporary = journal.latest(".a.Ab12Cd")
+        assert temporary
+        assert temporary.not_before_sec > trio.current_time() + 5 * NEVER_SEC
+        await world.rename(".a.Ab12Cd", "a")
+        renamed = journal.latest("a")
+        assert renamed
+        assert renamed.not_before_sec <= trio.current_time() + NEVER_SEC
+
+    play(scene, upload_delay_sec=NEVER_SEC)

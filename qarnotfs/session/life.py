@@ -11,7 +11,6 @@ from __future__ import annotations
 import logging
 import math
 import signal
-import sys
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
@@ -34,8 +33,6 @@ from qarnotfs.session.supervisor import Supervisor
 log = logging.getLogger(__name__)
 LOGGER = logging.getLogger("qarnotfs")  # of the whole house; `debug` sets its level
 
-# A program's request waits no longer than this for the GIL while a thread has it.
-SWITCH_SEC = 0.0005
 IDLE = "Everything is in the bucket"
 PACE_SEC = 1.0  # between two looks at how much has arrived
 LINE_SEC = 5.0  # between two lines of the log while it drains
@@ -47,7 +44,6 @@ def run_mount(bucket: Bucket, options: MountOptions, ready: Callable[[], None]) 
     Returns 0 when everything arrived in the bucket, 1 when something stays in the journal.
     Raises what prevents the mount; then nothing is mounted.
     """
-    sys.setswitchinterval(SWITCH_SEC)
     bucket.store.check()
     house = build(bucket, options)
     try:

@@ -130,3 +130,19 @@ def test_the_last_pin_removes_the_file(tmp_path: Path) -> None:
     assert staged.path.exists()
     staged.unpin()
     assert not staged.path.exists()
+
+
+@pytest.mark.parametrize("spoilt", [b"helLo", b"hell", None])
+def test_a_small_file_is_compared_while_it_is_read(tmp_path: Path, spoilt: bytes | None) -> None:
+    staged = Staging(tmp_path).create(None)
+    staged.write(0, b"hello")
+    seal = staged.seal()
+    assert staged.small
+    assert staged.checked(seal) == b"hello"
+    staged.close()
+    if spoilt is None:
+        staged.path.unlink()
+    else:
+        staged.path.write_bytes(spoilt)
+    with pytest.raises(Corrupt):
+        staged.checked(seal)

@@ -313,3 +313,17 @@ def test_deletions_are_begun_once(store: MemoryStore, play: Play) -> None:
     play(scene, upload_delay_sec=NEVER_SEC)
     assert bucket(store) == {}
     assert ("put", "a") not in store.calls[1:]
+
+
+def test_a_small_file_that_changed_on_this_disk_is_not_sent(store: MemoryStore, play: Play) -> None:
+    async def scene(world: World) -> None:
+        await world.write("a", b"hello")
+        debt = world.house.journal.latest("a")
+        assert debt
+        assert debt.staged
+        debt.staged.path.write_bytes(b"helLo")
+        with pytest.raises(Corrupt):
+            await world.house.uploader.sender.send(debt)
+        assert bucket(store) == {}
+
+    play(scene, upload_delay_sec=NEVER_SEC)

@@ -21,7 +21,7 @@ from qarnotfs.errors import FileError
 from qarnotfs.store.base import UNCONDITIONAL, Attributes, Condition, ObjectInfo
 from qarnotfs.writeback.debts import ANY, Debt, Kind, State
 from qarnotfs.writeback.plan import parts
-from qarnotfs.writeback.recorded import Recorded
+from qarnotfs.writeback.recorded import Recorded, with_replaced
 from qarnotfs.writeback.staging import Seal, Staged
 
 PERHAPS_MAX = 8  # tries of different bytes without an answer that are remembered
@@ -254,9 +254,8 @@ class Journal(Recorded):
 
     def deleted(self, debts: Sequence[Debt]) -> None:
         """The bucket has nothing of ours under the keys of these debts: as `paid`, all or none."""
-        younger = [one for one in map(self.behind, debts) if one]
-        for one in younger:
-            one.expected = Condition(absent=True)
+        absent = Condition(absent=True)
+        younger = [one for debt in debts for one in self._build_upon(absent, self.behind(debt))]
         self._forget(*debts, better=younger)
         for debt in debts:
             debt.paid = True
@@ -270,19 +269,25 @@ class Journal(Recorded):
         better: list[Debt] = []
         if info is not None and debt.staged and debt.staged.base:
             better += self._rebase(debt, debt.staged.base, info)
-        younger = self.behind(debt)
-        if younger and (info is None or info.key == debt.key):
-            if debt.kind is not Kind.META or info is None:  # else the bytes may be another's by now
-                younger.expected = Condition(etag=info.etag) if info else Condition(absent=True)
-            better.append(younger)
+        # Of new attributes we do not know whose bytes have them by now.
+        if info is None or (info.key == debt.key and debt.kind is not Kind.META):
+            there = Condition(etag=info.etag) if info else Condition(absent=True)
+            better += self._build_upon(there, self.behind(debt))
         self._forget(debt, completed=debt.upload, better=better)
         self._ended(debt)
         debt.paid = True
 
+    def _build_upon(self, there: Condition, younger: Debt | None) -> list[Debt]:
+        """The bucket has this under a younger debt's key; what is on disk until that is, too."""
+        found = [one for one in with_replaced(younger) if one.key == younger.key] if younger else []
+        for one in found:
+            one.expected = there
+        return found
+
     def _rebase(self, debt: Debt, base: ObjectInfo, info: ObjectInfo) -> list[Debt]:
         """What was sent replaced ``base``, and is what its copies build upon: the same bytes."""
         found: list[Debt] = []
-        for other in self.all():
+        for other in (one for top in self.all() for one in with_replaced(top)):
             below = other.staged.base if other.staged and other is not debt else None
             if below and below.key == base.key and below.same_version(base):
                 assert other.staged is not None

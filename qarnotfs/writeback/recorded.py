@@ -104,7 +104,7 @@ class Recorded(Owed):
 
         ``better``: debts of which more is known now; recorded at the same moment.
         """
-        gone = [one for debt in debts for one in _with_replaced(debt)]
+        gone = [one for debt in debts for one in with_replaced(debt)]
         rows = [one.id for one in gone if one.recorded]
         written = [(one.id, pack(one)) for one in better if one.recorded and one.id not in rows]
         self._records.change(written, rows, ended=[completed.id] if completed else [])
@@ -123,7 +123,7 @@ class Recorded(Owed):
 
     def _write(self, *debts: Debt) -> None:
         """Record debts and, in the same transaction, the end of those they took the place of."""
-        gone = [one for debt in debts for one in _with_replaced(debt)[1:]]
+        gone = [one for debt in debts for one in with_replaced(debt)[1:]]
         awaited = self._awaited.intersection(debt.id for debt in debts)
         waiting = self.all() if awaited else iter(())
         rows = [(one.id, pack(one)) for one in waiting if one.recorded and one.after in awaited]
@@ -330,9 +330,9 @@ def _require_length(staged: Staged, seal: Seal) -> None:
         raise Corrupt(f"The staged file {staged.path} is shorter than what was written.")
 
 
-def _with_replaced(debt: Debt) -> list[Debt]:
+def with_replaced(debt: Debt) -> list[Debt]:
     """A debt and, behind it, all that it took the place of and that is still on disk."""
     found = [debt]
     for replaced in debt.replaced:
-        found += _with_replaced(replaced)
+        found += with_replaced(replaced)
     return found

@@ -28,6 +28,16 @@ def put(journal: Journal, key: str, data: bytes, expected: Condition = ABSENT) -
     return debt
 
 
+def put_over(journal: Journal, base: ObjectInfo) -> Debt:
+    """A file of which the first byte was changed."""
+    staged = journal.staging.create(base)
+    staged.write(0, b"!")
+    debt = journal.open(base.key, staged, ATTRIBUTES, Condition(etag=base.etag))
+    journal.record(debt, staged.seal())
+    journal.release(debt, 0.0)
+    return debt
+
+
 def held(journal: Journal) -> dict[str, bytes | None]:
     """What the bucket will hold of each key with a debt; ``None``: nothing."""
     found: dict[str, bytes | None] = {}
@@ -150,6 +160,40 @@ def test_a_put_behind_one_that_is_being_sent_replaces_what_that_stored(tmp_path:
     again = Journal(tmp_path).latest("a")
     assert again is not None
     assert again.expected == Condition(etag="f" * 32)
+
+
+def test_what_waits_on_disk_behind_a_file_being_written_knows_what_arrived(tmp_path: Path) -> None:
+    """Three versions: one is sent, one is closed, one is being written when the first arrives."""
+    journal = Journal(tmp_path)
+    base = ObjectInfo("a", 4, "b" * 32, 1)
+    first = put_over(journal, base)
+    journal.begin(first)
+    closed = put_over(journal, base)
+    journal.open("a", journal.staging.create(None), ATTRIBUTES, ABSENT)
+    assert not journal.has(closed.id)
+    stored = ObjectInfo("a", 4, "e" * 32, 2)
+    journal.paid(first, stored)
+    after_a_crash = Journal(tmp_path).latest("a")
+    assert after_a_crash is not None
+    assert after_a_crash.id == closed.id
+    assert after_a_crash.expected == Condition(etag="e" * 32)
+    assert after_a_crash.staged is not None
+    assert after_a_crash.staged.base == stored
+
+
+def test_what_waits_on_disk_behind_a_file_being_written_knows_what_was_deleted(
+    tmp_path: Path,
+) -> None:
+    journal = Journal(tmp_path)
+    deletion = journal.owe_delete("a", Condition(etag="f" * 32))
+    assert deletion is not None
+    journal.begin(deletion)
+    put(journal, "a", b"bytes", Condition(etag="f" * 32))
+    journal.open("a", journal.staging.create(None), ATTRIBUTES, ABSENT)
+    journal.deleted([deletion])
+    after_a_crash = Journal(tmp_path).latest("a")
+    assert after_a_crash is not None
+    assert after_a_crash.expected == ABSENT
 
 
 def test_rename_of_an_unsent_file_moves_the_debt(tmp_path: Path) -> None:

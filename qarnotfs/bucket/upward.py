@@ -19,7 +19,7 @@ from qarnotfs.bucket.report import SyncReport
 from qarnotfs.bucket.sources import Sources
 from qarnotfs.bucket.workers import each
 from qarnotfs.errors import QarnotfsError, Stale, StoreError
-from qarnotfs.store.base import DELETE_COUNT_MAX, PART_BYTES_MAX, Store
+from qarnotfs.store.base import DELETE_COUNT_MAX, PART_BYTES_MAX, Copied, ObjectInfo, Store
 from qarnotfs.syncplan import (
     PART_BYTES,
     Content,
@@ -149,8 +149,8 @@ class _Run:
         def fail(copy: Copy, _error: Exception) -> None:
             failed.append(copy)
 
-        def check(copy: Copy, etag: str) -> None:
-            if self._is_wanted(copy.target, etag):
+        def check(copy: Copy, made: Copied | ObjectInfo) -> None:
+            if self._is_wanted(copy.target, made.etag):
                 self._tally.copied.append(copy.target)
             else:  # the source was replaced meanwhile
                 failed.append(copy)
@@ -158,7 +158,7 @@ class _Run:
         def copy_large(copy: Copy) -> None:
             attributes = transfer.attributes_of(copy.target)
             try:
-                check(copy, transfer.calling(partial(self._store.copy, *copy, attributes)).etag)
+                check(copy, transfer.calling(partial(self._store.copy, *copy, attributes)))
             except StoreError as error:
                 fail(copy, error)
 

@@ -144,6 +144,7 @@ class Mover:
                 elif found:
                     self.files.moved_object(key, found, known.get(key))
             self._remove(directories)
+        self.files.hurry([*targets, *directories])
 
     def _remove(self, directories: Iterable[str]) -> None:
         for directory in sorted(directories, key=len, reverse=True):

@@ -171,6 +171,12 @@ class Renamer:
         with suppress(FileError):  # a full disk: the rename has happened, with the older ones
             self._journal.owe_copy(key, attributes).not_before_sec = self._uploader.due_sec()
 
+    def hurry(self, keys: Iterable[str]) -> None:
+        """What is to be deleted of these goes now: no program is about to use the names again."""
+        for debt in map(self._journal.latest, keys):
+            if debt and debt.kind is Kind.DELETE:
+                debt.urgent = True
+
     def owe_delete(
         self,
         key: str,

@@ -94,6 +94,13 @@ class ObjectInfo(NamedTuple):
         return self._replace(metadata=None, content_type=None)
 
 
+class Copied(NamedTuple):
+    """What the answer to a copy says of the version it made; the time as in `ObjectInfo`."""
+
+    etag: str
+    modified_sec: int
+
+
 @dataclass(frozen=True, slots=True)
 class ListPage:
     """One page of a listing in key order. ``next`` continues it; ``None`` at the end."""
@@ -230,8 +237,8 @@ class Store(Protocol):
 
     def copy_object(
         self, source: str, target: str, attributes: Attributes | None = None
-    ) -> Flight[str]:
-        """Copy at most 5 GiB on the server to another key, and return the etag of the copy.
+    ) -> Flight[Copied]:
+        """Copy at most 5 GiB on the server, also onto itself.
 
         `copy` does any size. ``attributes`` as there. Compare the etag: the source may
         have been replaced. AWS gives the copy of parts the plain MD5, RGW the source's etag.

@@ -31,6 +31,7 @@ from qarnotfs.store.base import (
     Attributes,
     Capabilities,
     Condition,
+    Copied,
     Fetched,
     Flight,
     ListPage,
@@ -118,10 +119,12 @@ class MemoryStore:
 
     def copy_object(
         self, source: str, target: str, attributes: Attributes | None = None
-    ) -> Flight[str]:
-        return self._fly(
-            "copy_object", source, lambda: self._copied(source, target, attributes).etag
-        )
+    ) -> Flight[Copied]:
+        def copy() -> Copied:
+            made = self._copied(source, target, attributes)
+            return Copied(made.etag, made.modified_sec)
+
+        return self._fly("copy_object", source, copy)
 
     def room(self) -> Flight[Room | None]:
         return self._fly("room", self.bucket, lambda: self.limits)

@@ -8,7 +8,7 @@ from typing import Any
 import trio
 
 from qarnotfs.errors import Unavailable
-from qarnotfs.store.base import Flight
+from qarnotfs.store.base import Copied, Flight
 from qarnotfs.store.memory import MemoryStore
 
 
@@ -17,12 +17,12 @@ class StoppedPut:
 
     def __init__(self, store: MemoryStore, method: str = "put") -> None:
         self._store, self._method = store, method
-        self._real: Callable[..., Flight[str]] = getattr(store, method)
+        self._real: Callable[..., Flight[Copied]] = getattr(store, method)
         self._call: Callable[[], Any] | None = None
-        self._flight: Flight[str] = Flight()
+        self._flight: Flight[Copied] = Flight()
         setattr(store, method, self._put)
 
-    def _put(self, *args: Any, **kwargs: Any) -> Flight[str]:
+    def _put(self, *args: Any, **kwargs: Any) -> Flight[Copied]:
         setattr(self._store, self._method, self._real)
         self._call = lambda: self._real(*args, **kwargs)
         return self._flight
@@ -54,11 +54,11 @@ class StoppedCopy:
 
     def __init__(self, store: MemoryStore) -> None:
         self._store, self._real = store, store.copy_object
-        self._flight: Flight[str] = Flight()
-        self._made: Flight[str] | None = None
+        self._flight: Flight[Copied] = Flight()
+        self._made: Flight[Copied] | None = None
         store.copy_object = self._copy  # type: ignore[assignment, method-assign]  # the network's part
 
-    def _copy(self, *args: Any) -> Flight[str]:
+    def _copy(self, *args: Any) -> Flight[Copied]:
         self._store.copy_object = self._real  # type: ignore[method-assign]  # as it was
         self._made = self._real(*args)
         return self._flight

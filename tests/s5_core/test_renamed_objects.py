@@ -8,7 +8,7 @@ import pytest
 import trio
 
 from qarnotfs.errors import NoSpace, Unavailable
-from qarnotfs.store.base import Flight
+from qarnotfs.store.base import Copied, Flight
 from qarnotfs.store.memory import MemoryStore
 from qarnotfs.writeback.records import Records
 from tests.s5_core.house import NEVER_SEC, World, bucket, put
@@ -123,7 +123,7 @@ def unheard(store: MemoryStore, monkeypatch: pytest.MonkeyPatch) -> Callable[[],
     """Copies are carried out when the returned function is called; their callers give up."""
     real, asked = store.copy_object, list[Callable[[], object]]()
 
-    def copy_object(*args: object) -> Flight[str]:
+    def copy_object(*args: object) -> Flight[Copied]:
         asked.append(lambda: real(*args))  # type: ignore[arg-type]  # handed on as they are
         return Flight.failed(Unavailable("No answer."))
 

@@ -21,6 +21,7 @@ from qarnotfs.store.base import (
     Attributes,
     Capabilities,
     Condition,
+    Copied,
     Fetched,
     Flight,
     ObjectInfo,
@@ -137,8 +138,8 @@ class HotStore:
 
     def copy_object(
         self, source: str, target: str, attributes: Attributes | None = None
-    ) -> Flight[str]:
-        journey = Journey[str](self._transport, self._subject(source))
+    ) -> Flight[Copied]:
+        journey = Journey[Copied](self._transport, self._subject(source))
 
         def send() -> None:
             path, headers = wire.copy_request(self.bucket, source, target, attributes)
@@ -274,13 +275,13 @@ class HotStore:
         else:
             journey.fail(spoilt(journey.subject))
 
-    def _after_copy(self, journey: Journey[str], reply: Reply) -> None:
+    def _after_copy(self, journey: Journey[Copied], reply: Reply) -> None:
         if reply.failure is not None:
             self._note(reply)
             journey.fail(reply.failure)
-        elif etag := wire.copied_etag(reply.body):
+        elif copied := wire.copied(reply.body):
             self._saw_bucket()
-            journey.land(etag)
+            journey.land(copied)
         else:  # AWS answers 200 before it copies, and may find out later that it cannot
             journey.fail(failure_of_answer(500, wire.error_code(reply.body), journey.subject))
 
@@ -320,9 +321,8 @@ class HotStore:
     def _saw_bucket(self) -> None:
         """Remember that it exists, so that a HEAD's 404 speaks of the key.
 
-        A bucket must be empty to be deleted: even if it went within the time that this is
-        believed, the key is not there. What must never happen is that a bucket that never
-        was, or was gone long ago, looks like a tree whose files were deleted.
+        A bucket must be empty to be deleted: even if it went since, the key is not there. But
+        one that never was, or went long ago, must not look like a tree of deleted files.
         """
         self._bucket_seen_sec = monotonic()
 

@@ -16,6 +16,7 @@ from urllib.parse import quote, unquote_plus
 
 from qarnotfs.store.base import (
     Attributes,
+    Copied,
     ListPage,
     ObjectInfo,
     Room,
@@ -30,6 +31,7 @@ _WORD = re.compile(r"=\?utf-8\?([bq])\?([^?]*)\?=", re.IGNORECASE)
 _MD5 = re.compile("[0-9a-f]{32}")
 _CODE = re.compile(rb"<Code>\s*(\w+)\s*</Code>")
 _ETAG = re.compile(rb"<ETag>\s*([^<\s]+)\s*</ETag>")
+_MODIFIED = re.compile(rb"<LastModified>\s*([^<\s]+)\s*</LastModified>")
 _CONTENTS = re.compile(
     rb"<Contents><Key>([^<&]*)</Key><LastModified>([^<&]*)</LastModified>"
     rb"<ETag>(?:&quot;|&#34;|\")?([^<&\"]*)(?:&quot;|&#34;|\")?</ETag>"
@@ -195,10 +197,15 @@ def error_code(body: bytes | None) -> str:
     return found[1].decode() if found else ""
 
 
-def copied_etag(body: bytes) -> str:
-    """The etag in the answer to CopyObject, ``""`` when there is none."""
-    found = _ETAG.search(body)
-    return plain_etag(_REFERENCE.sub(_referred, found[1].decode())) if found else ""
+def copied(body: bytes) -> Copied | None:
+    """The answer to CopyObject, ``None`` when it is another."""
+    etag, modified = _ETAG.search(body), _MODIFIED.search(body)
+    if not etag or not modified:
+        return None
+    return Copied(
+        plain_etag(_REFERENCE.sub(_referred, etag[1].decode())),
+        _since_1970(modified[1].decode()),
+    )
 
 
 def list_page(body: bytes) -> ListPage:

@@ -1,6 +1,6 @@
 """Move the same bytes with awscrt's S3 client and without a file system. Run by `bench.run`.
 
-    python -m bench.bare_once read|tree|write|cp ARGS..
+    python -m bench.bare_once read|tree|ls|find|ls-l|ls-lR|write|cp|mv|rm ARGS..
 
 The words are those of `bench.do_once`; a path below the mountpoint is the key of that name.
 It is as fast as the gateway and the way to it allow: all at the same time, nothing is kept.
@@ -9,13 +9,15 @@ It is as fast as the gateway and the way to it allow: all at the same time, noth
 from __future__ import annotations
 
 import os
+import re
 import sys
 import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from pathlib import Path
 from threading import Semaphore
-from urllib.parse import quote, urlsplit
+from typing import TYPE_CHECKING
+from urllib.parse import quote, unquote, urlencode, urlsplit
 
 import boto3
 from awscrt.auth import AwsCredentialsProvider
@@ -26,9 +28,14 @@ from awscrt.s3 import S3Client, S3RequestTlsMode, S3RequestType
 from bench.do_once import Took, say, since
 from bench.peers import BARE_TOP, BUCKET
 
-BARE_DOINGS = ("read", "tree", "write", "cp")
+if TYPE_CHECKING:
+    from mypy_boto3_s3.type_defs import ObjectIdentifierTypeDef
+
+BARE_DOINGS = ("read", "tree", "ls", "find", "ls-l", "ls-lR", "write", "cp", "mv", "rm")
 FLIGHTS_MAX = 32
 PART_BYTES = 8 << 20
+DELETE_COUNT = 1000
+KEY, TOKEN = re.compile(r"<Key>([^<]*)</Key>"), re.compile(r"<NextContinuationToken>([^<]*)<")
 GBPS = 10.0  # more than this machine can do; awscrt opens its connections by it
 
 
@@ -67,9 +74,46 @@ class Bare:
         kind = S3RequestType.PUT_OBJECT
         return self._send(kind, request, lambda: size, send_filepath=str(source))
 
+    def head(self, key: str) -> Future[int]:
+        return self._plain("HeadObject", self._request("HEAD", key, {}))
+
+    def copy(self, source: str, target: str) -> Future[int]:
+        headers = {"x-amz-copy-source": f"/{BUCKET}/{quote(source)}", "Content-Length": "0"}
+        return self._plain("CopyObject", self._request("PUT", target, headers))
+
+    def keys_below(self, top: str) -> list[str]:
+        """One page after the other, as there is no other way."""
+        told = {"list-type": "2", "encoding-type": "url", "prefix": f"{key_of(top)}/"}
+        keys: list[str] = []
+        while True:
+            request = HttpRequest(
+                "GET",
+                f"/{BUCKET}?{urlencode(sorted(told.items()), quote_via=quote)}",
+                self._told({}),
+            )
+            page = bytearray()
+            self._plain("ListObjectsV2", request, page).result()
+            text = page.decode()
+            keys += map(unquote, KEY.findall(text))
+            if (more := TOKEN.search(text)) is None:
+                return keys
+            told["continuation-token"] = more[1]
+
+    def _plain(
+        self, operation: str, request: HttpRequest, page: bytearray | None = None
+    ) -> Future[int]:
+        def keep(chunk: bytes, **_: object) -> None:
+            if page is not None:
+                page.extend(chunk)
+
+        kind = S3RequestType.DEFAULT
+        return self._send(kind, request, lambda: 1, operation_name=operation, on_body=keep)
+
     def _request(self, method: str, key: str, headers: dict[str, str]) -> HttpRequest:
-        told = HttpHeaders(list(({"Host": self._host} | headers).items()))
-        return HttpRequest(method, f"/{BUCKET}/{quote(key)}", told)
+        return HttpRequest(method, f"/{BUCKET}/{quote(key)}", self._told(headers))
+
+    def _told(self, headers: dict[str, str]) -> HttpHeaders:
+        return HttpHeaders(list(({"Host": self._host} | headers).items()))
 
     def _send(
         self, kind: S3RequestType, request: HttpRequest, seen: Callable[[], int], **more: object
@@ -90,25 +134,41 @@ def key_of(path: str) -> str:
     return str(Path(path).relative_to(BARE_TOP))
 
 
-def keys_below(top: str) -> list[str]:
-    """One page after the other, as there is no other way."""
-    pages = boto3.client("s3").get_paginator("list_objects_v2")
-    found = pages.paginate(Bucket=BUCKET, Prefix=f"{key_of(top)}/")
-    return [entry["Key"] for page in found for entry in page.get("Contents", ())]
+def delete(keys: list[str]) -> None:
+    client = boto3.client("s3")
+    for start in range(0, len(keys), DELETE_COUNT):
+        named: list[ObjectIdentifierTypeDef] = [
+            {"Key": key} for key in keys[start : start + DELETE_COUNT]
+        ]
+        client.delete_objects(Bucket=BUCKET, Delete={"Objects": named, "Quiet": True})
 
 
-def total(flights: Iterable[Future[int]]) -> int:
-    return sum(flight.result() for flight in list(flights))
+def total(flights: Iterable[Future[int]], *, may_fail: bool = False) -> int:
+    ended = list(flights)
+    return sum(flight.result() for flight in ended if not (may_fail and flight.exception()))
 
 
 def moved(name: str, args: list[str]) -> Took:
     bare = Bare()
-    total([bare.get(key) for key in keys_below(str(BARE_TOP / "small"))[:1]])  # a connection
+    total([bare.head("small")], may_fail=True)  # a connection
     begun = time.monotonic()
     if name == "read":
         return since(begun, total(bare.get(key_of(path)) for path in args))
     if name == "tree":
-        return since(begun, total(bare.get(key) for key in keys_below(args[0])))
+        return since(begun, total(bare.get(key) for key in bare.keys_below(args[0])))
+    if name in {"ls", "find"}:
+        return since(begun, len(bare.keys_below(args[0])))
+    if name in {"ls-l", "ls-lR"}:
+        return since(begun, total(bare.head(key) for key in bare.keys_below(args[0])))
+    if name == "rm":
+        delete(bare.keys_below(args[0]))
+        return since(begun)
+    if name == "mv":
+        old, new = map(key_of, args)
+        keys = bare.keys_below(args[0])
+        total(bare.copy(key, new + key.removeprefix(old)) for key in keys)
+        delete(keys)
+        return since(begun)
     if name == "write":
         pairs = zip(args[::2], args[1::2], strict=True)
         return since(begun, total(bare.put(Path(source), key_of(path)) for source, path in pairs))

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from statistics import median
 from typing import NamedTuple
 
-from bench.compared import NOTHING, ratio, seconds, text
-from bench.peers import OURS, PASSTHROUGH, RCLONE, S3FS
+from bench.compared import NOTHING, Seconds, ratio, seconds, text
+from bench.peers import AWSCRT, OURS, PASSTHROUGH, RCLONE, S3FS
 from bench.results import DURABLE, RETURNED, Row, Rows
 
 BETTER_OF = (S3FS, RCLONE)
@@ -45,13 +45,17 @@ REQUESTS = ("create", "read back", "small cold", "rm -rf", "rsync first")  # one
 
 
 class Met(NamedTuple):
-    """One line: ``met`` is none when nobody can tell from what was measured."""
+    """One line: ``met`` is none when nobody can tell from what was measured.
+
+    ``bare``: what would be found of a program that has no file system, or no bucket.
+    """
 
     goal: str
     row: str
     rtt_ms: float
     found: str
     met: bool | None
+    bare: str = NOTHING
 
 
 def least(family: str) -> float:
@@ -88,11 +92,27 @@ def _ahead(goal: Goal, name: str, rtt_ms: float, row: Row) -> Met:
     if not times:
         failed = OURS in row.clients and (ours is None or not ours.exact)
         return Met(told, name, rtt_ms, NOTHING, False if failed else None)
-    worst = min(times, key=lambda each: (each.sec, not each.exact))
+    worst = _worst(times)
+    bare = _bare(row, theirs.values())
     if worst.sec >= goal.least:
         # Of a peer that failed there is nothing to be ahead of.
-        return Met(told, name, rtt_ms, f"{worst}x", True)
-    return Met(told, name, rtt_ms, f"{worst}x", False if worst.exact else None)
+        return Met(told, name, rtt_ms, f"{worst}x", True, bare)
+    return Met(told, name, rtt_ms, f"{worst}x", False if worst.exact else None, bare)
+
+
+def _worst(times: Iterable[Seconds]) -> Seconds:
+    return min(times, key=lambda each: (each.sec, not each.exact))
+
+
+def _bare(row: Row, theirs: Iterable[Seconds | None]) -> str:
+    """How far ahead the slower of the limits is: nobody can be more."""
+    known = {name: seconds(row.clients.get(name, ())) for name in (AWSCRT, PASSTHROUGH)}
+    found = [(sec.sec, name, sec) for name, sec in known.items() if sec]
+    if not found:
+        return NOTHING
+    _, name, slowest = max(found)
+    times = [each for each in (ratio(sec, slowest) for sec in theirs) if each]
+    return f"{name} {_worst(times)}x" if times else NOTHING
 
 
 def _near_bare(name: str, rtt_ms: float, row: Row) -> Met:

@@ -3,7 +3,7 @@
     python -m bench.passthrough DIRECTORY MOUNTPOINT     # serves until it is unmounted
 
 The limit that `bench.run` measures against: nobody who answers the kernel through pyfuse3
-reads or writes a file faster. It does nothing else; it does not even list a directory.
+reads, writes, lists or makes files faster. It keeps nothing in mind but where they are.
 """
 
 from __future__ import annotations
@@ -29,6 +29,12 @@ class PassThrough(pyfuse3.Operations):
     def __init__(self, top: Path) -> None:
         super().__init__()
         self._paths = {pyfuse3.ROOT_INODE: top}
+        self._listed: dict[int, tuple[Path, list[tuple[str, int, bool]]]] = {}
+        self._opened = 0
+        self._templates = {kind: EntryAttributes() for kind in (False, True)}
+        for is_directory, told in self._templates.items():
+            told.st_mode = 0o40755 if is_directory else 0o100644
+            told.entry_timeout = BELIEVE_SEC
 
     async def lookup(
         self, parent_inode: int, name: bytes, ctx: RequestContext | None = None
@@ -48,6 +54,38 @@ class PassThrough(pyfuse3.Operations):
         told.st_ino = inode
         told.attr_timeout = told.entry_timeout = BELIEVE_SEC
         return told
+
+    async def mkdir(
+        self, parent_inode: int, name: bytes, mode: int, ctx: RequestContext
+    ) -> EntryAttributes:
+        (self._paths[parent_inode] / os.fsdecode(name)).mkdir(mode)
+        return await self.lookup(parent_inode, name)
+
+    async def unlink(self, parent_inode: int, name: bytes, ctx: RequestContext) -> None:
+        (self._paths[parent_inode] / os.fsdecode(name)).unlink()
+
+    async def rmdir(self, parent_inode: int, name: bytes, ctx: RequestContext) -> None:
+        (self._paths[parent_inode] / os.fsdecode(name)).rmdir()
+
+    async def opendir(self, inode: int, ctx: RequestContext) -> int:
+        with os.scandir(self._paths[inode]) as entries:
+            found = [(entry.name, entry.inode(), entry.is_dir()) for entry in entries]
+        self._opened += 1
+        self._listed[self._opened] = self._paths[inode], found
+        return self._opened
+
+    async def readdir(self, fh: int, start_id: int, token: pyfuse3.ReaddirToken) -> None:
+        top, entries = self._listed[fh]
+        for at in range(start_id, len(entries)):
+            name, number, is_directory = entries[at]
+            told = self._templates[is_directory]
+            told.st_ino = number
+            if not pyfuse3.readdir_reply(token, os.fsencode(name), told, at + 1):
+                return
+            self._paths[number] = top / name
+
+    async def releasedir(self, fh: int) -> None:
+        del self._listed[fh]
 
     async def open(self, inode: int, flags: int, ctx: RequestContext) -> FileInfo:
         return FileInfo(fh=os.open(self._paths[inode], flags), keep_cache=True)

@@ -25,10 +25,11 @@ def scenarios(sizes: Sizes) -> Iterator[Scenario]:
     for count in sizes.keys:
         for doing, program in LISTINGS.items():
             row = f"`{program}` of {count} keys"
-            yield Scenario(doing, tuple(_listing(row, doing, data.flat(count), count)), (DISK,))
+            yield Scenario(doing, tuple(_listing(row, doing, data.flat(count), count)), limits)
         if count <= DEEP_KEYS_MAX:
             row = f"`find` of {count} keys in directories of {DIRECTORY_FILES}"
-            yield Scenario("find", tuple(_listing(row, "find", data.deep(count), count, "s")))
+            steps = _listing(row, "find", data.deep(count), count, "s")
+            yield Scenario("find", tuple(steps), limits)
 
 
 def _sequential(mib: int) -> Iterator[Step]:

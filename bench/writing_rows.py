@@ -19,14 +19,14 @@ def scenarios(sizes: Sizes) -> Iterator[Scenario]:
     for mib in sizes.file_mib:
         yield Scenario("write", (_sequential(mib),), limits)
     yield Scenario("write4", (_writers(sizes),), limits)
-    yield Scenario("create", tuple(_create(sizes)), (DISK, AWSCRT))
+    yield Scenario("create", tuple(_create(sizes)), limits)
     yield Scenario("rsync", tuple(_rsync(sizes)), (DISK,))
     yield Scenario("clone", (_clone(sizes),), (DISK,))
     yield Scenario("untar", (_untar(sizes),), (DISK,))
     before = ((data.base(sizes.change_mib), FILE),)
     yield Scenario("change", (_change(sizes),), (DISK,), before)
     renamed = data.renamed(sizes.renamed_files)
-    yield Scenario("rename", (_rename(sizes),), (DISK,), ((renamed, TREE),))
+    yield Scenario("rename", (_rename(sizes),), (DISK, AWSCRT), ((renamed, TREE),))
     yield Scenario("mixed", (_mixed(sizes),), (DISK,))
     yield Scenario("stat", (_stat(sizes),))
 

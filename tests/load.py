@@ -18,7 +18,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tests.model import is_mixture, walk
+from tests.mixtures import is_mixture
+from tests.model import walk
 from tests.support import eventually
 from tests.writer import State, Writes, render
 

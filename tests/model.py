@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tests.mixtures import is_mixture
 from tests.s5_mount.mounting import Mount
 from tests.steps import FLAGS, READ_BYTES, Step, on_file, on_path
 from tests.support import eventually
@@ -24,7 +25,6 @@ from tests.support import eventually
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
-PIECE_BYTES = 4096
 Tree = dict[str, bytes | None]  # path -> bytes, ``None`` for a directory
 
 
@@ -67,6 +67,7 @@ class Twins:
     unclosed: dict[int, Unclosed] = field(default_factory=dict)  # by the local inode
     held: set[int] = field(default_factory=set)  # closed by one, still written by another
     seen: dict[int, bytes] = field(default_factory=dict)  # the last look, by the local inode
+    removed: dict[str, int] = field(default_factory=dict)  # keys of open files, and their inodes
 
     def live(self, life: list[Step]) -> None:
         """Every step, then everything closed and compared with the bucket itself."""
@@ -102,9 +103,12 @@ class Twins:
     def both(self, step: Step) -> None:
         displaced = self.inode(step.other) if step.what == "rename" else None
         kept = self.seen.get(displaced, b"") if displaced else None
+        unlinked = self.inode(step.path) if step.what == "unlink" else None
         here = answer(lambda: on_path(self.local, step))
         there = answer(lambda: on_path(self.mounted, step))
         assert here == there, f"{step}: {here} locally, {there} mounted"
+        if unlinked is not None:
+            self.removed[self.prefix + step.path] = unlinked
         inode = self.inode(step.other if step.what == "rename" else step.path)
         if step.what == "rename" and kept is not None and inode in self.unclosed:
             self.unclosed[inode].versions.append(kept)  # neither may be there, as everywhere
@@ -169,10 +173,12 @@ class Twins:
         """Somebody else's PUT or DELETE of a file nobody here is writing."""
         path = self.local / step.path
         inode = self.inode(step.path)
+        key = self.prefix + step.path
         if not path.parent.is_dir() or path.is_dir() or (inode and self.writers(inode)):
             return
+        if key in self.remaining():
+            return  # it would not be seen before the removed file is closed
         eventually(lambda: self.in_bucket() == self.expected())
-        key = self.prefix + step.path
         for slot in self.slots.values():
             slot.stale |= os.fstat(slot.local).st_ino == inode
         if step.what == "put":
@@ -245,6 +251,13 @@ class Twins:
     def writers(self, inode: int) -> bool:
         return any(s.writes and os.fstat(s.local).st_ino == inode for s in self.slots.values())
 
+    def remaining(self) -> set[str]:
+        """Objects that may be there still, as files that were removed are open."""
+        held = {os.fstat(slot.local).st_ino for slot in self.slots.values()}
+        return {
+            key for key, inode in self.removed.items() if inode in held
+        } - self.expected().keys()
+
     def is_written(self, path: str) -> bool:
         """Whether what the bucket has under a name is not yet what the file is."""
         inode = self.inode(path)
@@ -260,14 +273,14 @@ class Twins:
 
     def in_bucket(self) -> dict[str, bytes]:
         """What is there: fetched only where the etag does not say that it is right already."""
-        expected, found = self.expected(), {}
+        expected, remaining, found = self.expected(), self.remaining(), {}
         pages = self.s3.get_paginator("list_objects_v2").paginate(
             Bucket=self.bucket, Prefix=self.prefix
         )
         written = {self.prefix + path for path in walk(self.local) if self.is_written(path)}
         for entry in (entry for page in pages for entry in page.get("Contents", [])):
             key, body = entry["Key"], expected.get(entry["Key"])
-            if key.endswith("/") or key in written:
+            if key.endswith("/") or key in written | remaining:
                 continue
             same = body is not None and entry["ETag"].strip('"') == md5(body)
             found[key] = body if same and body is not None else self.fetch(key)
@@ -364,28 +377,6 @@ def shown(found: Tree) -> dict[str, object]:
         path: None if body is None else (len(body), body[:16], md5(body))
         for path, body in found.items()
     }
-
-
-def is_mixture(found: bytes, versions: list[bytes]) -> bool:
-    """Whether each byte is one of those a version had there, or that of a hole."""
-    if found in versions:
-        return True
-    if not min(map(len, versions)) <= len(found) <= max(map(len, versions)):
-        return False
-    return all(
-        is_mixed_piece(found[at : at + PIECE_BYTES], [v[at : at + PIECE_BYTES] for v in versions])
-        for at in range(0, len(found), PIECE_BYTES)
-    )
-
-
-def is_mixed_piece(found: bytes, versions: list[bytes]) -> bool:
-    """Mostly one version has it as a whole, and nobody looks at each byte of a large file."""
-    if not any(found) or any(version.startswith(found) for version in versions):
-        return True
-    return all(
-        byte == 0 or any(at < len(version) and version[at] == byte for version in versions)
-        for at, byte in enumerate(found)
-    )
 
 
 def md5(body: bytes) -> str:

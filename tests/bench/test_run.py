@@ -39,7 +39,7 @@ def test_what_was_written_becomes_durable(tmp_path: Path) -> None:
         assert durable.requests  # somebody must have told the bucket
     assert ours["read back", ""]
     bare = [record for record in records if record.client == AWSCRT]
-    assert {record.family for record in bare} == {"create", "read back"}
+    assert {record.family for record in bare} == {"create", "read back", "ls -lR cold", "rm -rf"}
 
 
 def test_limits_are_measured_beside_and_runs_add_up(tmp_path: Path) -> None:

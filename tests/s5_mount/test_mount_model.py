@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 import pytest
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import HealthCheck, Phase, example, given, settings
 from hypothesis import strategies as st
 
 from tests.conftest import make_client, remove_bucket
@@ -78,8 +78,22 @@ def test_lives_of_a_mount_that_believes(twins: MakeTwins, life: list[Step]) -> N
     twins(*BELIEVING).live(life)
 
 
+REMOVED = [  # while it is open: its object is there until it is closed
+    Step("open", "b", other="empty", slot=2),
+    Step("pwrite", slot=2, data=b"kept"),
+    Step("fsync", slot=2),
+    Step("unlink", "b"),
+    Step("settle"),
+    Step("put", "a", data=b"others'"),
+    Step("put", "b", data=b"others'"),
+    Step("close", slot=2),
+    Step("put", "b", data=b"others'"),
+]
+
+
 @real(40)
 @given(life=lives(any_remote, 60))
+@example(life=REMOVED)
 def test_lives_with_others_in_the_bucket(twins: MakeTwins, life: list[Step]) -> None:
     twins(*ASKING).live(life)
 

@@ -74,6 +74,7 @@ class Browse:
         listing = self._listing or await self._index.begun(scope)
         if self._listing is None:
             self._listing, self._changes = listing, listing.changes
+            self._index.read_on(listing)
         while not (entries := list(islice(listing.after(self._at), PAGE_NAMES))):
             if listing.complete:
                 break

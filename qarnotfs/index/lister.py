@@ -121,8 +121,12 @@ class Lister(Book):
         """Add one page to a listing that is not complete."""
         flight = ("grow", listing.number, listing.end)
         await self._once(flight, lambda: self._next_page(listing))
+        self.read_on(listing)
+
+    def read_on(self, listing: Listing) -> None:
+        """Somebody reads all of a listing: its next page is asked for meanwhile."""
         sweep = self._sweeps.get(listing.number)
-        if sweep and sweep.has_room:  # its reader will want another one
+        if sweep and sweep.has_room:
             self._ahead.want(lambda _: self._filled(listing, sweep), [listing.prefix])
 
     async def _begin(self, prefix: str) -> Listing:
@@ -147,7 +151,6 @@ class Lister(Book):
         """Add the page that comes next; our own changes are newer."""
         page, ours = sweep.take()
         begin, page_number = listing.end, listing.page_count
-        self._found.clear()
         listing.extend(entry for entry in page.entries if entry[0] > begin)
         listing.end = max(listing.end, page.upto or "")
         listing.complete = page.upto is None

@@ -261,6 +261,15 @@ def parent_of(key: str) -> str:
     return key[: key.rfind("/") + 1]
 
 
+def ancestors_of(key: str) -> Iterator[str]:
+    """The directories a key lies in, innermost first: ``a/b`` -> ``a/``, ``""``."""
+    prefix = parent_of(key)
+    while prefix:
+        yield prefix
+        prefix = parent_of(prefix[:-1])
+    yield ""
+
+
 def child_of(prefix: str, key: str) -> tuple[str, bool]:
     """What a listing of ``prefix`` shows of ``key``: itself, or the common prefix it is in."""
     at = key.find("/", len(prefix))

@@ -24,8 +24,8 @@ WIDTH = 4  # pages asked for at once
 HELD_MAX = 16  # pages: half a megabyte each
 PAGE_NAMES = 1000
 # A piece that has not ended after so many pages is cut, where it can be: the first one, which
-# most directories end within, and any other. Finding out costs as much as a page or two.
-PLAIN_PAGES, LONG_PAGES = 2, 8
+# most directories end within, and any other. Where to is found out while its next page comes.
+PLAIN_PAGES, LONG_PAGES = 1, 8
 
 # (the token to go on with, the name to begin behind, how many names at most) -> a page
 Ask = Callable[[str | None, str | None, int], Awaitable[ListPage]]
@@ -85,13 +85,15 @@ class Sweep:
     async def fill(self) -> None:
         """Ask for more pages at once; raises where the very next one is not to be had."""
         unread = [piece for piece in self._pieces if not piece.is_whole]
-        if unread and unread[0].uncut_pages <= 0:
-            await self._cut(unread[0])
-            unread = [piece for piece in self._pieces if not piece.is_whole]
         due = unread[:WIDTH] if self.has_room else unread[:1]
+        points: list[str] = []
         async with trio.open_nursery() as nursery:
             for piece in due:
                 nursery.start_soon(self._next, piece)
+            if due and due[0].uncut_pages <= 0:
+                nursery.start_soon(self._find_points, due[0], points)
+        if points:
+            self._cut(due[0], points)
         if not self.is_ready and due and due[0].error is not None:
             raise due[0].error
 
@@ -119,15 +121,20 @@ class Sweep:
         upto = stop if piece.is_whole else entries[-1][0] if entries else ""
         piece.pages.append(Page(entries, since, upto))
 
-    async def _cut(self, piece: _Piece) -> None:
-        """Cut what nobody has asked for yet of a piece, where the bucket says there are names."""
-        piece.uncut_pages = LONG_PAGES
+    async def _find_points(self, piece: _Piece, points: list[str]) -> None:
+        """Where a piece may be cut, as the bucket says that there are names."""
+        piece.uncut_pages = LONG_PAGES + 1  # with the one that is under way
         seen = self._prefix, piece.first, piece.last
         places = await self._behind(piece, spans.firsts(*seen))
         outermost = next((point for point, name in places if name), None)
-        if outermost is None:
+        if outermost is not None:
+            points += spans.cuts(await self._behind(piece, spans.all_of(*seen, outermost)))
+
+    def _cut(self, piece: _Piece, points: list[str]) -> None:
+        """Cut what nobody has asked for yet of a piece."""
+        points = [point for point in points if point >= piece.last]
+        if piece.is_whole or self._is_closed or not points:
             return
-        points = spans.cuts(await self._behind(piece, spans.all_of(*seen, outermost)))
         at, end = self._pieces.index(piece) + 1, piece.stop
         for number, point in enumerate(points):
             self._pieces.insert(at + number, _Piece(point))

@@ -244,10 +244,11 @@ def do(name: str, *args: str) -> Took:
     return program(name, *args) if name in PROGRAMS else DOINGS[name](*args)
 
 
-def say(took: Took) -> None:
-    """In one line, with what this process itself has used."""
+def say(took: Took, begun_cpu_sec: float = 0.0) -> None:
+    """In one line, with what this process itself has used, from some time on."""
     used = resource.getrusage(resource.RUSAGE_SELF)
-    cost = {"cpu_sec": used.ru_utime + used.ru_stime, "peak_mib": used.ru_maxrss / 1024}
+    cpu_sec = used.ru_utime + used.ru_stime - begun_cpu_sec
+    cost = {"cpu_sec": cpu_sec, "peak_mib": used.ru_maxrss / 1024}
     print(json.dumps(took._asdict() | cost))
 
 

@@ -45,6 +45,31 @@ def test_so_many_times_the_better_of_two(
     )
 
 
+@pytest.mark.parametrize(
+    ("awscrt", "pass_through", "bare"),
+    [
+        (runs(0.5), runs(0.8), "pass-through 2.50x"),  # rclone's 2 s to the slower limit
+        (runs(1.6), runs(0.8), "awscrt 1.25x"),
+        ([], [], "-"),
+    ],
+)
+def test_what_nobody_could_is_beside_it(
+    awscrt: list[Took], pass_through: list[Took], bare: str
+) -> None:
+    clients = {"qarnotfs": runs(2), "s3fs": runs(3), "rclone": runs(2)}
+    limits = {"awscrt": awscrt, "pass_through": pass_through}
+    (told,) = goals(row("read cold", "", 1000, **clients, **limits)).values()
+    assert (told.met, told.bare) == (False, bare)
+
+
+def test_what_a_request_costs_without_a_file_system_is_beside_it() -> None:
+    each = took(1)._replace(cpu_sec=0.2, requests=100)
+    bare = took(1)._replace(cpu_sec=0.03, requests=100)
+    one = row("create", "durable", amount=50, qarnotfs=[each], awscrt=[bare])
+    told = goals(one)["client's CPU at most 0.5 ms per request, or file where they are more"]
+    assert (told.found, told.bare) == ("2.00 ms", "awscrt 0.30 ms")
+
+
 def test_a_goal_is_of_one_measure_at_one_distance() -> None:
     durable = row("change", "durable", qarnotfs=runs(1), s3fs=runs(5), rclone=runs(5))
     returned = durable._replace(measure="returned")

@@ -47,9 +47,9 @@ class Browse:
         pages = self._shown.find(self._directory, listing) if listing else None
         return iter(pages) if pages is not None else None
 
-    def show(self, nodes: list[Node], *, whole: bool) -> None:
-        """This was shown; ``whole``: it is what everybody is to be shown. None: the end."""
-        if not whole or self._pages is None or len(self._pages) * PAGE_NAMES > NODES_MAX:
+    def show(self, nodes: list[Node]) -> None:
+        """This was shown; none: the end."""
+        if self._pages is None or len(self._pages) * PAGE_NAMES > NODES_MAX:
             self._pages = None
         elif nodes:
             self._pages.append(nodes)

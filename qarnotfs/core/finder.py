@@ -151,10 +151,9 @@ class Finder:
         if browse.again is not None:
             return next(browse.again, [])
         nodes = await browse.page()
-        comes_with_bytes = self.asks_attributes and self._walks.goes_on
-        if self.asks_attributes and not comes_with_bytes:
+        if self.asks_attributes:
             nodes = await self._guessed(browse, nodes)
-        browse.show(nodes, whole=not comes_with_bytes)
+        browse.show(nodes)
         return nodes
 
     async def _guessed(self, browse: Browse, nodes: list[Node]) -> list[Node]:
@@ -173,10 +172,21 @@ class Finder:
     async def _look(self, kinds: Kinds, infos: list[ObjectInfo]) -> set[str]:
         """Learn what a page's objects are by looking at a few of them; at which ones."""
         smallest, spread = kinds.suspects(infos)
-        asked = [info.key for info in smallest + spread if not is_certain(info)]
-        seen = {info.key: info for info in await self._index.infos(asked)}
+        asked = [info for info in smallest + spread if not is_certain(info)]
+        if self._walks.goes_on:
+            await self._fetch(asked)
+        found = await self._index.infos([info.key for info in asked])
+        seen = {info.key: info for info in found}
         kinds.learn(seen.get(info.key, info) for info in spread)
         return set(seen)
+
+    async def _fetch(self, infos: list[ObjectInfo]) -> None:
+        """Fetch small files that will surely be read: their attributes come with their bytes."""
+        for info in infos:
+            self._reader.fetch_ahead(info)
+        for info in infos:
+            with suppress(Stale, StoreError):  # else HEAD says what is the matter
+                await self._reader.read(info, 0, 1)
 
     async def _look_into(self, prefix: str) -> None:
         """Ask what a program will ask for that reads a directory."""
@@ -211,8 +221,7 @@ class Finder:
         if not listing or not info or not is_small(info) or not self._walks.looked(listing, key):
             return False
         self._fetch_ahead(listing)
-        with suppress(Stale, StoreError):  # else HEAD says what is the matter
-            await self._reader.read(info, 0, 1)
+        await self._fetch([info])
         return True
 
     def opened(self, info: ObjectInfo) -> None:

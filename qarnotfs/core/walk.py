@@ -16,6 +16,7 @@ from qarnotfs.cache.blocks import SMALL_BYTES_MAX
 from qarnotfs.index.listing import Listing, parent_of
 from qarnotfs.store.base import ObjectInfo
 
+FILES_AT_FIRST = 2  # behind the second file in order; doubled with each further one
 FILES_MAX = 64  # that are wanted ahead of their reader: a tenth of a second's worth
 BYTES_MAX = 16 << 20
 FILES_FIRST_MAX = 8  # in the next directory, of a program that read the last one through
@@ -64,7 +65,7 @@ class Walks:
         if key == walk.last:
             return
         in_order = (walk.last or walk.window) and _next(listing, walk.last) == key
-        walk.window = min(max(1, 2 * walk.window), FILES_MAX) if in_order else 0
+        walk.window = min(max(FILES_AT_FIRST, 2 * walk.window), FILES_MAX) if in_order else 0
         walk.last, walk.ahead = key, max(walk.ahead, key) if in_order else key
         self._walks.move_to_end(listing.prefix)
         at_end = walk.window and listing.complete and _next(listing, key) is None

@@ -92,7 +92,7 @@ def test_the_first_surprise_ends_it(tmp_path: Path) -> None:
             await world.read(f"d0/{number:03}")
             await landed(world)
         ahead = asked(store)["get"]
-        assert 4 < ahead <= 4 + 4
+        assert 4 < ahead <= 4 + 8
         for number in (60, 80, 100, 90):
             await world.read(f"d0/{number:03}")
             await landed(world)
@@ -111,7 +111,7 @@ def test_looking_without_reading_ends_it(tmp_path: Path) -> None:
         for number in range(4, COUNT):
             await world.inode(f"d0/{number:03}")
             await landed(world)
-        assert asked(store)["get"] <= 4 + 4
+        assert asked(store)["get"] <= 4 + 8
 
     living(store, tmp_path, story)
 

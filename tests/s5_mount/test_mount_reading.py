@@ -58,6 +58,25 @@ def test_copying_a_tree_is_one_get_a_file(
         assert (tmp_path / "copy" / f"d{number % 2}" / f"{number:04}").read_bytes() == body(number)
 
 
+def test_a_program_that_walks_a_tree_is_told_what_is_a_file(
+    mounts: Mounts, s3: S3Client, gateway: Gateway, bucket: str
+) -> None:
+    """Else it would ask of each name, before it reads the first: also in the second directory."""
+    small_files(s3, bucket, 200)
+    mount = mounts(*LONG)
+    asked = Counter(gateway, bucket)
+    seen = 0
+    for directory, below, names in os.walk(mount.path):
+        below.sort()
+        for name in sorted(names):
+            assert Path(directory, name).read_bytes() == body(int(name))
+            seen += 1
+    assert seen == 200
+    found = kinds(asked())
+    assert found["GET"] == 200
+    assert found["HEAD"] <= FIRST_LOOKS + 2 * (1 + SMALLEST + SPREAD)
+
+
 def test_a_listed_directory_needs_no_lookups(
     mounts: Mounts, s3: S3Client, gateway: Gateway, bucket: str
 ) -> None:
@@ -99,7 +118,7 @@ def test_ten_thousand_names_come_page_by_page_and_once(
     asked = Counter(gateway, bucket)
     with os.scandir(mount.path / "d") as entries:
         next(entries)
-        assert kinds(asked())["LIST"] <= 3  # of the root, and one page or two
+        assert kinds(asked())["LIST"] <= 30  # of the root, two pages, and where to cut the rest
         names = {entry.name for entry in entries}
     assert len(names) == LARGE_COUNT - 1
     asked()

@@ -6,7 +6,7 @@ the bucket.
 
 from __future__ import annotations
 
-from contextlib import suppress
+import logging
 from itertools import islice
 from typing import NamedTuple
 
@@ -17,13 +17,15 @@ from qarnotfs.core.kinds import Kinds, is_certain
 from qarnotfs.core.shown import Shown
 from qarnotfs.core.tree import Node
 from qarnotfs.core.walk import Descents, Walks, is_small
-from qarnotfs.errors import InvalidName, Stale, StoreError
+from qarnotfs.errors import InvalidName, QarnotfsError, Unavailable
 from qarnotfs.index.index import Index
 from qarnotfs.index.listing import PAGE_NAMES, Listing, parent_of
 from qarnotfs.store.base import Attributes, ObjectInfo
 from qarnotfs.views import View
 from qarnotfs.writeback.debts import Debt, Kind
 from qarnotfs.writeback.journal import Journal
+
+log = logging.getLogger(__name__)
 
 AHEAD = 256  # siblings whose attributes are fetched when one is wanted: what 40 ms are worth
 AHEAD_FIRST = 4  # when the first one is: its program may be about to read them instead
@@ -173,20 +175,28 @@ class Finder:
         """Learn what a page's objects are by looking at a few of them; at which ones."""
         smallest, spread = kinds.suspects(infos)
         asked = [info for info in smallest + spread if not is_certain(info)]
-        if self._walks.goes_on:
-            await self._fetch(asked)
+        if self._walks.goes_on and not await self._fetch(asked):
+            return set()
         found = await self._index.infos([info.key for info in asked])
         seen = {info.key: info for info in found}
         kinds.learn(seen.get(info.key, info) for info in spread)
         return set(seen)
 
-    async def _fetch(self, infos: list[ObjectInfo]) -> None:
-        """Fetch small files that will surely be read: their attributes come with their bytes."""
+    async def _fetch(self, infos: list[ObjectInfo]) -> bool:
+        """Fetch small files that will surely be read: their attributes come with their bytes.
+
+        Whether anybody answers. What else is the matter with one, a HEAD will say.
+        """
         for info in infos:
             self._reader.fetch_ahead(info)
         for info in infos:
-            with suppress(Stale, StoreError):  # else HEAD says what is the matter
+            try:
                 await self._reader.read(info, 0, 1)
+            except Unavailable:
+                return False
+            except QarnotfsError as error:
+                log.debug("%r was not fetched ahead: %s", info.key, error)
+        return True
 
     async def _look_into(self, prefix: str) -> None:
         """Ask what a program will ask for that reads a directory."""

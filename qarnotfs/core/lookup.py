@@ -259,9 +259,12 @@ class Lookup:
         self, inode: Inode, offset: int, size: int, pattern: PatternCell | None
     ) -> bytes:
         """A file's bytes. Where its version is gone, the next look at its name says so, too."""
+        key = inode.key
         try:
             return await self._content.read(inode, offset, size, pattern)
         except Stale:
+            if inode.key != key:  # it was renamed meanwhile, and the old name has gone
+                return await self.read(inode, offset, size, pattern)
             if inode.staged is None and inode.info is not None:
                 with suppress(StoreError):
                     await self._index.recheck(inode.info)

@@ -144,7 +144,9 @@ class Mover:
                 elif found:
                     self.files.moved_object(key, found, known.get(key))
             self._remove(directories)
-        self.files.hurry([*targets, *directories])
+        # Also what was removed there before: without its marker the directory would be seen again.
+        below = (self._journal.overlay.keys_below(directory) for directory in directories)
+        self.files.hurry([*directories, *(key for keys in below for key in keys)])
 
     def _remove(self, directories: Iterable[str]) -> None:
         for directory in sorted(directories, key=len, reverse=True):

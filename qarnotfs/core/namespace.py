@@ -34,7 +34,7 @@ from qarnotfs.errors import (
 from qarnotfs.index.index import Index
 from qarnotfs.store.base import UNCONDITIONAL, Attributes, Condition
 from qarnotfs.views import View
-from qarnotfs.writeback.debts import Debt, State
+from qarnotfs.writeback.debts import Debt
 from qarnotfs.writeback.journal import Journal
 from qarnotfs.writeback.uploader import Uploader
 
@@ -150,7 +150,8 @@ class Namespace:
             self.soon(debt)
             self._displace(inode)
             if debt and inode and inode.opens and self._content.needs_object(inode):
-                debt.state, inode.removal = State.HELD, debt
+                self._journal.linger(debt)
+                inode.removal = debt
         self._uploader.progressed()
         self._entries_changed(parent)
         await self._keep_directory(parent)

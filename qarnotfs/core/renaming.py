@@ -79,7 +79,9 @@ class Renamer:
 
         ``source``: what was last heard of it.
         """
-        debt = self._journal.latest(key)
+        debt, belief = self._journal.latest(key), self._index.believed(key)
+        if source and belief and source.same_version(belief.info):
+            source = belief.info  # with its metadata, if that is known
         attributes: Attributes | None = debt.attributes if debt else None  # of a META
         with self._index.doubting(new_key):
             try:
@@ -172,9 +174,12 @@ class Renamer:
             self._journal.owe_copy(key, attributes).not_before_sec = self._uploader.due_sec()
 
     def hurry(self, keys: Iterable[str]) -> None:
-        """What is to be deleted of these goes now: no program is about to use the names again."""
+        """What is to be deleted of these goes now: no program is about to use the names again.
+
+        But not what a program has open.
+        """
         for debt in map(self._journal.latest, keys):
-            if debt and debt.kind is Kind.DELETE:
+            if debt and debt.kind is Kind.DELETE and debt.state is State.QUEUED:
                 debt.urgent = True
 
     def owe_delete(

@@ -132,6 +132,11 @@ class Beliefs:
         self._described[info.key] = info, seen_sec
         self._flush_if_due()
 
+    def drop_attributes(self, key: str) -> None:
+        """What was stored under a key before may be taken for what is there now."""
+        self._described.pop(key, None)
+        self._write("DELETE FROM attributes WHERE key = ?", [(key,)])
+
     # --- listings -----------------------------------------------------------------------------
 
     def listing(self, prefix: str) -> Listing | None:

@@ -66,9 +66,9 @@ class Book:
         )
         self._below: LRUCache[str, Below] = LRUCache(OBJECTS_MAX)  # where no listing tells
         self._changes = Changes()
-        # What `believed` found, for the several times that one request asks for it, and when the
-        # oldest was validated that it was made of: good as long as that is fresh, or until
-        # anything here changes; what is fresher is a change.
+        # What `believed` found, for the several times that one request asks for it, or will find of
+        # a page, and when the oldest was validated that it was made of: good as long as that is
+        # fresh, or until anything here changes; what is fresher is a change.
         self._found: dict[str, tuple[Belief, float]] = {}
         self._doubted: set[str] = set()
 
@@ -171,6 +171,8 @@ class Book:
         with self._disk.at_once():
             self._believe(info.key, info, self._now(), seen_sec=math.inf)
             self._disk.flush()
+            if info.metadata is None:
+                self._disk.drop_attributes(info.key)
             if info.key in self._doubted:
                 self._doubted.remove(info.key)
                 self._disk.end_doubt(info.key)

@@ -25,7 +25,7 @@ HELD_MAX = 16  # pages: half a megabyte each
 PAGE_NAMES = 1000
 # A piece that has not ended after so many pages is cut, where it can be: the first one, which
 # most directories end within, and any other. Where to is found out while its next page comes.
-PLAIN_PAGES, LONG_PAGES = 1, 8
+PLAIN_PAGES, LONG_PAGES = 2, 8
 
 # (the token to go on with, the name to begin behind, how many names at most) -> a page
 Ask = Callable[[str | None, str | None, int], Awaitable[ListPage]]

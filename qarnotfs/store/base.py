@@ -95,10 +95,10 @@ class ObjectInfo(NamedTuple):
 
 
 class Copied(NamedTuple):
-    """What the answer to a copy says of the version it made; the time as in `ObjectInfo`."""
+    """What the answer to a copy says of what it made; the time, if any, is as in `ObjectInfo`."""
 
     etag: str
-    modified_sec: int
+    modified_sec: int | None
 
 
 @dataclass(frozen=True, slots=True)

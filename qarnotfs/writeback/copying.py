@@ -21,13 +21,15 @@ async def copy(
 ) -> ObjectInfo:
     """Copy an object, with these ``attributes`` or its own, and return what is there now.
 
-    ``known``: what was last heard of it. Of a small one it is one request, and a tenth of the
-    CPU; the metadata is then what was given, or not known.
+    ``known``: what was last heard of it. A small one is one request, and a tenth of the CPU, where
+    the metadata was not known before, or is given; else one more tells what it has now.
     """
     if known is None or known.size > QUICK_BYTES_MAX:
         return await bridge.call(store.copy, source, target, attributes)
     copied = await bridge.wait(store.copy_object(source, target, attributes))
-    if copied.etag != known.etag:  # replaced meanwhile, or a copy of parts has another
+    is_known = attributes is None and known.metadata is not None
+    # Another etag: replaced meanwhile, or a copy of parts.
+    if is_known or copied.etag != known.etag or copied.modified_sec is None:
         return await bridge.wait(store.head(target))
     made = ObjectInfo(target, known.size, copied.etag, copied.modified_sec)
     if attributes is None:

@@ -286,13 +286,18 @@ class Journal(Recorded):
 
     def _rebase(self, debt: Debt, base: ObjectInfo, info: ObjectInfo) -> list[Debt]:
         """What was sent replaced ``base``, and is what its copies build upon: the same bytes."""
-        found: list[Debt] = []
-        for other in (one for top in self.all() for one in with_replaced(top)):
-            below = other.staged.base if other.staged and other is not debt else None
-            if below and below.key == base.key and below.same_version(base):
-                assert other.staged is not None
-                other.staged.base = info
-                found.append(other)
+        others = [one for top in self.all() for one in with_replaced(top) if one is not debt]
+        found = [
+            one
+            for one in others
+            if one.staged
+            and one.staged.base
+            and one.staged.base.key == base.key
+            and one.staged.base.same_version(base)
+        ]
+        for one in found:
+            assert one.staged is not None
+            one.staged.base = info
         return found
 
     def _rewrite(self, debt: Debt) -> None:

@@ -26,6 +26,7 @@ class Owed:
         self._by_key: dict[str, list[Debt]] = {}
         self._crowded: set[str] = set()  # keys with more than one
         self._awaited: set[int] = set()  # ids that some debt's ``after`` has named
+        self._lingering: set[Debt] = set()  # deletions of files that programs have open
         self._held_keys: Counter[str] = Counter()  # see `holding`
         self._builders: dict[str, set[Debt]] = {}  # by the key of their base; see `builders`
         # Accepted from programs and not sent; each debt carries its share in ``counted_bytes``.
@@ -69,7 +70,9 @@ class Owed:
         if debt.kind is not Kind.DELETE or not debt.key.endswith("/"):
             return []
         self._awaited.intersection_update(self._debts)
-        if not self._awaited and not self._crowded:
+        held = {one for one in self._lingering if one.state is State.HELD and self.has(one.id)}
+        self._lingering = held
+        if not self._awaited and not self._crowded and not held:
             return []
         below = (self.latest(key) for key in self.overlay.keys_below(debt.key))
         return [
@@ -78,7 +81,7 @@ class Owed:
             if one
             and one is not debt
             and one.kind is Kind.DELETE
-            and (one.after in self._debts or one.key in self._crowded)
+            and (one.after in self._debts or one.key in self._crowded or one in held)
         ]
 
     def is_stuck(self, debt: Debt) -> bool:
@@ -110,6 +113,16 @@ class Owed:
         what it is to replace: files that changed names, none of which is uploaded.
         """
         return any(debt in self._awaited_by(one) for one in self.builders(key) if one is not debt)
+
+    def urge(self, debt: Debt) -> None:
+        """It is to be paid now, and what must be before it."""
+        for one in self._awaited_by(debt) if self.has(debt.id) else ():
+            one.urgent = True
+
+    def linger(self, debt: Debt) -> None:
+        """A deletion waits until no program has the file open any more: see `Journal.release`."""
+        debt.state = State.HELD
+        self._lingering.add(debt)
 
     def _is_base(self, debt: Debt) -> bool:
         """Whether another debt needs what this one will replace; not where both do so."""

@@ -112,7 +112,7 @@ class Uploader:
         Returns too, with ``debt.paid`` false, when it became another debt or a file that is
         being written: the caller looks again.
         """
-        debt.urgent = True
+        self._journal.urge(debt)
         self._hurry()
         patience = Patience(self._progress, self._patience_sec)
         while self._journal.has(debt.id) and debt.state is not State.OPEN:

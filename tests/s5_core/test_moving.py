@@ -15,7 +15,7 @@ from qarnotfs.store.base import ListPage
 from qarnotfs.store.memory import MemoryStore
 from qarnotfs.writeback.adoption import claim
 from qarnotfs.writeback.records import Records
-from tests.s5_core.house import NEVER_SEC, World, bucket, put
+from tests.s5_core.house import CALLER, NEVER_SEC, World, bucket, put
 from tests.s5_core.stops import StoppedCopy, StoppedPut
 from tests.support import eventually
 
@@ -196,6 +196,95 @@ def test_the_old_names_go_at_once(store: MemoryStore, play: Play) -> None:
                 await trio.sleep(0.001)
 
     play(scene, upload_delay_sec=NEVER_SEC)
+
+
+def test_what_was_removed_before_goes_with_its_directory(store: MemoryStore, play: Play) -> None:
+    """Else the directory would be seen again until that is deleted, too."""
+    put(store, "d/a", b"x")
+    put(store, "d/b", b"x")
+
+    async def scene(world: World) -> None:
+        await world.unlink("d/a")
+        await world.rename("d", "e")
+        with trio.fail_after(10.0):
+            while "d/" in bucket(store) or "d/b" in bucket(store):
+                await trio.sleep(0.001)
+        assert await world.names() == ["e"]
+        assert files(store) == {"e/b": b"x"}
+
+    play(scene, upload_delay_sec=NEVER_SEC)
+
+
+@pytest.mark.decision(10)
+def test_a_removed_directory_stays_hidden_while_what_was_in_it_is_open(
+    store: MemoryStore, play: Play
+) -> None:
+    put(store, "d/a", b"x")
+
+    async def scene(world: World) -> None:
+        handle = await world.open("d/a")
+        await world.unlink("d/a")
+        await world.rmdir("d")
+        await world.write("later", b"x")
+        with trio.fail_after(10.0):
+            while "later" not in bucket(store):
+                await trio.sleep(0.001)
+        assert await world.names() == ["later"]
+        assert await world.fs.read(handle, 0, 10) == b"x"
+        await world.close(handle)
+        with trio.fail_after(10.0):
+            while "d/a" in bucket(store):
+                await trio.sleep(0.001)
+        assert await world.names() == ["later"]
+        assert await world.drain()
+
+    play(scene)
+    assert bucket(store) == {"later": b"x"}
+
+
+@pytest.mark.decision(10)
+def test_a_directory_is_renamed_while_what_was_removed_from_it_is_open(
+    store: MemoryStore, play: Play
+) -> None:
+    put(store, "d/a", b"x")
+    put(store, "d/b", b"x")
+
+    async def scene(world: World) -> None:
+        handle = await world.open("d/a")
+        await world.unlink("d/a")
+        await world.rename("d", "e")
+        with trio.fail_after(10.0):
+            while "d/b" in bucket(store):
+                await trio.sleep(0.001)
+        assert await world.names() == ["e"]
+        assert await world.fs.read(handle, 0, 10) == b"x"
+        await world.close(handle)
+        assert await world.drain()
+        assert await world.names() == ["e"]
+
+    play(scene, upload_delay_sec=NEVER_SEC)
+    assert files(store) == {"e/b": b"x"}
+
+
+@pytest.mark.parametrize("directory", [False, True])
+def test_a_link_stays_one_where_nobody_asks_for_attributes(
+    directory: bool, store: MemoryStore, play: Play
+) -> None:
+    """What was known of a file is known of it under its new name."""
+
+    async def scene(world: World) -> None:
+        await world.mkdir("d")
+        parent, name = await world.parent("d/link")
+        await world.fs.names.symlink(parent, name, b"target", CALLER)
+        assert await world.drain()
+        await world.rename(*(("d", "e") if directory else ("d/link", "d/other")))
+        inode = await world.inode("e/link" if directory else "d/other")
+        assert await world.fs.names.readlink(inode) == b"target"
+        assert await world.drain()
+        await world.fs.lookup.getattr(inode)
+        assert await world.fs.names.readlink(inode) == b"target"
+
+    play(scene, attrs="listing")
 
 
 def test_after_a_failure_no_copy_is_begun(store: MemoryStore, play: Play) -> None:

@@ -15,6 +15,7 @@ from trio.testing import wait_all_tasks_blocked
 
 from qarnotfs.core.kinds import SMALLEST, SPREAD
 from qarnotfs.core.walk import BYTES_MAX, FILES_MAX
+from qarnotfs.store.base import Flight
 from qarnotfs.store.memory import MemoryStore
 from tests.s5_core.house import World, entered, put
 
@@ -356,3 +357,20 @@ def test_inodes_whose_time_is_over_are_renewed_by_one_listing(tmp_path: Path) ->
 
     living(store, tmp_path, story)
     assert store.calls == [("list_page", "d0/")]
+
+
+def test_a_server_that_hangs_is_waited_for_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By a program that has read one directory through, when it lists the next one."""
+    store = filled(count=20, directories=2)
+
+    async def story(world: World) -> None:
+        await world.house.index.listing("d1/")
+        for name in await world.names("d0"):
+            await world.read(f"d0/{name}")
+        with monkeypatch.context() as patch, trio.fail_after(3.0):
+            patch.setattr(store, "get", lambda *_, **__: Flight())
+            assert len(await world.names("d1")) == 20
+
+    living(store, tmp_path, story, io_timeout_sec=1.0)

@@ -200,11 +200,11 @@ def error_code(body: bytes | None) -> str:
 def copied(body: bytes) -> Copied | None:
     """The answer to CopyObject, ``None`` when it is another."""
     etag, modified = _ETAG.search(body), _MODIFIED.search(body)
-    if not etag or not modified:
+    if not etag:
         return None
     return Copied(
         plain_etag(_REFERENCE.sub(_referred, etag[1].decode())),
-        _since_1970(modified[1].decode()),
+        _since_1970(modified[1].decode()) if modified else None,
     )
 
 

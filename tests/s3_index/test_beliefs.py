@@ -16,7 +16,7 @@ from qarnotfs.index import beliefs, database
 from qarnotfs.index.index import Index
 from qarnotfs.store.base import ObjectInfo
 from qarnotfs.store.memory import MemoryStore
-from tests.s3_index.asking import TTL_SEC, Clock, ask, put, requests
+from tests.s3_index.asking import LONG_AGO_SEC, TTL_SEC, Clock, ask, put, requests
 
 
 def test_a_broken_database_is_made_anew(
@@ -234,3 +234,17 @@ def test_what_was_heard_is_known_before_it_is_written(
     assert ask(lambda: index.info("d/a")).metadata == {"mode": "33188"}
     index.close()
     assert requests(store, lambda: make().info("d/a")) == 0
+
+
+def test_a_copy_does_not_get_the_attributes_of_what_it_replaces(
+    store: MemoryStore, make: Callable[..., Index]
+) -> None:
+    """Of the same bytes, in the same second: two empty files."""
+    index = make()
+    there = ObjectInfo("a", 0, "d" * 32, int(LONG_AGO_SEC), {"mode": "33261"})
+    index.remember(there)
+    index.remember(there.without_metadata())
+    for one in (index, make()):
+        belief = one.believed("a")
+        assert belief is not None
+        assert belief.info == there.without_metadata()

@@ -15,7 +15,7 @@ from qarnotfs.index.changes import Changes
 from qarnotfs.index.index import Index
 from qarnotfs.store.base import Flight, ListPage, ObjectInfo
 from qarnotfs.store.memory import MemoryStore
-from tests.s3_index.asking import LONG_AGO_SEC, TTL_SEC, Clock, answered_late, ask, put, requests
+from tests.s3_index.asking import TTL_SEC, Clock, answered_late, ask, put, requests
 
 
 def test_a_version_is_asked_for_once_in_the_ttl(
@@ -201,20 +201,6 @@ def test_a_copy_that_is_remembered_leaves_no_doubt(
     store.faults = lambda *_: Unavailable("down")  # nothing needs asking
     for one in (index, make()):
         assert dict(ask(partial(one.listing, ""))).keys() == {"a"}
-
-
-def test_a_copy_does_not_get_the_attributes_of_what_it_replaces(
-    store: MemoryStore, make: Callable[..., Index]
-) -> None:
-    """Of the same bytes, in the same second: two empty files."""
-    index = make()
-    there = ObjectInfo("a", 0, "d" * 32, int(LONG_AGO_SEC), {"mode": "33261"})
-    index.remember(there)
-    index.remember(there.without_metadata())
-    for one in (index, make()):
-        belief = one.believed("a")
-        assert belief is not None
-        assert belief.info == there.without_metadata()
 
 
 def test_a_filter_is_pushed_to_the_server(store: MemoryStore, make: Callable[..., Index]) -> None:

@@ -70,8 +70,7 @@ class Owed:
         if debt.kind is not Kind.DELETE or not debt.key.endswith("/"):
             return []
         self._awaited.intersection_update(self._debts)
-        held = {one for one in self._lingering if one.state is State.HELD and self.has(one.id)}
-        self._lingering = held
+        held = self._held_open()
         if not self._awaited and not self._crowded and not held:
             return []
         below = (self.latest(key) for key in self.overlay.keys_below(debt.key))
@@ -122,7 +121,13 @@ class Owed:
     def linger(self, debt: Debt) -> None:
         """A deletion waits until no program has the file open any more: see `Journal.release`."""
         debt.state = State.HELD
-        self._lingering.add(debt)
+        self._held_open().add(debt)
+
+    def _held_open(self) -> set[Debt]:
+        self._lingering = {
+            one for one in self._lingering if one.state is State.HELD and self.has(one.id)
+        }
+        return self._lingering
 
     def _is_base(self, debt: Debt) -> bool:
         """Whether another debt needs what this one will replace; not where both do so."""

@@ -156,13 +156,11 @@ class Renamer:
         """What is owed for the old key is owed for the new one, and the old one's end."""
         debt = self._journal.latest(key)
         assert debt is not None
-        was_sent = debt.begun or bool(debt.perhaps) or not debt.expected.absent
-        expected = debt.expected
         moved: Debt = self._journal.move(debt, new_key, known, certain=certain)
         if not debt.attempts:  # a temporary file waits longer than what it becomes
             moved.not_before_sec = min(moved.not_before_sec, self._uploader.due_sec(moved))
-        if was_sent or self._journal.latest(key):  # something older is still to be sent there
-            self.owe_delete(key, expected, after=moved.id, perhaps=debt.perhaps)
+        if (end := self._journal.latest(key)) and end.after == moved.id:
+            end.not_before_sec = self._uploader.due_sec()
         if inode is not None:
             inode.key = new_key
             if inode.debt is debt:
@@ -187,13 +185,10 @@ class Renamer:
         key: str,
         expected: Condition,
         *,
-        after: int = 0,
         perhaps: tuple[str, ...] = (),
         certain: bool = False,
     ) -> None:
         """The end of a key, soon; see `Journal.owe_delete`."""
-        debt = self._journal.owe_delete(
-            key, expected, after=after, perhaps=perhaps, certain=certain
-        )
+        debt = self._journal.owe_delete(key, expected, perhaps=perhaps, certain=certain)
         if debt is not None:
             debt.not_before_sec = self._uploader.due_sec()

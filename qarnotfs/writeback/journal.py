@@ -20,6 +20,7 @@ from contextlib import suppress
 from qarnotfs.errors import FileError
 from qarnotfs.store.base import UNCONDITIONAL, Attributes, Condition, ObjectInfo
 from qarnotfs.writeback.debts import ANY, Debt, Kind, State
+from qarnotfs.writeback.owed import builds_upon
 from qarnotfs.writeback.plan import parts
 from qarnotfs.writeback.recorded import Recorded, with_replaced
 from qarnotfs.writeback.staging import Seal, Staged
@@ -117,39 +118,44 @@ class Journal(Recorded):
         key: str,
         expected: Condition,
         *,
-        after: int = 0,
         perhaps: tuple[str, ...] = (),
         certain: bool = False,
     ) -> Debt | None:
         """The end of a key, where we believe the bucket has ``expected``, or ``perhaps`` these.
 
-        ``None`` where a put that never began is all there was. ``certain``, as with an
-        ``after``: its new name has the bytes already, and a full disk cannot undo that.
+        ``None`` where a put that never began is all there was. ``certain``: its new name has the
+        bytes already, and a full disk cannot undo that.
         """
         pending = self._pending(key)
         if pending and pending.kind is Kind.PUT and self._never_existed(pending):
             self._forget(pending)
             return None
+        debt = self._end(key, expected, perhaps)
+        if certain:
+            self._write_certain(debt)
+        else:
+            self._write_or_undo(debt)
+        return debt
+
+    def _end(self, key: str, expected: Condition, perhaps: tuple[str, ...], after: int = 0) -> Debt:
         debt = self._incur(Kind.DELETE, key, Attributes(), expected)
         debt.perhaps += perhaps
         if after:
             debt.after = after
             self._awaited.add(after)
             self._break_circle(debt)
-        if after or certain:
-            self._write_certain(debt)
-        else:
-            self._write_or_undo(debt)
         return debt
 
     def move(self, debt: Debt, key: str, expected: Condition, *, certain: bool = False) -> Debt:
         """A file that is not uploaded yet gets another key; what was owed there is dropped.
 
-        A debt being paid cannot change: its (sealed) bytes are owed again under the new key.
-        The caller owes the deletion of the old key where there is an object. ``certain``: on a
-        full disk it is moved in memory, and a crash would find it under its old name.
+        A debt being paid cannot change: its (sealed) bytes are owed again under the new key. The
+        deletion of the old key, where there may be an object, is recorded at the same moment: it
+        knows what we sent there. ``certain``: on a full disk it is moved in memory, and a crash
+        would find it under its old name.
         """
         assert debt.kind is Kind.PUT
+        was_sent = debt.begun or bool(debt.perhaps) or not debt.expected.absent
         moved = self._incur(Kind.PUT, key, debt.attributes, expected)
         moved.staged, moved.seal, moved.error = debt.staged, debt.seal, debt.error
         self._note_base(moved)
@@ -165,23 +171,32 @@ class Journal(Recorded):
         self._wait_for(moved, instead_of=debt.id)
         if moved.state is State.OPEN and moved.staged and not moved.seal:
             moved.seal = moved.staged.draft()  # the old name goes: its bytes must not
-        if certain and (debt.recorded or moved.seal):
-            self._write_certain(moved)
-        elif debt.recorded or moved.seal:
+        if debt in moved.replaced:
+            self._take_out(debt)
+        both = [moved]
+        if was_sent or self.latest(debt.key):  # something older is still to be sent there
+            both.append(self._end(debt.key, debt.expected, debt.perhaps, after=moved.id))
+        if certain:
+            self._write_certain(*both)
+        else:
             try:
-                self._write(moved)
+                self._write(*both)
             except FileError:
-                self._wait_for(debt, instead_of=moved.id)
-                if debt in moved.replaced:
-                    moved.replaced.remove(debt)
-                self._undo(moved)
+                self._undo_move(debt, *both)
                 raise
         if debt.state is not State.PAYING:
             self.stray_upload(debt)
-            if debt.id in self._debts:
-                self._take_out(debt)
         self.recount(moved)
         return moved
+
+    def _undo_move(self, debt: Debt, moved: Debt, *ends: Debt) -> None:
+        for end in ends:
+            self._undo(end)
+        if debt in moved.replaced:
+            moved.replaced.remove(debt)
+            self._remember(debt)
+        self._wait_for(debt, instead_of=moved.id)
+        self._undo(moved)
 
     def drop(self, key: str) -> None:
         """Another object has the key now: whatever was owed for it is not wanted any more.
@@ -287,14 +302,7 @@ class Journal(Recorded):
     def _rebase(self, debt: Debt, base: ObjectInfo, info: ObjectInfo) -> list[Debt]:
         """What was sent replaced ``base``, and is what its copies build upon: the same bytes."""
         others = [one for top in self.all() for one in with_replaced(top) if one is not debt]
-        found = [
-            one
-            for one in others
-            if one.staged
-            and one.staged.base
-            and one.staged.base.key == base.key
-            and one.staged.base.same_version(base)
-        ]
+        found = [one for one in others if builds_upon(one, base)]
         for one in found:
             assert one.staged is not None
             one.staged.base = info

@@ -11,6 +11,7 @@ from collections.abc import Container, Iterable, Iterator
 from contextlib import contextmanager
 from itertools import count
 
+from qarnotfs.store.base import ObjectInfo
 from qarnotfs.writeback.debts import Debt, Kind, State, conflict_key
 from qarnotfs.writeback.overlay import Overlay
 
@@ -274,3 +275,9 @@ def _needs(debt: Debt, key: str) -> bool:
     staged = debt.staged
     base = staged.base if staged else None
     return bool(staged and base and base.key == key and staged.base_limit and not staged.whole)
+
+
+def builds_upon(debt: Debt, base: ObjectInfo) -> bool:
+    """Whether what was changed was changed in this version."""
+    below = debt.staged.base if debt.staged else None
+    return below is not None and below.key == base.key and below.same_version(base)

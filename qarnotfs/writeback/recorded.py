@@ -138,13 +138,13 @@ class Recorded(Owed):
                 self._take_out(one)
         self._release(gone)
 
-    def _write_certain(self, debt: Debt) -> None:
+    def _write_certain(self, *debts: Debt) -> None:
         """Record what has happened already: a full disk cannot undo it."""
         if self._at_once is not None:
-            self._at_once.append(debt)
+            self._at_once += debts
             return
         with suppress(FileError):
-            self._write(debt)
+            self._write(*debts)
 
     @contextmanager
     def at_once(self) -> Iterator[None]:

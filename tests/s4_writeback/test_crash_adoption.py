@@ -84,8 +84,9 @@ def test_mounts_that_start_at_once_adopt_each_debt_once(tmp_path: Path) -> None:
 def test_who_waits_for_whom_is_inherited(tmp_path: Path) -> None:
     """Also of a younger debt, and also when that is renamed afterwards."""
     heir, dead = claim(tmp_path), claim(tmp_path)
-    waited = put(dead[0], "new", b"x")
-    dead[0].owe_delete("old", ABSENT, after=waited.id)
+    file = put(dead[0], "old", b"x")
+    file.expected = Condition()
+    waited = dead[0].move(file, "new", ABSENT)
     younger = dead[0].move(waited, "newer", ABSENT)
     assert younger.id > waited.id
     die(heir, dead)

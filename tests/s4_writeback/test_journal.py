@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -12,6 +13,7 @@ from qarnotfs.store.base import Attributes, Condition, ObjectInfo
 from qarnotfs.writeback.adoption import JournalLock, adopt, claim
 from qarnotfs.writeback.debts import Debt, Kind, State
 from qarnotfs.writeback.journal import Journal
+from qarnotfs.writeback.records import Records
 
 ABSENT = Condition(absent=True)
 ATTRIBUTES = Attributes({"mode": "33188"}, "text/plain")
@@ -212,13 +214,64 @@ def test_rename_of_a_file_that_is_being_sent_sends_it_again(tmp_path: Path) -> N
     moved = journal.move(debt, "final", ABSENT)
     journal.paid(debt, ObjectInfo("tmp", 1, "e" * 32, 0))
     assert moved.state is State.QUEUED
-    assert held(journal) == {"final": b"x"}
+    assert held(journal) == {"final": b"x", "tmp": None}
+
+
+@pytest.mark.parametrize("is_sent", [False, True])
+def test_a_rename_is_one_record_with_the_end_of_the_old_name(
+    is_sent: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Which knows what was sent under it: whoever dies in between would take that for another's."""
+    journal = Journal(tmp_path)
+    debt = put_over(journal, ObjectInfo("old", 4, "b" * 32, 1))
+    journal.perhaps_stored(debt, "e" * 32, recorded=True)
+    if is_sent:
+        journal.begin(debt)
+    change, changes = Records.change, list[None]()
+
+    def counting(*args: Any, **given: Any) -> None:
+        changes.append(None)
+        change(*args, **given)
+
+    monkeypatch.setattr(Records, "change", counting)
+    journal.move(debt, "new", ABSENT)
+    assert len(changes) == 1
+    after_a_crash = Journal(tmp_path)
+    deletion = after_a_crash.latest("old")
+    assert deletion is not None
+    assert deletion.kind is Kind.DELETE
+    assert "e" * 32 in after_a_crash.perhaps_at("old")
+    assert not after_a_crash.is_next(deletion)
+
+
+def test_a_rename_that_cannot_be_recorded_changes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    journal = Journal(tmp_path)
+    debt = put_over(journal, ObjectInfo("old", 4, "b" * 32, 1))
+    replaced = put(journal, "new", b"other")
+
+    def full(*_: Any, **__: Any) -> None:
+        raise NoSpace("The disk is full.")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Records, "change", full)
+        with pytest.raises(NoSpace):
+            journal.move(debt, "new", ABSENT)
+    assert journal.latest("old") is debt
+    assert journal.latest("new") is replaced
+    assert set(journal.all()) == {replaced, debt}
+    assert journal.is_next(debt)
+    assert journal.builders("old") == []
+    moved = journal.move(debt, "new", ABSENT)
+    assert journal.latest("new") is moved
+    assert Journal(tmp_path).latest("new") is not None
 
 
 def test_a_deletion_waits_for_the_debt_that_carries_the_bytes(tmp_path: Path) -> None:
     journal = Journal(tmp_path)
-    debt = put(journal, "new", b"x")
-    deletion = journal.owe_delete("old", Condition(), after=debt.id)
+    debt = journal.move(put(journal, "old", b"x", Condition()), "new", ABSENT)
+    deletion = journal.latest("old")
     assert deletion is not None
     assert not journal.is_next(deletion)
     moved = journal.move(debt, "newer", ABSENT)
@@ -254,8 +307,7 @@ def test_the_debts_of_dead_mounts_are_adopted(tmp_path: Path) -> None:
     first, first_lock = claim(tmp_path)
     second, second_lock = claim(tmp_path)
     put(first, "a", b"1")
-    debt = put(second, "b", b"2")
-    second.owe_delete("c", Condition(), after=debt.id)
+    second.move(put(second, "c", b"2", Condition()), "b", ABSENT)
     first_lock.release()
     second_lock.release()
     heir, _ = claim(tmp_path)

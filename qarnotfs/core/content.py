@@ -220,6 +220,7 @@ class Content:
         async with self._closed_gate(inode):
             with staged.pinned():
                 twin = await self._clone(staged)
+                twin.base = staged.base  # of which we may have heard meanwhile
         if debt is not None and debt.stored is not None:  # paid meanwhile: its base is gone
             twin.base = debt.stored if twin.base else None
             if inode.debt is debt:  # else the file was renamed, and owes its bytes again

@@ -104,11 +104,10 @@ class Renamer:
 
         Nor may a file that was renamed away from it still need what is there.
         """
-        for debt in self._journal.builders(key):
-            if not self._journal.is_held(debt.key):
-                await self._uploader.settle(debt)
-        if any(debt.state is State.OPEN for debt in self._journal.builders(key)):
-            raise NotUploaded("What was renamed away from this name is still being written.")
+        while debts := [d for d in self._journal.builders(key) if not self._journal.is_held(d.key)]:
+            if any(debt.state is State.OPEN for debt in debts):
+                raise NotUploaded("What was renamed away from this name is still being written.")
+            await self._uploader.settle(debts[0])
         while self._journal.is_paying(key):
             await self._uploader.step()
 

@@ -1,14 +1,14 @@
 """The book of debts: what was promised to programs and is not in the bucket yet.
 
-Used by the core (which incurs debts) and `uploader` (which pays them). One journal
-belongs to one mount at a time, by a file lock. It is a SQLite file beside the staged
-files; a debt is on disk, whole, before the call that promised it returns, and stays
-there until the bucket confirmed it. The same debts are kept in memory, by key, and
-`overlay` says what they do to directories. Never talks to the bucket.
+Used by the core (which incurs debts) and `uploader` (which pays them). One journal belongs to one
+mount at a time, by a file lock. It is a SQLite file beside the staged files; a debt is on disk,
+whole, before the call that promised it returns, and stays there until the bucket confirmed it. The
+same debts are kept in memory, by key, and `overlay` says what they do to directories. Never talks
+to the bucket.
 
-What survives what: the death of the daemon loses nothing that was recorded. A machine
-that loses power may lose the last seconds, never half a record, and a staged file whose
-bytes did not reach the disk is found out by its checksum and kept, not uploaded.
+What survives what: the death of the daemon loses nothing that was recorded. A machine that loses
+power may lose the last seconds, never half a record, and a staged file whose bytes did not reach
+the disk is found out by its checksum and kept, not uploaded.
 """
 
 from __future__ import annotations
@@ -283,7 +283,7 @@ class Journal(Recorded):
         """
         better: list[Debt] = []
         if info is not None and debt.staged and debt.staged.base:
-            better += self._rebase(debt, debt.staged.base, info)
+            better += self.rebase(debt.staged.base, info, but=debt)
         # Of new attributes we do not know whose bytes have them by now.
         if info is None or (info.key == debt.key and debt.kind is not Kind.META):
             there = Condition(etag=info.etag) if info else Condition(absent=True)
@@ -299,13 +299,14 @@ class Journal(Recorded):
             one.expected = there
         return found
 
-    def _rebase(self, debt: Debt, base: ObjectInfo, info: ObjectInfo) -> list[Debt]:
-        """What was sent replaced ``base``, and is what its copies build upon: the same bytes."""
-        others = [one for top in self.all() for one in with_replaced(top) if one is not debt]
-        found = [one for one in others if builds_upon(one, base)]
+    def rebase(self, base: ObjectInfo, info: ObjectInfo, but: Debt | None = None) -> list[Debt]:
+        """What was sent had ``base``, and is what its copies build upon now: the same bytes."""
+        others = (one for top in self.all() for one in with_replaced(top))
+        found = [one for one in others if one is not but and builds_upon(one, base)]
         for one in found:
             assert one.staged is not None
             one.staged.base = info
+            self._note_base(one)
         return found
 
     def _rewrite(self, debt: Debt) -> None:

@@ -264,6 +264,7 @@ class Sender:
         if source and source.etag in self._journal.perhaps_at(base.key):
             if debt.upload and debt.upload.base_etag == base.etag:  # its copies are good still
                 debt.upload.base_etag = source.etag
+            self._journal.rebase(base, source)  # what was changed since builds upon it, too
             staged.base = source
         elif not base.same_version(source):
             raise replaced_elsewhere(base)

@@ -30,11 +30,11 @@ def put(journal: Journal, key: str, data: bytes, expected: Condition = ABSENT) -
     return debt
 
 
-def put_over(journal: Journal, base: ObjectInfo) -> Debt:
-    """A file of which the first byte was changed."""
+def put_over(journal: Journal, base: ObjectInfo, key: str = "") -> Debt:
+    """A file of which the first byte was changed; renamed, if it has another ``key``."""
     staged = journal.staging.create(base)
     staged.write(0, b"!")
-    debt = journal.open(base.key, staged, ATTRIBUTES, Condition(etag=base.etag))
+    debt = journal.open(key or base.key, staged, ATTRIBUTES, Condition(etag=base.etag))
     journal.record(debt, staged.seal())
     journal.release(debt, 0.0)
     return debt
@@ -242,6 +242,25 @@ def test_a_rename_is_one_record_with_the_end_of_the_old_name(
     assert deletion.kind is Kind.DELETE
     assert "e" * 32 in after_a_crash.perhaps_at("old")
     assert not after_a_crash.is_next(deletion)
+
+
+def test_what_a_renamed_copy_builds_upon_is_not_replaced(tmp_path: Path) -> None:
+    """A file is changed, renamed and sent; what is changed meanwhile is renamed once more."""
+    journal = Journal(tmp_path)
+    base = ObjectInfo("a", 4, "b" * 32, 1)
+    sent = journal.move(put_over(journal, base), "b", ABSENT)
+    journal.begin(sent)
+    renamed = journal.move(put_over(journal, base, key="b"), "c", ABSENT)
+    assert journal.builders("b") == []
+    stored = ObjectInfo("b", 4, "e" * 32, 2)
+    journal.paid(sent, stored)
+    assert renamed.staged is not None
+    assert renamed.staged.base == stored
+    assert journal.builders("b") == [renamed]
+    another = put(journal, "b", b"another file", Condition(etag=stored.etag))
+    another.after = 0
+    assert not journal.is_next(another)
+    assert journal.is_next(renamed)
 
 
 def test_a_rename_that_cannot_be_recorded_changes_nothing(

@@ -17,12 +17,12 @@ class StoppedPut:
 
     def __init__(self, store: MemoryStore, method: str = "put") -> None:
         self._store, self._method = store, method
-        self._real: Callable[..., Flight[Copied]] = getattr(store, method)
+        self._real: Callable[..., Flight[str]] = getattr(store, method)
         self._call: Callable[[], Any] | None = None
-        self._flight: Flight[Copied] = Flight()
+        self._flight: Flight[str] = Flight()
         setattr(store, method, self._put)
 
-    def _put(self, *args: Any, **kwargs: Any) -> Flight[Copied]:
+    def _put(self, *args: Any, **kwargs: Any) -> Flight[str]:
         setattr(self._store, self._method, self._real)
         self._call = lambda: self._real(*args, **kwargs)
         return self._flight

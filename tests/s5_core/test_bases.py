@@ -130,3 +130,38 @@ def test_a_refused_file_that_is_renamed_says_why(
         assert debt.error == "Not allowed."
 
     play(scene)
+
+
+@pytest.mark.parametrize("renamed", [False, True])
+def test_what_was_changed_on_top_of_what_nobody_heard_of(
+    renamed: bool, store: MemoryStore, play: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An upload is completed and the mount dies; meanwhile the file was changed once more."""
+    put(store, "big", LARGE)
+    real, is_there, may_answer = store.complete_upload, threading.Event(), threading.Event()
+
+    def complete_upload(*args: Any) -> None:
+        real(*args)
+        is_there.set()
+        may_answer.wait(10)
+        raise Unavailable("nobody waits any more")
+
+    async def before(world: World) -> None:
+        await world.write("big", b"EDIT", 100)
+        with trio.fail_after(5):
+            while not is_there.is_set():
+                await trio.sleep(0.001)
+        await world.write("big", b"MORE", 200)
+        if renamed:
+            await world.rename("big", "other")
+
+    async def after(world: World) -> None:
+        assert await world.drain()
+
+    with monkeypatch.context() as patch:
+        patch.setattr(store, "complete_upload", complete_upload)
+        play(before, io_timeout_sec=20.0)
+    may_answer.set()
+    play(after)
+    changed = EDITED[:200] + b"MORE" + EDITED[204:]
+    assert bucket(store) == {"other" if renamed else "big": changed}

@@ -201,8 +201,7 @@ class Journal(Recorded):
     def drop(self, key: str) -> None:
         """Another object has the key now: whatever was owed for it is not wanted any more.
 
-        It stays on a disk that is full: the next life will find another version, and store it
-        beside that.
+        It stays on a disk that is full: the next life stores it beside what it finds then.
         """
         for debt in list(self._by_key.get(key, ())):
             if debt.state is not State.PAYING:

@@ -244,12 +244,17 @@ class Owed:
         self._break_circle(debt)
 
     def _break_circle(self, debt: Debt) -> None:
-        """Names that changed places wait for each other: somebody must be the first."""
-        at: Debt | None = debt
-        while at is not None and at.after:
-            if at.after == debt.id:
-                at.after = 0
+        """Names that changed places wait for each other: somebody must be the first.
+
+        Nobody before a file that needs what he is to replace, if there is anybody else.
+        """
+        circle, at = list[Debt](), self._debts.get(debt.id)
+        while at is not None and at not in circle:
+            circle.append(at)
             at = self._debts.get(at.after)
+        if at is debt:
+            free = (one for one in circle if not _needs(self._debts[one.after], one.key))
+            next(free, circle[-1]).after = 0
 
     def _take_out(self, debt: Debt) -> None:
         """From memory alone."""

@@ -165,3 +165,27 @@ def test_what_was_changed_on_top_of_what_nobody_heard_of(
     play(after)
     changed = EDITED[:200] + b"MORE" + EDITED[204:]
     assert bucket(store) == {"other" if renamed else "big": changed}
+
+
+@pytest.mark.parametrize("first", ["changed", "anew"])
+def test_a_file_changed_in_part_and_one_written_anew_change_places(
+    first: str, store: MemoryStore, play: Callable[..., None]
+) -> None:
+    """The one needs what the other is to replace, and not the other way round."""
+    put(store, "changed", LARGE)
+    put(store, "anew", LARGE[::-1])
+    second = "anew" if first == "changed" else "changed"
+
+    async def scene(world: World) -> None:
+        copying_slowly(store)
+        await world.write("changed", b"EDIT", 100)
+        handle = await world.open("anew", os.O_WRONLY | os.O_TRUNC)
+        await world.fs.write(handle, 0, LARGE[1:])
+        await world.close(handle)
+        await world.rename(first, "t")
+        await world.rename(second, first)
+        await world.rename("t", second)
+        assert await world.drain()
+
+    play(scene, upload_delay_sec=NEVER_SEC)
+    assert bucket(store) == {"changed": LARGE[1:], "anew": EDITED}

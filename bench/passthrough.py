@@ -34,7 +34,7 @@ class PassThrough(pyfuse3.Operations):
         self._templates = {kind: EntryAttributes() for kind in (False, True)}
         for is_directory, told in self._templates.items():
             told.st_mode = 0o40755 if is_directory else 0o100644
-            told.entry_timeout = BELIEVE_SEC
+            told.entry_timeout, told.attr_timeout = BELIEVE_SEC, 0  # the size is asked for
 
     async def lookup(
         self, parent_inode: int, name: bytes, ctx: RequestContext | None = None

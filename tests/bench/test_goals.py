@@ -53,13 +53,19 @@ def test_so_many_times_the_better_of_two(
         ([], [], "-"),
     ],
 )
-def test_what_nobody_could_is_beside_it(
+def test_the_slower_limit_is_beside_it(
     awscrt: list[Took], pass_through: list[Took], bare: str
 ) -> None:
     clients = {"qarnotfs": runs(2), "s3fs": runs(3), "rclone": runs(2)}
     limits = {"awscrt": awscrt, "pass_through": pass_through}
     (told,) = goals(row("read cold", "", 1000, **clients, **limits)).values()
     assert (told.met, told.bare) == (False, bare)
+
+
+def test_what_is_done_again_is_no_limit_of_who_keeps_nothing() -> None:
+    one = row("read again", qarnotfs=runs(1), s3fs=runs(2), awscrt=runs(4), pass_through=runs(0.5))
+    told = goals(one)["at least 1x the better of s3fs and rclone"]
+    assert told.bare == "pass-through 4.00x"
 
 
 def test_what_a_request_costs_without_a_file_system_is_beside_it() -> None:

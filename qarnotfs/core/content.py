@@ -221,9 +221,10 @@ class Content:
             with staged.pinned():
                 twin = await self._clone(staged)
                 twin.base = staged.base  # of which we may have heard meanwhile
+        debt = inode.debt or debt  # another one, if it was renamed: it owes its bytes again
         if debt is not None and debt.stored is not None:  # paid meanwhile: its base is gone
             twin.base = debt.stored if twin.base else None
-            if inode.debt is debt:  # else the file was renamed, and owes its bytes again
+            if inode.debt is debt:
                 inode.info, inode.key = debt.stored, debt.stored.key
         self.let_go(inode)
         inode.staged = twin

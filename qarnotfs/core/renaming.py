@@ -19,7 +19,7 @@ from qarnotfs.errors import FileError, NoSuchEntry, NoSuchKey, NotUploaded
 from qarnotfs.index.index import Index
 from qarnotfs.store.base import Attributes, Condition, ObjectInfo, Store
 from qarnotfs.writeback.copying import copy
-from qarnotfs.writeback.debts import Debt, Kind, State
+from qarnotfs.writeback.debts import NO_TRIES, Debt, Kind, State, Tries
 from qarnotfs.writeback.journal import Journal
 from qarnotfs.writeback.records import MoveRow
 from qarnotfs.writeback.uploader import Uploader
@@ -97,7 +97,7 @@ class Renamer:
         """A copy failed. It may have been carried out all the same: it goes, nothing else does."""
         if source is None or key.endswith("/") or self.is_owed(key):
             return
-        self.owe_delete(key, Condition(absent=True), perhaps=(source.etag,), certain=True)
+        self.owe_delete(key, Condition(absent=True), perhaps={source.etag: ""}, certain=True)
 
     async def settle(self, key: str) -> None:
         """Nothing may be on its way to a key that is about to be copied to; it is held.
@@ -107,6 +107,8 @@ class Renamer:
         while debts := [d for d in self._journal.builders(key) if not self._journal.is_held(d.key)]:
             if any(debt.state is State.OPEN for debt in debts):
                 raise NotUploaded("What was renamed away from this name is still being written.")
+            if self._journal.waits_for_held(debts[0]):
+                raise NotUploaded("What was renamed away from this name waits for another rename.")
             await self._uploader.settle(debts[0])
         while self._journal.is_paying(key):
             await self._uploader.step()
@@ -184,7 +186,7 @@ class Renamer:
         key: str,
         expected: Condition,
         *,
-        perhaps: tuple[str, ...] = (),
+        perhaps: Tries = NO_TRIES,
         certain: bool = False,
     ) -> None:
         """The end of a key, soon; see `Journal.owe_delete`."""

@@ -67,6 +67,9 @@ class Budget:
         return not self._taken_bytes or self._taken_bytes + size <= self._bytes_max
 
 
+WRITER_SEC = 30.0  # for which a program waits for another one's file to be closed
+
+
 class Progress:
     """An event that happens again and again: whoever waits looks again after each."""
 
@@ -97,11 +100,21 @@ class Patience:
     def __init__(self, progress: Progress, limit_sec: float) -> None:
         self._progress, self._limit_sec = progress, limit_sec
         self._began_sec = trio.current_time()
+        self._writer_end_sec = math.inf
 
-    async def wait(self) -> None:
-        """`Progress.wait`, or `NotUploaded` when the bucket took nothing for too long."""
-        with trio.move_on_at(self._end_sec()):
+    async def wait(self, written: str | None = None) -> None:
+        """`Progress.wait`, or `NotUploaded` when the bucket took nothing for too long.
+
+        ``written``: a key that must go first, and waits itself for a program that has it open.
+        """
+        if not written:
+            self._writer_end_sec = math.inf
+        elif self._writer_end_sec == math.inf:
+            self._writer_end_sec = trio.current_time() + WRITER_SEC
+        with trio.move_on_at(min(self._end_sec(), self._writer_end_sec)):
             await self._progress.wait()
+        if trio.current_time() >= self._writer_end_sec:
+            raise NotUploaded(f"{written!r} must be uploaded first, and is still being written.")
         if trio.current_time() >= self._end_sec():
             raise NotUploaded(
                 f"The bucket has taken nothing for {self._limit_sec:g} s. The file is kept, and"

@@ -10,6 +10,7 @@ import json
 import socket
 import time
 import zlib
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from enum import Enum
 from typing import Any
@@ -21,6 +22,10 @@ from qarnotfs.writeback.staging import Seal, Staged
 from qarnotfs.writeback.uploads import Upload
 
 ANY = "*"
+Tries = Mapping[str, str]
+"""Etags that may have been stored, and of which lineage each; empty: of none."""
+
+NO_TRIES: Tries = {}
 TEMPORARY_DELAYS = 10  # its program may be slow, and what is sent of it is sent for nothing
 
 
@@ -61,9 +66,10 @@ class Debt:
     after: int = 0  # the id of a debt that must be paid first; 0: none
     state: State = State.QUEUED
     error: str | None = None
-    # Etags that may have been stored under the key by tries of ours without an answer: whoever
-    # finds one of them there has met nobody else. `ANY`: a former life may have stored others.
-    perhaps: tuple[str, ...] = ()
+    # Etags that may have been stored under the key by tries of ours without an answer, and of which
+    # lineage: whoever finds one of them there has met nobody else. `ANY`: a former life may have
+    # stored others. Never changed in place: debts hand it on.
+    perhaps: Tries = field(default_factory=dict)
     recorded: bool = False
     counted_bytes: int = 0  # its share of `Journal.bytes_dirty`
     upload: Upload | None = None  # its multipart upload, kept in a book of its own
@@ -124,13 +130,14 @@ def pack(debt: Debt) -> str:
             "metadata": dict(debt.attributes.metadata),
             "content_type": debt.attributes.content_type,
             "staged": staged.path.name if staged else None,
+            "lineage": staged.lineage if staged else None,
             "base": _info_to_json(staged.base) if staged and staged.base else None,
             "seal": asdict(debt.seal) if debt.seal else None,
             "open": debt.state is State.OPEN,
             "expected": asdict(debt.expected),
             "after": debt.after,
             "error": debt.error if debt.state is State.FAILED else None,
-            "perhaps": debt.perhaps,
+            "perhaps": list(debt.perhaps.items()),
         },
         sort_keys=True,
     )
@@ -145,13 +152,14 @@ class Record:
     key: str
     attributes: Attributes
     staged_name: str | None
+    lineage: str | None
     base: ObjectInfo | None
     seal: Seal | None
     was_open: bool
     expected: Condition
     after: int
     error: str | None  # of one that failed
-    perhaps: tuple[str, ...]
+    perhaps: Tries
     upload: tuple[str, str] | None  # (key, id): only in the first journals
 
 
@@ -173,6 +181,7 @@ def _record(raw: dict[str, Any]) -> Record:
         key=raw["key"],
         attributes=Attributes(raw["metadata"], raw["content_type"]),
         staged_name=raw["staged"],
+        lineage=raw.get("lineage"),
         base=ObjectInfo(**raw["base"]) if raw["base"] else None,
         seal=Seal(
             seal["size"], seal["base_limit"], tuple((a, b) for a, b in seal["extents"]), seal["crc"]
@@ -183,9 +192,14 @@ def _record(raw: dict[str, Any]) -> Record:
         expected=Condition(**raw["expected"]),
         after=raw["after"],
         error=raw.get("error"),
-        perhaps=tuple(raw.get("perhaps", ())),
+        perhaps=_tries(raw.get("perhaps", ())),
         upload=(raw["upload"][0], raw["upload"][1]) if raw.get("upload") else None,
     )
+
+
+def _tries(raw: list[tuple[str, str] | str]) -> Tries:
+    """The first journals did not say of which lineage: of none, then."""
+    return dict((one, "") if isinstance(one, str) else one for one in raw)
 
 
 def _info_to_json(info: ObjectInfo) -> dict[str, Any]:

@@ -19,10 +19,9 @@ from contextlib import suppress
 
 from qarnotfs.errors import FileError
 from qarnotfs.store.base import UNCONDITIONAL, Attributes, Condition, ObjectInfo
-from qarnotfs.writeback.debts import ANY, Debt, Kind, State
-from qarnotfs.writeback.owed import builds_upon
+from qarnotfs.writeback.debts import ANY, NO_TRIES, Debt, Kind, State, Tries
 from qarnotfs.writeback.plan import parts
-from qarnotfs.writeback.recorded import Recorded, with_replaced
+from qarnotfs.writeback.recorded import Recorded
 from qarnotfs.writeback.staging import Seal, Staged
 
 PERHAPS_MAX = 8  # tries of different bytes without an answer that are remembered
@@ -118,7 +117,7 @@ class Journal(Recorded):
         key: str,
         expected: Condition,
         *,
-        perhaps: tuple[str, ...] = (),
+        perhaps: Tries = NO_TRIES,
         certain: bool = False,
     ) -> Debt | None:
         """The end of a key, where we believe the bucket has ``expected``, or ``perhaps`` these.
@@ -137,9 +136,9 @@ class Journal(Recorded):
             self._write_or_undo(debt)
         return debt
 
-    def _end(self, key: str, expected: Condition, perhaps: tuple[str, ...], after: int = 0) -> Debt:
+    def _end(self, key: str, expected: Condition, perhaps: Tries, after: int = 0) -> Debt:
         debt = self._incur(Kind.DELETE, key, Attributes(), expected)
-        debt.perhaps += perhaps
+        debt.perhaps = {**debt.perhaps, **perhaps}
         if after:
             debt.after = after
             self._awaited.add(after)
@@ -175,7 +174,9 @@ class Journal(Recorded):
             self._take_out(debt)
         both = [moved]
         if was_sent or self.latest(debt.key):  # something older is still to be sent there
-            both.append(self._end(debt.key, debt.expected, debt.perhaps, after=moved.id))
+            # The bucket may still have what had this name before, and is not sent either.
+            after = debt.after if debt.after in self._debts else moved.id
+            both.append(self._end(debt.key, debt.expected, debt.perhaps, after))
         if certain:
             self._write_certain(*both)
         else:
@@ -223,7 +224,8 @@ class Journal(Recorded):
         For a small file it is not worth a row before it is known that no answer came.
         """
         if etag not in debt.perhaps:
-            debt.perhaps = (*debt.perhaps, etag)[-PERHAPS_MAX:]
+            tries = {**debt.perhaps, etag: debt.staged.lineage if debt.staged else ""}
+            debt.perhaps = dict([*tries.items()][-PERHAPS_MAX:])
             if recorded:
                 self._rewrite(debt)
 
@@ -282,7 +284,7 @@ class Journal(Recorded):
         """
         better: list[Debt] = []
         if info is not None and debt.staged and debt.staged.base:
-            better += self.rebase(debt.staged.base, info, but=debt)
+            better += self.rebase(debt.staged, info, but=debt)
         # Of new attributes we do not know whose bytes have them by now.
         if info is None or (info.key == debt.key and debt.kind is not Kind.META):
             there = Condition(etag=info.etag) if info else Condition(absent=True)
@@ -290,23 +292,6 @@ class Journal(Recorded):
         self._forget(debt, completed=debt.upload, better=better)
         self._ended(debt)
         debt.paid = True
-
-    def _build_upon(self, there: Condition, younger: Debt | None) -> list[Debt]:
-        """The bucket has this under a younger debt's key; what is on disk until that is, too."""
-        found = [one for one in with_replaced(younger) if one.key == younger.key] if younger else []
-        for one in found:
-            one.expected = there
-        return found
-
-    def rebase(self, base: ObjectInfo, info: ObjectInfo, but: Debt | None = None) -> list[Debt]:
-        """What was sent had ``base``, and is what its copies build upon now: the same bytes."""
-        others = (one for top in self.all() for one in with_replaced(top))
-        found = [one for one in others if one is not but and builds_upon(one, base)]
-        for one in found:
-            assert one.staged is not None
-            one.staged.base = info
-            self._note_base(one)
-        return found
 
     def _rewrite(self, debt: Debt) -> None:
         """Record what is known better now, if it can be: what is on disk is older, but safe."""

@@ -11,9 +11,10 @@ from collections.abc import Container, Iterable, Iterator
 from contextlib import contextmanager
 from itertools import count
 
-from qarnotfs.store.base import ObjectInfo
+from qarnotfs.store.base import Condition, ObjectInfo
 from qarnotfs.writeback.debts import Debt, Kind, State, conflict_key
 from qarnotfs.writeback.overlay import Overlay
+from qarnotfs.writeback.staging import Staged
 
 
 class Owed:
@@ -61,7 +62,14 @@ class Owed:
             return False
         if self._before_end_of(debt):
             return False
-        return self._by_key[debt.key][0] is debt and debt.after not in self._debts
+        return self._by_key[debt.key][0] is debt and self._after(debt) is None
+
+    def _after(self, debt: Debt) -> Debt | None:
+        """What it waits for. A file waits for none that can never be uploaded."""
+        after = self._debts.get(debt.after)
+        staged = after.staged if after and after.state is State.FAILED else None
+        is_lost = staged is not None and staged.base is not None and staged.base is staged.gone
+        return None if is_lost and debt.kind is Kind.PUT else after
 
     def _before_end_of(self, debt: Debt) -> list[Debt]:
         """Of a directory that is to be deleted, what is deleted in it, but cannot be at once.
@@ -84,13 +92,17 @@ class Owed:
             and (one.after in self._debts or one.key in self._crowded or one in held)
         ]
 
-    def is_stuck(self, debt: Debt) -> bool:
-        """Whether paying cannot help: it failed, is being written, or waits for one that is."""
-        return any(
-            one.state in (State.FAILED, State.OPEN)
-            or self._by_key[one.key][0].state is State.FAILED
-            for one in self._awaited_by(debt)
-        )
+    def stuck_behind(self, debt: Debt) -> Debt | None:
+        """Why paying cannot help: itself or what it waits for, which failed or is being written."""
+        for one in self._awaited_by(debt):
+            for stuck in (one, self._by_key[one.key][0]):
+                if stuck.state is State.FAILED or (stuck is one and one.state is State.OPEN):
+                    return stuck
+        return None
+
+    def waits_for_held(self, debt: Debt) -> bool:
+        """Whether it is not paid before a rename is over that holds a key; see `holding`."""
+        return any(one.key in self._held_keys for one in self._awaited_by(debt))
 
     def builders(self, key: str) -> list[Debt]:
         """Debts of other keys that need bytes of the object ``key`` as it is in the bucket.
@@ -143,7 +155,7 @@ class Owed:
             one = rest.pop()
             if one not in found:
                 found[one] = None
-                after = self._debts.get(one.after)
+                after = self._after(one)
                 rest += [*self._by_key[one.key][:1], *([after] if after else [])]
                 rest += self.builders(one.key) if one.kind is not Kind.META else []
                 rest += self._before_end_of(one)
@@ -167,9 +179,10 @@ class Owed:
         first = next(iter(self._by_key.get(key, ())), None)
         return first if first and first.kind is Kind.DELETE and first.begun else None
 
-    def perhaps_at(self, key: str) -> set[str]:
-        """Etags that tries of ours without an answer may have stored under a key."""
-        return {etag for debt in self._by_key.get(key, ()) for etag in debt.perhaps}
+    def perhaps_at(self, key: str, lineage: str) -> set[str]:
+        """Etags that tries of this lineage without an answer may have stored under a key."""
+        tries = (debt.perhaps.items() for debt in self._by_key.get(key, ()))
+        return {etag for some in tries for etag, whose in some if whose == lineage}
 
     def is_paying(self, key: str) -> bool:
         debts = self._by_key.get(key)
@@ -256,6 +269,23 @@ class Owed:
             free = (one for one in circle if not _needs(self._debts[one.after], one.key))
             next(free, circle[-1]).after = 0
 
+    def _build_upon(self, there: Condition, younger: Debt | None) -> list[Debt]:
+        """The bucket has this under a younger debt's key; what is on disk until that is, too."""
+        found = [one for one in with_replaced(younger) if one.key == younger.key] if younger else []
+        for one in found:
+            one.expected = there
+        return found
+
+    def rebase(self, sent: Staged, info: ObjectInfo, but: Debt | None = None) -> list[Debt]:
+        """What was sent is what its copies build upon now: but for changes, the same bytes."""
+        others = (one for top in self.all() for one in with_replaced(top))
+        found = [one for one in others if one is not but and _is_alike(one, sent)]
+        for one in found:
+            assert one.staged is not None
+            one.staged.base = info
+            self._note_base(one)
+        return found
+
     def _take_out(self, debt: Debt) -> None:
         """From memory alone."""
         del self._debts[debt.id]
@@ -278,11 +308,24 @@ class Owed:
 
 def _needs(debt: Debt, key: str) -> bool:
     staged = debt.staged
-    base = staged.base if staged else None
-    return bool(staged and base and base.key == key and staged.base_limit and not staged.whole)
+    if staged is None or staged.base is None or staged.base.key != key:
+        return False
+    if staged.base is staged.gone:
+        return False
+    return bool(staged.base_limit) and not staged.whole
 
 
-def builds_upon(debt: Debt, base: ObjectInfo) -> bool:
-    """Whether what was changed was changed in this version."""
-    below = debt.staged.base if debt.staged else None
-    return below is not None and below.key == base.key and below.same_version(base)
+def _is_alike(debt: Debt, sent: Staged) -> bool:
+    """Whether its bytes are ``sent``, or that with other changes: of one lineage and one base."""
+    mine, base = debt.staged, sent.base
+    if mine is None or mine.base is None or base is None or mine.lineage != sent.lineage:
+        return False
+    return mine.base.key == base.key and mine.base.same_version(base)
+
+
+def with_replaced(debt: Debt) -> list[Debt]:
+    """A debt and, behind it, all that it took the place of and that is still on disk."""
+    found = [debt]
+    for replaced in debt.replaced:
+        found += with_replaced(replaced)
+    return found

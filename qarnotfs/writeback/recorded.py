@@ -16,9 +16,9 @@ from weakref import WeakValueDictionary
 
 from qarnotfs.errors import Corrupt, FileError
 from qarnotfs.store.base import Condition, ObjectInfo
-from qarnotfs.writeback.debts import ANY, Debt, Kind, Record, pack, unpack
+from qarnotfs.writeback.debts import ANY, NO_TRIES, Debt, Kind, Record, pack, unpack
 from qarnotfs.writeback.moves import Moves
-from qarnotfs.writeback.owed import Owed
+from qarnotfs.writeback.owed import Owed, with_replaced
 from qarnotfs.writeback.plan import PART_BYTES
 from qarnotfs.writeback.quarantine import Quarantine
 from qarnotfs.writeback.records import MoveRow, Records
@@ -196,23 +196,25 @@ class Recorded(Owed):
         debt.expected, debt.after, debt.seal = record.expected, record.after, record.seal
         debt.begun, debt.perhaps = True, record.perhaps  # perhaps sent in its former life
         if debt.kind is Kind.PUT and ANY not in debt.perhaps:
-            debt.perhaps += (ANY,)
+            debt.perhaps = {**debt.perhaps, ANY: ""}
         self._awaited.add(debt.after)
         if record.staged_name and record.seal:
-            debt.staged = self._staged(record.staged_name, record.base, record.seal)
+            debt.staged = self._staged(record.staged_name, record.base, record.seal, record.lineage)
             _require_length(debt.staged, record.seal)
             if record.was_open:  # written on after the last close: the newest bytes count
                 debt.seal = debt.staged.seal()
         self._remember(debt)
         self._revive_upload(debt, record)
 
-    def _staged(self, name: str, base: ObjectInfo | None, seal: Seal) -> Staged:
+    def _staged(
+        self, name: str, base: ObjectInfo | None, seal: Seal, lineage: str | None
+    ) -> Staged:
         """The staged file of a record. One that was renamed while it was sent has two."""
         staged = self._shared.get(name)
         if staged is not None:
             staged.shared = True
             return staged.pin()
-        staged = self._shared[name] = self.staging.recover(name, base, seal)
+        staged = self._shared[name] = self.staging.recover(name, base, seal, lineage)
         return staged
 
     def _revive_upload(self, debt: Debt, record: Record) -> None:
@@ -295,10 +297,11 @@ class Recorded(Owed):
         mine = replace(debt, id=self._next_id, upload=None, counted_bytes=0)
         if key != debt.key:
             mine.key, mine.expected = key, Condition(absent=True)
-            mine.begun, mine.perhaps = False, ()
+            mine.begun, mine.perhaps = False, NO_TRIES
         self._next_id += 1
         if debt.staged and debt.seal:
-            mine.staged = self._staged(debt.staged.path.name, debt.staged.base, debt.seal)
+            theirs = debt.staged
+            mine.staged = self._staged(theirs.path.name, theirs.base, debt.seal, theirs.lineage)
         return mine
 
     def _report_contested(self, debt: Debt) -> None:
@@ -328,11 +331,3 @@ def _require_length(staged: Staged, seal: Seal) -> None:
     end = seal.extents[-1][1] if seal.extents else 0
     if end and staged.path.stat().st_size < end:
         raise Corrupt(f"The staged file {staged.path} is shorter than what was written.")
-
-
-def with_replaced(debt: Debt) -> list[Debt]:
-    """A debt and, behind it, all that it took the place of and that is still on disk."""
-    found = [debt]
-    for replaced in debt.replaced:
-        found += with_replaced(replaced)
-    return found

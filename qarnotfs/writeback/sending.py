@@ -261,12 +261,13 @@ class Sender:
         source = await self._current(base.key)
         if staged.base is not base:  # ours arrived while we asked
             return await self.check_base(debt)
-        if source and source.etag in self._journal.perhaps_at(base.key):
+        if source and source.etag in self._journal.perhaps_at(base.key, staged.lineage):
             if debt.upload and debt.upload.base_etag == base.etag:  # its copies are good still
                 debt.upload.base_etag = source.etag
-            self._journal.rebase(base, source)  # what was changed since builds upon it, too
+            self._journal.rebase(staged, source)  # what was changed since builds upon it, too
             staged.base = source
         elif not base.same_version(source):
+            staged.gone = base
             raise replaced_elsewhere(base)
 
     async def _already_there(

@@ -46,11 +46,16 @@ class Seal:
 
 
 class Staged:
-    """One file in the making. Offsets and sizes in bytes."""
+    """One file in the making. Offsets and sizes in bytes.
 
-    def __init__(self, path: Path, base: ObjectInfo | None) -> None:
+    Files of one *lineage* began as one: each is another with more changes. Only of these may one
+    take the place of what the other builds upon.
+    """
+
+    def __init__(self, path: Path, base: ObjectInfo | None, lineage: str = "") -> None:
         self.path = path
         self.base = base
+        self.lineage = lineage or path.name
         self.base_limit = base.size if base else 0
         self.size = self.base_limit
         self.extents = Extents()
@@ -58,6 +63,7 @@ class Staged:
         self.shared = False  # two debts send it, or one and the cache has it: never written again
         self.pins = 1
         self.sends = 0  # debts that are being paid with it: it must not change
+        self.gone: ObjectInfo | None = None  # a base that others replaced: nobody can keep it
         self.verified = False  # since it was sealed: what is on disk is what was accepted
         self.watcher: Watcher | None = None  # the upload that has parts of it
         self._fd: int | None = None
@@ -309,6 +315,7 @@ class Staging:
     def clone(self, staged: Staged) -> Staged:
         """A writable copy of a sealed file, for a program that writes while it is being sent."""
         twin = self.create(staged.base)
+        twin.lineage = staged.lineage
         twin.base_limit, twin.size = staged.base_limit, staged.size
         twin.extents, twin._crc, twin._crc_end = staged.extents.copy(), staged._crc, staged._crc_end
         if staged.path.exists():
@@ -319,8 +326,11 @@ class Staging:
                 raise _translated(error) from error
         return twin
 
-    def recover(self, name: str, base: ObjectInfo | None, seal: Seal) -> Staged:
-        staged = Staged(self.directory / name, base)
+    def recover(
+        self, name: str, base: ObjectInfo | None, seal: Seal, lineage: str | None = None
+    ) -> Staged:
+        """A file of a former life, as its record says; the first ones name no lineage."""
+        staged = Staged(self.directory / name, base, lineage or name)
         staged.restore(seal)
         return staged
 

@@ -118,9 +118,10 @@ class Uploader:
         while self._journal.has(debt.id) and debt.state is not State.OPEN:
             if debt.state is State.FAILED:
                 raise NotUploaded(debt.error or "The bucket refused the file.")
-            if debt.kind is Kind.DELETE and self._journal.is_stuck(debt):
-                raise NotUploaded("What takes its place could not be uploaded.")
-            await patience.wait()
+            stuck = self._journal.stuck_behind(debt)
+            if stuck and (debt.kind is Kind.DELETE or stuck.state is State.FAILED):
+                raise NotUploaded(f"{stuck.key!r} must be uploaded first, and cannot be now.")
+            await patience.wait(stuck.key if stuck else None)
 
     async def settle_below(self, prefix: str) -> None:
         """Pay what is recorded for the names directly in a stored directory."""
@@ -172,7 +173,7 @@ class Uploader:
         await self._progress.wait()
 
     def _can_pay(self) -> bool:
-        return any(not self._journal.is_stuck(debt) for debt in self._journal.all())
+        return any(self._journal.stuck_behind(debt) is None for debt in self._journal.all())
 
     def _hurry(self) -> None:
         self._hurried = True

@@ -250,7 +250,7 @@ def test_both_versions_are_kept(two: Contested) -> None:
     journal = two.adopted()
     (beside,) = (debt for debt in journal.all() if debt.key != "a")
     assert beside.key.startswith("a.conflict-")
-    assert (beside.expected, beside.perhaps) == (ABSENT, ())
+    assert (beside.expected, beside.perhaps) == (ABSENT, {})
     assert held(journal) == {"a": b"ours", beside.key: b"theirs"}
 
 

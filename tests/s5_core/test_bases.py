@@ -14,9 +14,10 @@ from typing import Any
 import pytest
 import trio
 
-from qarnotfs.errors import Refused, Unavailable
+from qarnotfs.errors import NotUploaded, Refused, Unavailable
 from qarnotfs.store.base import Flight
 from qarnotfs.store.memory import MemoryStore
+from qarnotfs.writeback import budget
 from tests.s5_core.house import NEVER_SEC, World, bucket, put
 
 LARGE = random.Random(1).randbytes(20 << 20)
@@ -189,3 +190,108 @@ def test_a_file_changed_in_part_and_one_written_anew_change_places(
 
     play(scene, upload_delay_sec=NEVER_SEC)
     assert bucket(store) == {"changed": LARGE[1:], "anew": EDITED}
+
+
+def test_what_another_program_changed_in_a_later_version_is_no_base(
+    store: MemoryStore, play: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One has the file open since before somebody replaced it; nobody hears of the other's upload.
+
+    What the first one changed cannot be put together any more: it is kept, and not mixed.
+    """
+    put(store, "big", LARGE)
+    real, is_there, may_answer = store.complete_upload, threading.Event(), threading.Event()
+
+    def complete_upload(*args: Any) -> None:
+        real(*args)
+        is_there.set()
+        may_answer.wait(10)
+
+    async def scene(world: World) -> None:
+        handle = await world.open("big", os.O_RDWR)
+        put(store, "big", LARGE[::-1])
+        assert await world.read("big") == LARGE[::-1]
+        monkeypatch.setattr(store, "complete_upload", complete_upload)
+        await world.write("big", b"EDIT", 100)
+        with trio.fail_after(5):
+            while not is_there.is_set():
+                await trio.sleep(0.001)
+        await world.fs.write(handle, 300, b"MINE")
+        await world.close(handle)
+        with trio.fail_after(5):
+            while not world.house.journal.failed:
+                await trio.sleep(0.001)
+        may_answer.set()
+        assert not await world.drain()
+        (kept,) = world.house.journal.failed
+        assert kept.error is not None
+        assert "replaced elsewhere" in kept.error
+
+    play(scene, cache_ttl_sec=0, io_timeout_sec=20.0)
+    assert bucket(store) == {"big": LARGE[::-1][:100] + b"EDIT" + LARGE[::-1][104:]}
+
+
+def test_who_waits_for_a_file_that_must_come_after_an_open_one_is_told(
+    store: MemoryStore, play: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A log is rotated while it is written to; the new one is synced."""
+    put(store, "log", LARGE)
+    monkeypatch.setattr(budget, "WRITER_SEC", 0.05)
+
+    async def scene(world: World) -> None:
+        writer = await world.open("log", os.O_WRONLY)
+        await world.fs.write(writer, len(LARGE), b"appended")
+        await world.rename("log", "log.1")
+        handle = await world.create("log")
+        await world.fs.write(handle, 0, b"day two")
+        with pytest.raises(NotUploaded, match=r"'log\.1' must be uploaded first"):
+            await world.fs.fsync(handle)
+        await world.close(writer)
+        await world.fs.fsync(handle)
+        await world.close(handle)
+        assert await world.drain()
+
+    play(scene)
+    assert bucket(store) == {"log.1": LARGE + b"appended", "log": b"day two"}
+
+
+def test_who_waits_for_a_file_that_must_come_after_a_refused_one_is_told(
+    store: MemoryStore, play: Callable[..., None]
+) -> None:
+    put(store, "log", LARGE)
+
+    def refuse(*_: object, **__: object) -> str:
+        raise Refused("Not allowed.")
+
+    async def scene(world: World) -> None:
+        store.create_upload = refuse  # type: ignore[assignment, method-assign]  # the server's part
+        await world.write("log", b"appended", len(LARGE))
+        await world.rename("log", "log.1")
+        handle = await world.create("log")
+        await world.fs.write(handle, 0, b"day two")
+        with pytest.raises(NotUploaded, match=r"'log\.1' must be uploaded first"):
+            await world.fs.fsync(handle)
+        await world.close(handle)
+
+    play(scene)
+    assert bucket(store) == {"log": LARGE}
+
+
+def test_a_name_is_free_again_when_what_builds_upon_it_can_never_be_uploaded(
+    store: MemoryStore, play: Callable[..., None]
+) -> None:
+    put(store, "log", LARGE)
+
+    async def scene(world: World) -> None:
+        await world.write("log", b"appended", len(LARGE))
+        put(store, "log", b"somebody else's")
+        await world.rename("log", "log.1")
+        with trio.fail_after(5):
+            while not world.house.journal.failed:
+                await trio.sleep(0.001)
+        await world.write("log", b"day two")
+        await world.drain()
+        assert [debt.key for debt in world.house.journal.all()] == ["log.1"]
+
+    play(scene)
+    assert sorted(bucket(store).values()) == [b"day two", b"somebody else's"]

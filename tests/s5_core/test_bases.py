@@ -244,7 +244,7 @@ def test_who_waits_for_a_file_that_must_come_after_an_open_one_is_told(
         await world.rename("log", "log.1")
         handle = await world.create("log")
         await world.fs.write(handle, 0, b"day two")
-        with pytest.raises(NotUploaded, match=r"'log\.1' must be uploaded first"):
+        with pytest.raises(NotUploaded, match=r"'log\.1' must be uploaded first, and is still"):
             await world.fs.fsync(handle)
         await world.close(writer)
         await world.fs.fsync(handle)
@@ -269,7 +269,7 @@ def test_who_waits_for_a_file_that_must_come_after_a_refused_one_is_told(
         await world.rename("log", "log.1")
         handle = await world.create("log")
         await world.fs.write(handle, 0, b"day two")
-        with pytest.raises(NotUploaded, match=r"'log\.1' must be uploaded first"):
+        with pytest.raises(NotUploaded, match=r"'log\.1' must be uploaded first, and cannot be"):
             await world.fs.fsync(handle)
         await world.close(handle)
 

@@ -5,7 +5,10 @@ Made by `uploader`, read by whoever reports on a mount.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+
+from qarnotfs.writeback.debts import Debt, Kind, State
 
 
 @dataclass(slots=True)
@@ -25,3 +28,12 @@ class Transfer:
     key: str
     bytes_total: int
     bytes_sent: int
+
+
+def transfers(debts: Iterable[Debt]) -> list[Transfer]:
+    """Those of the debts that are on their way."""
+    return [
+        Transfer(debt.key, debt.dirty_bytes, debt.dirty_bytes - debt.unsent_bytes)
+        for debt in debts
+        if debt.kind is Kind.PUT and (debt.state is State.PAYING or debt.upload)
+    ]

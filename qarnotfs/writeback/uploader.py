@@ -39,7 +39,7 @@ from qarnotfs.writeback.plan import backoff_sec
 from qarnotfs.writeback.sending import Sender
 from qarnotfs.writeback.staging import INLINE_BYTES_MAX
 from qarnotfs.writeback.streaming import Streamer
-from qarnotfs.writeback.tally import Totals, Transfer
+from qarnotfs.writeback.tally import Totals, Transfer, transfers
 
 log = logging.getLogger(__name__)
 
@@ -99,11 +99,7 @@ class Uploader:
 
     def transfers(self) -> list[Transfer]:
         """What is on its way to the bucket now."""
-        return [
-            Transfer(debt.key, debt.dirty_bytes, debt.dirty_bytes - debt.unsent_bytes)
-            for debt in self._journal.all()
-            if debt.kind is Kind.PUT and (debt.state is State.PAYING or debt.upload)
-        ]
+        return transfers(self._journal.all())
 
     async def settle(self, debt: Debt) -> None:
         """Pay this debt now and return when the bucket has it.
@@ -205,11 +201,10 @@ class Uploader:
     def _start_due(self, nursery: trio.Nursery) -> float:
         """Start what is due and has a free slot; when the next debt falls due."""
         now_sec, next_sec = trio.current_time(), float("inf")
-        deletions: list[Debt] = []
-        for debt in self._journal.all():
-            if not self._slots.available_tokens:
-                break  # who gives one back wakes us
-            if debt.kind is Kind.DELETE and (self._deleting or len(deletions) == DELETE_COUNT_MAX):
+        free, deletions = int(self._slots.available_tokens), list[Debt]()
+        for debt in self._journal.all() if free else ():  # who gives a slot back wakes us
+            is_deletion = debt.kind is Kind.DELETE
+            if is_deletion and (self._deleting or len(deletions) == DELETE_COUNT_MAX):
                 continue  # the end of a batch wakes us
             if not self._payable(debt):
                 continue
@@ -218,11 +213,14 @@ class Uploader:
                 due_sec = now_sec
             if due_sec > now_sec:
                 next_sec = min(next_sec, due_sec)
-            elif debt.kind is not Kind.DELETE:
-                self._start(nursery, self._pay, [debt])
-            else:
+            elif is_deletion:
                 deletions.append(debt)
-        if deletions and self._slots.available_tokens:
+            else:
+                self._start(nursery, self._pay, [debt])
+                free -= 1
+                if not free:
+                    break
+        if deletions and free:
             self._deleting = True
             self._start(nursery, self._pay_deletions, deletions)
         return next_sec

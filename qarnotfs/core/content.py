@@ -220,7 +220,6 @@ class Content:
         async with self._closed_gate(inode):
             with staged.pinned():
                 twin = await self._clone(staged)
-                twin.base = staged.base  # of which we may have heard meanwhile
         debt = inode.debt or debt  # another one, if it was renamed: it owes its bytes again
         if debt is not None and debt.stored is not None:  # paid meanwhile: its base is gone
             twin.base = debt.stored if twin.base else None

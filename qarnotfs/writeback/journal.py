@@ -236,8 +236,7 @@ class Journal(Recorded):
         debt.attempts += 1
         younger = self.behind(debt)
         if younger and younger.kind is debt.kind is Kind.PUT:
-            younger.attempts = debt.attempts
-            younger.not_before_sec = max(younger.not_before_sec, not_before_sec)
+            younger.attempts, younger.not_before_sec = debt.attempts, not_before_sec
             self._give_way(debt, younger)
         elif debt.perhaps:  # what was sent without an answer
             self._rewrite(debt)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -72,3 +73,25 @@ class StoppedCopy:
         assert self._made is not None
         if not self._flight.cancelled():
             self._flight.set_result(self._made.result())
+
+
+class StoppedCall:
+    """The next blocking call of a method stops before it is carried out, or fails then."""
+
+    def __init__(self, store: MemoryStore, method: str, *, fails: bool = False) -> None:
+        self.go_on, self._begun = threading.Event(), threading.Event()
+        real = getattr(store, method)
+
+        def call(*args: Any, **kwargs: Any) -> Any:
+            setattr(store, method, real)
+            self._begun.set()
+            self.go_on.wait(10)
+            if fails:
+                raise Unavailable("not now")
+            return real(*args, **kwargs)
+
+        setattr(store, method, call)
+
+    async def begun(self) -> None:
+        while not self._begun.is_set():
+            await trio.sleep(0.001)

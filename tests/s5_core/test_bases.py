@@ -13,12 +13,15 @@ from typing import Any
 
 import pytest
 import trio
+import trio.testing
 
 from qarnotfs.errors import NotUploaded, Refused, Unavailable
 from qarnotfs.store.base import Flight
 from qarnotfs.store.memory import MemoryStore
 from qarnotfs.writeback import budget
+from qarnotfs.writeback.staging import Staging
 from tests.s5_core.house import NEVER_SEC, World, bucket, put
+from tests.s5_core.stops import StoppedCall
 
 LARGE = random.Random(1).randbytes(20 << 20)
 EDITED = LARGE[:100] + b"EDIT" + LARGE[104:]
@@ -295,3 +298,68 @@ def test_a_name_is_free_again_when_what_builds_upon_it_can_never_be_uploaded(
 
     play(scene)
     assert sorted(bucket(store).values()) == [b"day two", b"somebody else's"]
+
+
+@pytest.mark.parametrize("is_sent_again", [False, True])
+def test_what_is_written_to_a_renamed_file_while_it_is_copied_here(
+    is_sent_again: bool,
+    store: MemoryStore,
+    play: Callable[..., None],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Its upload ends under the old name meanwhile, and is what it builds upon from then on."""
+    put(store, "big", LARGE)
+    clone, goes_on = Staging.clone, threading.Event()
+
+    def cloning_slowly(*args: Any) -> Any:
+        twin = clone(*args)
+        goes_on.wait(10)
+        return twin
+
+    async def scene(world: World) -> None:
+        monkeypatch.setattr(Staging, "clone", cloning_slowly)
+        completed = StoppedCall(store, "complete_upload")
+        await world.write("big", b"E" * (9 << 20))
+        await completed.begun()
+        handle = await world.open("big", os.O_WRONLY)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(world.fs.write, handle, 100, b"MORE")
+            await trio.testing.wait_all_tasks_blocked()
+            await world.rename("big", "other")
+            completed.go_on.set()
+            with trio.fail_after(5):
+                while world.house.journal.is_paying("big") or (
+                    is_sent_again and world.house.journal.latest("other")
+                ):
+                    await trio.sleep(0.001)
+            goes_on.set()
+        await world.close(handle)
+        assert await world.drain()
+
+    play(scene)
+    changed = b"E" * 100 + b"MORE" + b"E" * ((9 << 20) - 104) + LARGE[9 << 20 :]
+    assert bucket(store) == {"other": changed}
+
+
+def test_an_object_is_renamed_over_what_a_file_needs_whose_upload_fails(
+    store: MemoryStore, play: Callable[..., None]
+) -> None:
+    """The next try has younger bytes, and needs it as much."""
+    put(store, "big", LARGE)
+    put(store, "new", b"new")
+
+    async def scene(world: World) -> None:
+        await world.write("big", b"EDIT", 100)
+        await world.rename("big", "other")
+        completed = StoppedCall(store, "complete_upload", fails=True)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(world.rename, "new", "big")
+            await completed.begun()
+            await world.write("other", b"MORE", 200)
+            copying_slowly(store)
+            completed.go_on.set()
+        assert await world.drain()
+
+    play(scene, upload_delay_sec=NEVER_SEC)
+    changed = EDITED[:200] + b"MORE" + EDITED[204:]
+    assert bucket(store) == {"big": b"new", "other": changed}

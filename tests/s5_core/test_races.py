@@ -268,3 +268,30 @@ def test_a_directory_renamed_while_a_file_of_it_is_sent_leaves_no_name_behind(
 
     play(scene)
     assert {key for key in bucket(store) if not key.endswith("/")} == {"e/file", "other/there"}
+
+
+def test_a_file_that_is_renamed_while_it_is_read_is_read_under_its_new_name(
+    store: MemoryStore, play: Callable[..., None]
+) -> None:
+    """What was asked for under the old one arrives when there is nothing any more."""
+    put(store, "a", b"bytes")
+
+    async def scene(world: World) -> None:
+        handle = await world.open("a")
+        stopped = StoppedPut(store, "get")
+        found: list[bytes] = []
+
+        async def read() -> None:
+            found.append(await world.fs.read(handle, 0, 100))
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(read)
+            await stopped.sent()
+            await world.rename("a", "b")
+            assert await world.drain()
+            stopped.arrive()
+        assert found == [b"bytes"]
+        await world.close(handle)
+
+    play(scene)
+    assert bucket(store) == {"b": b"bytes"}

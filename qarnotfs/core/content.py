@@ -25,7 +25,7 @@ from qarnotfs.core import attributes
 from qarnotfs.core.inodes import Inode
 from qarnotfs.errors import FileError, NotUploaded, Stale, StoreError, TooLarge
 from qarnotfs.store.base import OBJECT_BYTES_MAX, Attributes, Condition, ObjectInfo
-from qarnotfs.writeback.debts import Debt, State
+from qarnotfs.writeback.debts import Debt, Kind, State
 from qarnotfs.writeback.journal import Journal
 from qarnotfs.writeback.plan import PART_BYTES
 from qarnotfs.writeback.staging import Seal, Staged
@@ -92,7 +92,7 @@ class Content:
         if inode.kernel_version is not None:
             inode.kernel_version = debt.stored.etag  # its pages are what we uploaded
         inode.info = inode.told = debt.stored  # the kernel knows their size: it sent them
-        inode.key = debt.stored.key
+        inode.key, inode.taken = debt.stored.key, False
         self.let_go(inode)
 
     def let_go(self, inode: Inode) -> None:
@@ -205,10 +205,13 @@ class Content:
         """The file's bytes are owed from now on; ``own``: what was owed for it so far."""
         if inode.detached and not inode.replaced:
             return
-        key = inode.key
+        key, latest = inode.key, self._journal.latest(inode.key)
         expected = Condition(etag=inode.info.etag) if inode.info else Condition(absent=True)
-        if inode.detached and self._journal.latest(key) not in (None, own):
-            # Another program has made a new file of that name: neither takes the other's place.
+        others = latest if latest is not own else None
+        if inode.detached and own and own.key != key:
+            key, expected = own.key, Condition(absent=True)  # what is beside already goes on there
+        elif inode.taken or (others and (inode.detached or others.kind is Kind.PUT)):
+            # Another program has a new file of that name: neither takes the other's place.
             key = self._journal.beside(key, self._now_ns() / attributes.NS)
             expected = Condition(absent=True)
             log.warning("%s was replaced while it was open: stored as %s", inode.key, key)

@@ -21,7 +21,7 @@ from qarnotfs.core.namespace import Namespace, Rooms
 from qarnotfs.core.tree import Node
 from qarnotfs.errors import IsADirectory, QarnotfsError
 from qarnotfs.store.base import Room
-from qarnotfs.writeback.debts import Kind
+from qarnotfs.writeback.debts import Debt, Kind, State
 
 log = logging.getLogger(__name__)
 
@@ -245,7 +245,11 @@ class Filesystem:
     async def fsyncdir(self, number: int) -> None:
         """Return when the names of a directory are in the bucket as they are here."""
         prefix = self._finder.stored_prefix(self._handles.directory(number).inode.key)
-        await self._uploader.settle_below(prefix)
+        for debt in self._journal.all():
+            at: Debt | None = debt
+            while at and at.recorded and at.key.rpartition("/")[0] == prefix[:-1]:
+                await self._uploader.settle(at)  # or a younger one that took its place
+                at = None if at.paid or at.state is State.OPEN else self._journal.latest(at.key)
 
     def forget(self, number: int, lookups: int) -> None:
         """The kernel does not remember the inode that often any more."""

@@ -45,7 +45,8 @@ class Inode:
     writers: int = 0
     exact: bool = True  # whether ``posix`` is what the bucket says, or a guess from a listing
     guessed: bool = False  # taken for a regular file: nobody looked at it yet
-    replaced: bool = False  # lost its name to somebody else's object: what is written is owed
+    replaced: bool = False  # lost its name without our doing: what is written is owed
+    taken: bool = False  # and somebody else's object has that name
     marker: Posix | None = None  # what is stored of a directory; ``posix`` may be newer
     told: ObjectInfo | None = None  # whose size the kernel knows; None: that of staged bytes
     kernel_version: str | None = None  # whose pages the kernel may hold: an etag or "staged"

@@ -86,11 +86,11 @@ class Lookup:
         """A name turned out to be gone from the bucket."""
         inode = parent.children.get(name)
         if inode is not None and not inode.children:
-            self._replaced(inode)
+            self._replaced(inode, taken=False)
 
-    def _replaced(self, inode: Inode) -> None:
-        """The name stands for something else in the bucket; programs may have it open still."""
-        inode.replaced = True
+    def _replaced(self, inode: Inode, *, taken: bool) -> None:
+        """Its name is gone, or stands for something else; programs may have it open still."""
+        inode.replaced, inode.taken = True, taken
         self.inodes.detach(inode)
 
     def _directory_inode(self, parent: Inode, node: Node) -> Inode:
@@ -108,7 +108,7 @@ class Lookup:
         """The inode of a file whose newest bytes are on this machine."""
         inode = parent.children.get(node.name)
         if inode is not None and inode.debt is not debt:
-            self.inodes.detach(inode)
+            self._replaced(inode, taken=True)
             inode = None
         if inode is None:
             posix = self._decoded(debt.attributes, int(self._now_ns() // 10**9))
@@ -123,7 +123,7 @@ class Lookup:
         """The inode of a version. Programs that read another one keep that, detached."""
         inode = parent.children.get(node.name)
         if inode is not None and (inode.is_directory or not self._shows(inode, info)):
-            self._replaced(inode)
+            self._replaced(inode, taken=True)
             inode = None
         if inode is None:
             posix = self._posix_of(info)

@@ -71,9 +71,9 @@ class Mover:
                     keys = [*listed, *self._known_below(prefix, inode)]
                     new = {key: self._target(key, prefix, new_prefix) for key in keys}
                     new = {k: names.checked(new[k]) for k in new if k not in targets}
-                    await self.files.deleted(new.values())
                     for key, target in new.items():
                         await self.files.untangle(key, target)
+                    await self.files.deleted(new.values())
                     held.enter_context(self._journal.holding([*new, *new.values()]))
                     targets |= new
                     for key in new:

@@ -43,8 +43,8 @@ class Renamer:
         """Move one file. ``known``: what the bucket has under the new key, as we believe."""
         key = file.key
         copied = None
-        await self.deleted([new_key])
         await self.untangle(key, new_key)
+        await self.deleted([new_key])
         with self._journal.holding((key, new_key)):
             if not self.is_owed(key):
                 await self.settle(new_key)
@@ -114,10 +114,13 @@ class Renamer:
             await self._uploader.step()
 
     async def deleted(self, keys: Iterable[str]) -> None:
-        """A deletion without an answer may be carried out late: it must not meet a copy."""
-        for key in keys:
-            debt = self._journal.deletion_under_way(key)
-            if debt is not None:
+        """A deletion without an answer may be carried out late: it must not meet a copy.
+
+        When it returns there is none, and none begins before somebody else has had a turn.
+        """
+        keys = list(keys)
+        while under_way := list(filter(None, map(self._journal.deletion_under_way, keys))):
+            for debt in under_way:
                 await self._uploader.settle(debt)
 
     async def untangle(self, key: str, new_key: str) -> None:

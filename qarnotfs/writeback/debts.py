@@ -70,6 +70,7 @@ class Debt:
     # lineage: whoever finds one of them there has met nobody else. `ANY`: a former life may have
     # stored others. Never changed in place: debts hand it on.
     perhaps: Tries = field(default_factory=dict)
+    beside: str = ""  # its key after a conflict
     recorded: bool = False
     counted_bytes: int = 0  # its share of `Journal.bytes_dirty`
     upload: Upload | None = None  # its multipart upload, kept in a book of its own
@@ -79,7 +80,6 @@ class Debt:
     urgent: bool = False
     begun: bool = False  # whether any of it may have reached the bucket
     paid: bool = False
-    beside: str = ""  # its key after a conflict
     # What it took the place of: stays on disk, with its staged file, until this is recorded.
     replaced: list[Debt] = field(default_factory=list)
     stored: ObjectInfo | None = None  # once paid: the version that holds its bytes; for the core
@@ -137,6 +137,7 @@ def pack(debt: Debt) -> str:
             "expected": asdict(debt.expected),
             "after": debt.after,
             "error": debt.error if debt.state is State.FAILED else None,
+            "beside": debt.beside,
             "perhaps": list(debt.perhaps.items()),
         },
         sort_keys=True,
@@ -160,6 +161,7 @@ class Record:
     after: int
     error: str | None  # of one that failed
     perhaps: Tries
+    beside: str
     upload: tuple[str, str] | None  # (key, id): only in the first journals
 
 
@@ -193,6 +195,7 @@ def _record(raw: dict[str, Any]) -> Record:
         after=raw["after"],
         error=raw.get("error"),
         perhaps=_tries(raw.get("perhaps", ())),
+        beside=raw.get("beside", ""),
         upload=(raw["upload"][0], raw["upload"][1]) if raw.get("upload") else None,
     )
 

@@ -154,6 +154,7 @@ class Journal(Recorded):
         would find it under its old name.
         """
         assert debt.kind is Kind.PUT
+        self._note_former(debt)
         was_sent = debt.begun or bool(debt.perhaps) or not debt.expected.absent
         moved = self._incur(Kind.PUT, key, debt.attributes, expected)
         moved.staged, moved.seal, moved.error = debt.staged, debt.seal, debt.error
@@ -175,7 +176,7 @@ class Journal(Recorded):
         both = [moved]
         if was_sent or self.latest(debt.key):  # something older is still to be sent there
             # The bucket may still have what had this name before, and is not sent either.
-            after = debt.after if debt.after in self._debts else moved.id
+            after = debt.after if self._after(debt) else moved.id
             both.append(self._end(debt.key, debt.expected, debt.perhaps, after))
         if certain:
             self._write_certain(*both)
@@ -228,6 +229,11 @@ class Journal(Recorded):
             debt.perhaps = dict([*tries.items()][-PERHAPS_MAX:])
             if recorded:
                 self._rewrite(debt)
+
+    def sends_beside(self, debt: Debt, key: str) -> None:
+        """Its name is taken: it is about to be stored under this one."""
+        debt.beside = key
+        self._rewrite(debt)
 
     def postpone(self, debt: Debt, not_before_sec: float, reason: str) -> None:
         """It did not work this time. Where there are younger bytes, only those are sent."""
@@ -288,6 +294,8 @@ class Journal(Recorded):
         if info is None or (info.key == debt.key and debt.kind is not Kind.META):
             there = Condition(etag=info.etag) if info else Condition(absent=True)
             better += self._build_upon(there, self.behind(debt))
+        elif info.key != debt.key and (end := self.behind(debt)) and end.kind is Kind.DELETE:
+            better += self._build_upon(Condition(absent=True), end)  # what is there is another's
         self._forget(debt, completed=debt.upload, better=better)
         self._ended(debt)
         debt.paid = True
@@ -323,12 +331,13 @@ class Journal(Recorded):
         return debt
 
     def _note_former(self, debt: Debt) -> None:
-        """Its bytes are about to change, and a former life may have stored them as they are.
+        """Its bytes or its name are about to change, and a former life may have stored them.
 
-        That life noted it of large files only: see `perhaps_stored`.
+        That life did not note it of whole small files: see `perhaps_stored`.
         """
         staged = debt.staged
         if ANY in debt.perhaps and staged and staged.whole and parts(staged.layers) is None:
             with suppress(OSError):
                 digest = hashlib.md5(staged.read_data(0, staged.size), usedforsecurity=False)
                 self.perhaps_stored(debt, digest.hexdigest())
+                debt.perhaps = {etag: whose for etag, whose in debt.perhaps.items() if etag != ANY}

@@ -19,7 +19,7 @@ from qarnotfs.store.base import Condition, ObjectInfo
 from qarnotfs.writeback.debts import ANY, NO_TRIES, Debt, Kind, Record, pack, unpack
 from qarnotfs.writeback.moves import Moves
 from qarnotfs.writeback.owed import Owed, with_replaced
-from qarnotfs.writeback.plan import PART_BYTES
+from qarnotfs.writeback.plan import PART_BYTES, parts
 from qarnotfs.writeback.quarantine import Quarantine
 from qarnotfs.writeback.records import MoveRow, Records
 from qarnotfs.writeback.staging import Seal, Staged, Staging
@@ -195,14 +195,15 @@ class Recorded(Owed):
         debt = Debt(debt_id, record.kind, record.key, record.attributes, recorded=True)
         debt.expected, debt.after, debt.seal = record.expected, record.after, record.seal
         debt.begun, debt.perhaps = True, record.perhaps  # perhaps sent in its former life
-        if debt.kind is Kind.PUT and ANY not in debt.perhaps:
-            debt.perhaps = {**debt.perhaps, ANY: ""}
+        debt.beside = record.beside
         self._awaited.add(debt.after)
         if record.staged_name and record.seal:
             debt.staged = self._staged(record.staged_name, record.base, record.seal, record.lineage)
             _require_length(debt.staged, record.seal)
             if record.was_open:  # written on after the last close: the newest bytes count
                 debt.seal = debt.staged.seal()
+        if debt.kind is Kind.PUT and not _notes_tries(debt.staged):
+            debt.perhaps = {**debt.perhaps, ANY: ""}
         self._remember(debt)
         self._revive_upload(debt, record)
 
@@ -297,7 +298,7 @@ class Recorded(Owed):
         mine = replace(debt, id=self._next_id, upload=None, counted_bytes=0)
         if key != debt.key:
             mine.key, mine.expected = key, Condition(absent=True)
-            mine.begun, mine.perhaps = False, NO_TRIES
+            mine.begun, mine.perhaps, mine.beside = False, NO_TRIES, ""
         self._next_id += 1
         if debt.staged and debt.seal:
             theirs = debt.staged
@@ -324,6 +325,11 @@ class Recorded(Owed):
         for debt in debts:
             if debt.staged:
                 debt.staged.path.unlink(missing_ok=True)
+
+
+def _notes_tries(staged: Staged | None) -> bool:
+    """Whether what is stored of it is on record before: see `Sender`. Else its bytes tell."""
+    return staged is not None and not (staged.whole and parts(staged.layers) is None)
 
 
 def _require_length(staged: Staged, seal: Seal) -> None:

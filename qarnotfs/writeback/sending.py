@@ -34,7 +34,7 @@ from qarnotfs.store.base import (
     Store,
 )
 from qarnotfs.writeback.copying import copy
-from qarnotfs.writeback.debts import Debt, conflict_key
+from qarnotfs.writeback.debts import Debt, Kind, conflict_key
 from qarnotfs.writeback.journal import Journal
 from qarnotfs.writeback.multipart import Multipart, md5, replaced_elsewhere
 from qarnotfs.writeback.plan import Part, parts
@@ -46,12 +46,12 @@ BESIDE_MAX = 100  # names for conflicts of one second; more is no accident
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """The version that holds our bytes and, after a conflict, the one that has the name.
+    """The version that holds our bytes, if any is to, and, after a conflict, what has the name.
 
     A multipart upload has the attributes it was begun with, which may be older.
     """
 
-    ours: ObjectInfo
+    ours: ObjectInfo | None
     theirs: ObjectInfo | None = None
 
 
@@ -86,6 +86,9 @@ class Sender:
             return Sent(await self._send_to(debt, debt.key, Condition(absent=True)))
         if debt.staged is None:  # a directory that somebody else made too
             return Sent(theirs)
+        younger = self._journal.behind(debt)
+        if younger and younger.kind is Kind.DELETE:  # renamed or removed: nobody wants ours here
+            return Sent(None, theirs)
         return Sent(await self._send_beside(debt), theirs)
 
     async def with_newest(self, debt: Debt, stored: ObjectInfo, sent: Attributes) -> ObjectInfo:
@@ -119,7 +122,9 @@ class Sender:
             debt.beside = debt.upload.key  # a try that did not get to its end
         for number in range(1, BESIDE_MAX):
             try:
-                debt.beside = debt.beside or conflict_key(debt.key, time.time(), number)
+                if not debt.beside:  # known to the next life, too, which finds what arrived
+                    key = conflict_key(debt.key, time.time(), number)
+                    self._journal.sends_beside(debt, key)
                 return await self._send_to(debt, debt.beside, Condition(absent=True))
             except PreconditionFailed:  # another conflict of the same second has it
                 debt.beside = ""
@@ -145,7 +150,8 @@ class Sender:
             body = await self._body(debt)
             await self._check_by_head(key, expected, body)
             if key == debt.key:
-                self._journal.perhaps_stored(debt, md5(body))
+                in_part = staged is not None and not staged.whole  # the next life has not the rest
+                self._journal.perhaps_stored(debt, md5(body), recorded=in_part)
             try:
                 etag = await self._bridge.wait(
                     self._store.put(key, body, attributes, expected),

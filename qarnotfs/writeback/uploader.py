@@ -119,14 +119,6 @@ class Uploader:
                 raise NotUploaded(f"{stuck.key!r} must be uploaded first, and cannot be now.")
             await patience.wait(stuck.key if stuck else None)
 
-    async def settle_below(self, prefix: str) -> None:
-        """Pay what is recorded for the names directly in a stored directory."""
-        for debt in self._journal.all():
-            at: Debt | None = debt
-            while at and at.recorded and at.key.rpartition("/")[0] == prefix[:-1]:
-                await self.settle(at)  # or a younger one that took its place
-                at = None if at.paid or at.state is State.OPEN else self._journal.latest(at.key)
-
     async def room(self) -> None:
         """Return when so little is dirty that a program may write on (back-pressure).
 
@@ -280,6 +272,8 @@ class Uploader:
             else:
                 await self._bridge.work(debt.staged.verify, debt.seal)
         attributes, sent = debt.attributes, await self.sender.send(debt)
+        if sent.ours is None:
+            return self._paid(debt, None)  # and the deletion behind it spares theirs
         if debt.staged and debt.staged.whole and sent.ours.size:
             await self._bridge.work(self._adopt, sent.ours, debt.staged.path)
         ours = await self.sender.with_newest(debt, sent.ours, attributes)

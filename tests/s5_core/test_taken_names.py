@@ -209,7 +209,7 @@ def test_a_conflict_that_nobody_hears_of_is_stored_once(
                 await trio.sleep(0.001)
 
     async def after(world: World) -> None:
-        store.put = real  # type: ignore[method-assign]
+        store.put = real  # type: ignore[method-assign]  # the network answers again
         assert await world.drain()
 
     play(before)

@@ -124,7 +124,7 @@ measures, and `python -m bench.page` writes this page from `results.jsonl`."""
 WAY = """Profiles of the client (`py-spy`, `perf sched`), the gateway's log, and the limits say
 this of the goals that are not met. Client, programs and gateway share two processors here.
 
-- **Durable** rows have `--upload-delay` in them, 0.2 s: so long may what was closed be renamed or
+- **Durable** rows have `--upload-delay` in them, 0.1 s: so long may what was closed be renamed or
   removed again before it is sent.
 - **A change of 4 KiB**: the gateway copies the rest by itself, and takes 0.33 s for 120 MiB, in
   3, 5 or 16 parts, 4 to 16 at a time. That and the delay are the row.

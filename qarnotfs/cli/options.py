@@ -194,7 +194,7 @@ _OPTIONS = [
         "--upload-delay",
         type=duration,
         metavar="TIME",
-        default="0.2s",
+        default="0.1s",
         show_default=True,
         help="Wait this long after close() for further changes before uploading; ten times as long"
         " for a name like those that programs soon rename or delete (`.name.Ab12Cd`, `name~`).",

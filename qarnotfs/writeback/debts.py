@@ -100,8 +100,14 @@ class Debt:
 
     @property
     def delays(self) -> int:
-        """How many times as long as others it waits to be sent."""
-        return TEMPORARY_DELAYS if is_temporary(self.key) else 1
+        """How many times as long as others it waits to be sent.
+
+        If parts of it have arrived, not at all: a rename would be their end, and of the object it
+        costs a copy on the server.
+        """
+        if is_temporary(self.key):
+            return TEMPORARY_DELAYS
+        return 0 if self.upload and self.upload.etags else 1
 
     @property
     def present(self) -> bool:

@@ -25,6 +25,7 @@ TEMPORARY = re.compile(
     r"\..+\.[A-Za-z0-9]{6}"  # rsync, mkstemp with a hidden name
     r"|.*\.(part|partial|filepart|crdownload|download|tmp|temp|swp|swx|aria2)"
     r"|.*~|#.*#|\.nfs[0-9a-f]+|~\$.*"
+    r"|.*\.lock|tmp_(obj|pack|idx|rev|bitmap)_[A-Za-z0-9]{6}|sed[A-Za-z0-9]{6}"  # git, sed -i
 )
 
 
@@ -107,7 +108,7 @@ def full_cells(extents: Extents, cell: int, end: int) -> Iterator[int]:
 
 
 def is_temporary(key: str) -> bool:
-    """Whether a program surely renames or deletes a file of this name: rsync, browsers, editors.
+    """Whether a program surely renames or deletes a file of this name: rsync, git, browsers, editors.
 
     What would be sent of it early would be sent for nothing.
     """

@@ -227,16 +227,17 @@ def test_what_else_happens_where_an_object_waits_for_its_end(
     assert bucket(store) == left
 
 
+@pytest.mark.parametrize("name", [".a.Ab12Cd", "tmp_obj_Ab12Cd", "sedAb12Cd", "index.lock", "a~"])
 def test_a_temporary_file_waits_longer_until_it_is_renamed(
-    store: MemoryStore, play: Callable[..., None]
+    name: str, store: MemoryStore, play: Callable[..., None]
 ) -> None:
     async def scene(world: World) -> None:
         journal = world.house.journal
-        await world.write(".a.Ab12Cd", b"x")
-        temporary = journal.latest(".a.Ab12Cd")
+        await world.write(name, b"x")
+        temporary = journal.latest(name)
         assert temporary
         assert temporary.not_before_sec > trio.current_time() + 5 * NEVER_SEC
-        await world.rename(".a.Ab12Cd", "a")
+        await world.rename(name, "a")
         renamed = journal.latest("a")
         assert renamed
         assert renamed.not_before_sec <= trio.current_time() + NEVER_SEC

@@ -70,6 +70,18 @@ def test_full_parts_are_sent_while_the_file_is_written(store: MemoryStore, play:
     assert no_uploads(store)
 
 
+def test_a_streamed_file_is_sent_as_soon_as_it_is_closed(store: MemoryStore, play: Play) -> None:
+    """A rename before would be the end of its parts."""
+
+    async def scene(world: World) -> None:
+        handle = await opened(world, "a", cells(b"1", b"2", tail=b"end"))
+        await until(lambda: count(store, "upload_part") == 2)
+        await world.close(handle)
+        await until(lambda: "a" in bucket(store))
+
+    play(scene, upload_delay_sec=NEVER_SEC)
+
+
 def test_a_streamed_file_has_the_attributes_it_was_closed_with(
     store: MemoryStore, play: Play
 ) -> None:

@@ -57,7 +57,7 @@ def test_defaults(asked: list[MountRequest], tmp_path: Path) -> None:
     said = request.settings
     assert (request.bucket, request.mountpoint) == ("data", tmp_path)
     assert (said.uid, said.gid, said.umask) == (os.getuid(), os.getgid(), 0o22)
-    assert (said.close, said.upload_delay, said.io_timeout) == ("later", 0.2, 60.0)
+    assert (said.close, said.upload_delay, said.io_timeout) == ("later", 0.1, 60.0)
     assert said.fsync_timeout == 300.0
     assert (said.attrs, said.on_conflict, said.cache_ttl) == ("full", "keep-both", None)
     assert said.cache_dir == default_cache_dir()

@@ -10,13 +10,15 @@ import logging
 from itertools import islice
 from typing import NamedTuple
 
+import trio
+
 from qarnotfs.cache.reader import Reader
 from qarnotfs.core import names
 from qarnotfs.core.browse import Browse
 from qarnotfs.core.kinds import Kinds, is_certain
 from qarnotfs.core.shown import Shown
 from qarnotfs.core.tree import Node
-from qarnotfs.core.walk import Descents, Walks, is_small
+from qarnotfs.core.walk import FILES_MAX, Descents, Walks, is_small
 from qarnotfs.errors import InvalidName, QarnotfsError, Unavailable
 from qarnotfs.index.index import Index
 from qarnotfs.index.listing import PAGE_NAMES, Listing, parent_of
@@ -162,6 +164,9 @@ class Finder:
         infos = [info for node in nodes if (info := self._listed(node))]
         seen = await self._look(browse.kinds, infos)
         if not browse.kinds.guesses:
+            if self._walks.goes_on:
+                unknown = (info for info in infos if is_small(info) and not is_certain(info))
+                await self._fetch(list(islice(unknown, FILES_MAX)))
             return nodes
         guessed = {info.key for info in infos if not is_certain(info)} - seen
         return [
@@ -187,16 +192,20 @@ class Finder:
 
         Whether anybody answers. What else is the matter with one, a HEAD will say.
         """
-        for info in infos:
-            self._reader.fetch_ahead(info)
-        for info in infos:
+        silent: list[Unavailable] = []
+
+        async def fetch(info: ObjectInfo) -> None:
             try:
                 await self._reader.read(info, 0, 1)
-            except Unavailable:
-                return False
+            except Unavailable as error:
+                silent.append(error)
             except QarnotfsError as error:
                 log.debug("%r was not fetched ahead: %s", info.key, error)
-        return True
+
+        async with trio.open_nursery() as nursery:
+            for info in infos:
+                nursery.start_soon(fetch, info)
+        return not silent
 
     async def _look_into(self, prefix: str) -> None:
         """Ask what a program will ask for that reads a directory."""

@@ -15,7 +15,7 @@ from zlib import crc32
 
 from qarnotfs.store.base import ObjectInfo
 
-LINK_BYTES_MAX = 4096  # PATH_MAX: a larger object cannot be a symbolic link, nor is it empty
+LINK_BYTES_MAX = 4095  # PATH_MAX - 1: a larger object cannot be a symbolic link, nor is it empty
 SMALLEST = 3  # of a page: these may be links
 SPREAD = 4  # of a page: these tell what stores files here
 LOOKS_MAX = 32  # at one directory, of however many pages

@@ -108,7 +108,7 @@ def full_cells(extents: Extents, cell: int, end: int) -> Iterator[int]:
 
 
 def is_temporary(key: str) -> bool:
-    """Whether a program surely renames or deletes a file of this name: rsync, git, browsers, editors.
+    """Whether a program surely renames or deletes a file of this name: rsync, git, editors.
 
     What would be sent of it early would be sent for nothing.
     """

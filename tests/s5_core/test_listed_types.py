@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import stat
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 import trio
 
 from qarnotfs.core.kinds import LINK_BYTES_MAX, LOOKS_MAX, SMALLEST, SPREAD
+from qarnotfs.core.walk import FILES_MAX
 from qarnotfs.errors import Refused
 from qarnotfs.store.memory import MemoryStore
 from tests.s5_core.house import World, entered, put
@@ -39,9 +41,9 @@ def living(
     trio.run(main)
 
 
-async def types(world: World) -> dict[str, int]:
-    """What `readdir` answers for each file of ``d``; 0: that nobody knows."""
-    number, found = world.fs.opendir(await world.inode("d")), dict[str, int]()
+async def types(world: World, directory: str = "d") -> dict[str, int]:
+    """What `readdir` answers for each file; 0: that nobody knows."""
+    number, found = world.fs.opendir(await world.inode(directory)), dict[str, int]()
     while True:
         parent, nodes = await world.fs.entries(number, len(found))
         for node in nodes:
@@ -119,6 +121,38 @@ def test_nothing_is_guessed_where_modes_are_kept(tmp_path: Path) -> None:
         assert set(found.values()) == {stat.S_IFREG}
 
     living(store, tmp_path, story)
+
+
+def test_where_modes_are_kept_files_that_will_be_read_are_fetched_for_them(tmp_path: Path) -> None:
+    """By a program that has read the last directory through; not more than it reads soon."""
+    store, count = filled(10, mode=PLAIN), FILES_MAX + 20
+    for number in range(count):
+        put(store, f"e/{number:05}", b"x" * 100, mode=PLAIN)
+    put(store, "e/empty", b"", mode=PLAIN)
+
+    async def story(world: World) -> None:
+        for name in await types(world):
+            await world.read(f"d/{name}")
+        store.calls.clear()
+        found = await types(world, "e")
+        assert sum(kind == stat.S_IFREG for kind in found.values()) >= FILES_MAX
+        assert sum(kind == 0 for kind in found.values()) >= count - FILES_MAX - LOOKS
+        assert heads(store) <= 1  # of the empty one
+        gets = sum(method == "get" for method, _ in store.calls)
+        assert FILES_MAX <= gets <= FILES_MAX + LOOKS
+
+    living(store, tmp_path, story)
+
+
+def test_a_file_as_long_as_no_link_is_regular(tmp_path: Path) -> None:
+    store = filled(20, size=LINK_BYTES_MAX + 1, mode=PLAIN)
+
+    async def story(world: World) -> None:
+        assert set((await types(world)).values()) == {stat.S_IFREG}
+        assert not heads(store)
+
+    living(store, tmp_path, story)
+    assert os.pathconf("/", "PC_PATH_MAX") == LINK_BYTES_MAX + 1  # which counts the byte at its end
 
 
 def test_of_a_few_files_every_one_is_looked_at(tmp_path: Path) -> None:

@@ -276,7 +276,7 @@ class Finder:
         elif key < middle:
             return
         count = self._looks_ahead
-        self._looks_ahead = min(2 * count, AHEAD)
+        self._looks_ahead = min(4 * count, AHEAD)
         names = [name for name, info in islice(listing.after(last), count) if info]
         self._ahead = (listing.number, last, END)
         if names:

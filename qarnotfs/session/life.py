@@ -8,6 +8,7 @@ that may take is nobody's business but the user's: a time limit or a second sign
 
 from __future__ import annotations
 
+import gc
 import logging
 import math
 import signal
@@ -35,6 +36,7 @@ LOGGER = logging.getLogger("qarnotfs")  # of the whole house; `debug` sets its l
 
 IDLE = "Everything is in the bucket"
 PACE_SEC = 1.0  # between two looks at how much has arrived
+GARBAGE = 10_000, 20, 50  # see `gc.set_threshold`
 LINE_SEC = 5.0  # between two lines of the log while it drains
 
 
@@ -46,6 +48,7 @@ def run_mount(bucket: Bucket, options: MountOptions, ready: Callable[[], None]) 
     """
     bucket.store.check()
     house = build(bucket, options)
+    _look_for_garbage_rarely()
     try:
         return trio.run(Session(house, ready).run)
     except BaseExceptionGroup as group:
@@ -56,6 +59,16 @@ def run_mount(bucket: Bucket, options: MountOptions, ready: Callable[[], None]) 
         house.index.close()
         house.disk.close()
         bucket.store.close()
+
+
+def _look_for_garbage_rarely() -> None:
+    """What is imported stays, and what is kept for each file is no garbage.
+
+    To look through all that again and again stops every program for as long.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*GARBAGE)
 
 
 def cause(group: BaseExceptionGroup[BaseException]) -> BaseException:

@@ -316,14 +316,14 @@ class Operations(pyfuse3.Operations):
         entry.st_blocks = -(-size // UNIT_BYTES)
         entry.st_mtime_ns, entry.st_ctime_ns = posix.mtime_ns, posix.ctime_ns
         entry.st_atime_ns = posix.atime_ns
-        name_sec, attributes_sec = self._fs.lookup.left_sec(inode)
+        name_sec, attributes_sec = self._fs.lookup.lasting.left_sec(inode)
         entry.entry_timeout = 0 if inode.guessed else name_sec
         entry.attr_timeout = attributes_sec if inode.exact else 0
         return entry
 
     def _absent(self, parent: Inode) -> EntryAttributes:
         """No such name, and for how long the kernel need not ask again."""
-        left_sec = self._fs.lookup.absent_sec(parent)
+        left_sec = self._fs.lookup.lasting.absent_sec(parent)
         if not left_sec:
             raise pyfuse3.FUSEError(errno.ENOENT)
         entry = EntryAttributes()

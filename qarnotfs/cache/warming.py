@@ -1,23 +1,27 @@
 """Fetching ahead everything below a prefix, and keeping it: ``warm`` and ``mount --pin``.
 
-Used by `session`. What is cached already is not fetched again, so a warming that was
-interrupted goes on where it was. It never waits for anybody: reads of programs go first.
+Used by `session`, and by `core` for files that will surely be read. What is cached already is
+not fetched again, so a warming that was interrupted goes on where it was. It never waits for
+anybody: reads of programs go first.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import logging
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 import trio
 
 from qarnotfs.cache.disk import Disk
 from qarnotfs.cache.reader import Reader
-from qarnotfs.errors import FileError, QarnotfsError, UsageError
+from qarnotfs.errors import FileError, QarnotfsError, Unavailable, UsageError
 from qarnotfs.figures import bytes_text
 from qarnotfs.index.index import Index
 from qarnotfs.index.listing import Listing
 from qarnotfs.store.base import ObjectInfo
+
+log = logging.getLogger(__name__)
 
 NO_ROOM = "It was fetched, but the disk has no room to keep it: make some, or unpin something."
 FETCHERS = 12  # of the reader's 16 flights: the others are for programs
@@ -100,3 +104,24 @@ class Warmer:
         if not await self._reader.keep(info):
             raise FileError(NO_ROOM)
         await self._index.info(info.key)  # attributes, where they did not come with the bytes
+
+
+async def fetch_whole(reader: Reader, infos: Iterable[ObjectInfo]) -> bool:
+    """Fetch small files that will surely be read: their attributes come with their bytes.
+
+    Whether anybody answers. What else is the matter with one, a HEAD will say.
+    """
+    silent: list[Unavailable] = []
+
+    async def fetch(info: ObjectInfo) -> None:
+        try:
+            await reader.read(info, 0, 1)
+        except Unavailable as error:
+            silent.append(error)
+        except QarnotfsError as error:
+            log.debug("%r was not fetched ahead: %s", info.key, error)
+
+    async with trio.open_nursery() as nursery:
+        for info in infos:
+            nursery.start_soon(fetch, info)
+    return not silent

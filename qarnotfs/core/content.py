@@ -71,13 +71,15 @@ class Content:
         return await self._reader.read(inode.info, offset, size, pattern)
 
     async def _read_staged(self, inode: Inode, staged: Staged, offset: int, size: int) -> bytes:
+        base = staged.base
         try:
             return await staged.read(offset, size, self.read_base)
         except Stale:
-            if inode.debt is None:
-                raise
-            with suppress(NotUploaded):
-                await self._uploader.sender.check_base(inode.debt)
+            if staged.base is base:  # else ours has arrived meanwhile
+                if inode.debt is None:
+                    raise
+                with suppress(NotUploaded):
+                    await self._uploader.sender.check_base(inode.debt)
         return await staged.read(offset, size, self.read_base)
 
     async def read_base(self, info: ObjectInfo, offset: int, size: int) -> bytes:
@@ -170,8 +172,8 @@ class Content:
         await self._writable(inode)
 
     def _touched(self, inode: Inode) -> None:
-        now_ns = self._now_ns()
-        inode.posix = inode.posix._replace(mtime_ns=now_ns, ctime_ns=now_ns, extra={})
+        at_ns = self._now_ns()
+        inode.posix = inode.posix._replace(mtime_ns=at_ns, ctime_ns=at_ns, extra={})
 
     async def _writable(self, inode: Inode) -> Staged:
         """The staged file to write to, which nobody is sending."""
@@ -211,9 +213,8 @@ class Content:
         if inode.detached and own and own.key != key:
             key, expected = own.key, Condition(absent=True)  # what is beside already goes on there
         elif inode.taken or (others and (inode.detached or others.kind is Kind.PUT)):
-            # Another program has a new file of that name: neither takes the other's place.
-            key = self._journal.beside(key, self._now_ns() / attributes.NS)
-            expected = Condition(absent=True)
+            now_sec = self._now_ns() / attributes.NS  # neither takes the other's place
+            key, expected = self._journal.beside(key, now_sec), Condition(absent=True)
             log.warning("%s was replaced while it was open: stored as %s", inode.key, key)
             self._uploader.conflicts.append(key)
         inode.debt = self._journal.open(key, staged, self.attributes(inode), expected)
@@ -301,6 +302,9 @@ class Content:
             if debt is None or not debt.recorded:
                 break
             await self._uploader.settle(debt)
+            is_gone = not (debt.paid or self._journal.has(debt.id))
+            if is_gone if debt is inode.debt else debt.state is State.OPEN:
+                break  # dropped; or another program's
             renamed = inode.debt not in (None, debt) and inode.staged is debt.staged
             if debt.paid and not renamed:
                 break  # else its bytes are owed anew

@@ -102,7 +102,7 @@ class Filesystem:
     async def _owe_attributes(self, inode: Inode) -> None:
         """Changed attributes become part of a put that is owed, or a debt of their own."""
         attributes.check(inode.posix)
-        if inode.detached or inode is self.lookup.inodes.root:
+        if (inode.detached and inode.debt is None) or inode is self.lookup.inodes.root:
             return
         if inode.is_directory:
             marker = await self._marker(inode)
@@ -110,7 +110,8 @@ class Filesystem:
                 return
             self.names.owe_marker(inode, marker)
             return
-        debt = self._journal.owe_attributes(inode.key, self._content.attributes(inode))
+        key = inode.debt.key if inode.debt else inode.key  # of a file that is stored beside
+        debt = self._journal.owe_attributes(key, self._content.attributes(inode))
         if debt.kind is Kind.META:
             self.names.soon(debt)
 

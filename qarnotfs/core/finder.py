@@ -6,28 +6,24 @@ the bucket.
 
 from __future__ import annotations
 
-import logging
 from itertools import islice
 from typing import NamedTuple
 
-import trio
-
 from qarnotfs.cache.reader import Reader
+from qarnotfs.cache.warming import fetch_whole
 from qarnotfs.core import names
 from qarnotfs.core.browse import Browse
 from qarnotfs.core.kinds import Kinds, is_certain
 from qarnotfs.core.shown import Shown
 from qarnotfs.core.tree import Node
 from qarnotfs.core.walk import FILES_MAX, Descents, Walks, is_small
-from qarnotfs.errors import InvalidName, QarnotfsError, Unavailable
+from qarnotfs.errors import InvalidName
 from qarnotfs.index.index import Index
 from qarnotfs.index.listing import PAGE_NAMES, Listing, parent_of
 from qarnotfs.store.base import Attributes, ObjectInfo
 from qarnotfs.views import View
 from qarnotfs.writeback.debts import Debt, Kind
 from qarnotfs.writeback.journal import Journal
-
-log = logging.getLogger(__name__)
 
 AHEAD = 256  # siblings whose attributes are fetched when one is wanted: what 40 ms are worth
 AHEAD_FIRST = 4  # when the first one is: its program may be about to read them instead
@@ -166,7 +162,7 @@ class Finder:
         if not browse.kinds.guesses:
             if self._walks.goes_on:
                 unknown = (info for info in infos if is_small(info) and not is_certain(info))
-                await self._fetch(list(islice(unknown, FILES_MAX)))
+                await fetch_whole(self._reader, list(islice(unknown, FILES_MAX)))
             return nodes
         guessed = {info.key for info in infos if not is_certain(info)} - seen
         return [
@@ -180,32 +176,12 @@ class Finder:
         """Learn what a page's objects are by looking at a few of them; at which ones."""
         smallest, spread = kinds.suspects(infos)
         asked = [info for info in smallest + spread if not is_certain(info)]
-        if self._walks.goes_on and not await self._fetch(asked):
+        if self._walks.goes_on and not await fetch_whole(self._reader, asked):
             return set()
         found = await self._index.infos([info.key for info in asked])
         seen = {info.key: info for info in found}
         kinds.learn(seen.get(info.key, info) for info in spread)
         return set(seen)
-
-    async def _fetch(self, infos: list[ObjectInfo]) -> bool:
-        """Fetch small files that will surely be read: their attributes come with their bytes.
-
-        Whether anybody answers. What else is the matter with one, a HEAD will say.
-        """
-        silent: list[Unavailable] = []
-
-        async def fetch(info: ObjectInfo) -> None:
-            try:
-                await self._reader.read(info, 0, 1)
-            except Unavailable as error:
-                silent.append(error)
-            except QarnotfsError as error:
-                log.debug("%r was not fetched ahead: %s", info.key, error)
-
-        async with trio.open_nursery() as nursery:
-            for info in infos:
-                nursery.start_soon(fetch, info)
-        return not silent
 
     async def _look_into(self, prefix: str) -> None:
         """Ask what a program will ask for that reads a directory."""
@@ -240,7 +216,7 @@ class Finder:
         if not listing or not info or not is_small(info) or not self._walks.looked(listing, key):
             return False
         self._fetch_ahead(listing)
-        await self._fetch([info])
+        await fetch_whole(self._reader, [info])
         return True
 
     def opened(self, info: ObjectInfo) -> None:

@@ -69,6 +69,7 @@ class Inodes:
     def __init__(self, root: Inode) -> None:
         self.root = root
         self._by_number = {root.number: root}
+        self._nameless: set[Inode] = set()  # detached, and still known
         self._next_number = ROOT_NUMBER + 1
 
     def __len__(self) -> int:
@@ -94,11 +95,17 @@ class Inodes:
         if inode.parent is not None:
             del inode.parent.children[inode.name]
             inode.parent = None
+        self._nameless.add(inode)
         self._collect(inode)
 
+    def nameless_of(self, debt: Debt) -> Inode | None:
+        """The detached inode whose bytes are owed by this debt."""
+        return next((inode for inode in self._nameless if inode.debt is debt), None)
+
     def move(self, inode: Inode, parent: Inode, name: bytes) -> None:
-        """Another place, which must be free."""
+        """Another place, which must be free; a detached inode has a name again."""
         assert name not in parent.children
+        self._nameless.discard(inode)
         if inode.parent is not None:
             del inode.parent.children[inode.name]
         inode.parent, inode.name = parent, name
@@ -121,6 +128,7 @@ class Inodes:
             return False
         if self._by_number.pop(inode.number, None) is None:
             return False
+        self._nameless.discard(inode)
         parent = inode.parent
         if parent is not None:
             del parent.children[inode.name]

@@ -19,6 +19,7 @@ from qarnotfs.core.dates import Dates
 from qarnotfs.core.finder import Finder
 from qarnotfs.core.inodes import ROOT_NUMBER, Inode, Inodes
 from qarnotfs.core.kinds import is_certain
+from qarnotfs.core.lasting import Lasting
 from qarnotfs.core.tree import Node
 from qarnotfs.errors import NoSuchEntry, NoSuchKey, Stale, StoreError
 from qarnotfs.index.index import Index
@@ -49,6 +50,7 @@ class Lookup:
         self.dates = Dates()
         root = Inode(ROOT_NUMBER, None, b"", True, "", self.marker_posix(None))
         self.inodes = Inodes(root)
+        self.lasting = Lasting(index, finder)
 
     # --- names --------------------------------------------------------------------------------
 
@@ -58,7 +60,10 @@ class Lookup:
             return parent
         if name == b"..":
             return parent.parent or parent
-        node = await self.finder.find(parent.key, name)
+        key = parent.key
+        node = await self.finder.find(key, name)
+        if parent.key != key:  # the directory was renamed meanwhile
+            return await self.lookup(parent, name)
         if node is None:
             self.gone(parent, name)
             raise NoSuchEntry("There is no such file.")
@@ -75,11 +80,17 @@ class Lookup:
         belief = self._index.believed(node.key)
         if belief is not None:  # it may be younger than the listing, and is what `getattr` goes by
             node = node._replace(info=belief.info)
+        key = parent.key
         try:
             info = await self.finder.info(node)
         except NoSuchKey:
             self.gone(parent, node.name)
             raise NoSuchEntry("There is no such file.") from None
+        if parent.key != key:
+            return await self.lookup(parent, node.name)
+        debt = self.finder.debt(node.key)
+        if debt is not None and debt.kind is Kind.PUT:  # a program began to write while we asked
+            return self._owed_inode(parent, node, debt)
         return self._file_inode(parent, node, info)
 
     def gone(self, parent: Inode, name: bytes) -> None:
@@ -110,6 +121,9 @@ class Lookup:
         if inode is not None and inode.debt is not debt:
             self._replaced(inode, taken=True)
             inode = None
+        if inode is None and (inode := self.inodes.nameless_of(debt)):  # by what it wrote
+            self.inodes.move(inode, parent, node.name)
+            inode.key, inode.replaced, inode.taken = node.key, False, False
         if inode is None:
             posix = self._decoded(debt.attributes, int(self._now_ns() // 10**9))
             inode = self.inodes.add(
@@ -225,11 +239,14 @@ class Lookup:
         self._content.take_over(inode)
         if inode.debt is not None or inode.staged is not None or (inode.opens and inode.exact):
             return inode
-        node = Node(inode.name, is_directory=False, key=inode.key, info=self._believed(inode.key))
-        try:
+        key, info = inode.key, None
+        node = Node(inode.name, is_directory=False, key=key, info=self._believed(key))
+        with suppress(NoSuchKey):
             info = await self.finder.info(node)
-        except NoSuchKey:  # the kernel looks again, and forgets that there was such a name
-            raise Stale("The file was deleted from the bucket.") from None
+        if inode.key != key:  # it was renamed meanwhile
+            return await self.getattr(inode)
+        if info is None:  # the kernel looks again, and forgets that there was such a name
+            raise Stale("The file was deleted from the bucket.")
         self._refresh_file(inode, info)
         return inode
 
@@ -285,33 +302,6 @@ class Lookup:
             inode.marker = found
             inode.posix = self.dates.dated(inode.key, found)
         inode.exact = True
-
-    # --- time ---------------------------------------------------------------------------------
-
-    def left_sec(self, inode: Inode) -> tuple[float, float]:
-        """For how long the kernel need not ask again for a name, and for its attributes.
-
-        It is what is left of the TTL.
-        """
-        attributes_sec = self._attributes_left_sec(inode)
-        if inode.is_directory and not inode.detached and inode is not self.inodes.root:
-            parent = inode.parent.key if inode.parent else ""
-            listed_sec = self._index.listing_left_sec(self.finder.stored_prefix(parent))
-            return max(listed_sec, attributes_sec), attributes_sec
-        return attributes_sec, attributes_sec
-
-    def _attributes_left_sec(self, inode: Inode) -> float:
-        """A directory's attributes are its marker's, whoever lists its name."""
-        if inode.debt is not None or inode.detached or inode is self.inodes.root:
-            return self._index.ttl_sec
-        if not inode.is_directory:
-            return self._index.left_sec(inode.key)
-        prefix = self.finder.stored_prefix(inode.key)  # above the filter nothing has that key
-        return max(self._index.left_sec(prefix), self._index.listing_left_sec(prefix))
-
-    def absent_sec(self, parent: Inode) -> float:
-        """For how long a name that is not in a directory need not be asked for again."""
-        return self._index.listing_left_sec(self.finder.stored_prefix(parent.key))
 
     # --- attributes ---
 

@@ -141,6 +141,8 @@ class Mover:
                     there = Condition(etag=found.etag) if found else Condition(absent=True)
                     # Some have been moved by now: to go on is better than half a rename.
                     self.files.move_debt(key, new_key, there, known.get(key), certain=True)
+                elif found and self._journal.overlay.get(key) is False:  # removed meanwhile
+                    self.files.owe_delete(new_key, Condition(etag=found.etag), certain=True)
                 elif found:
                     self.files.moved_object(key, found, known.get(key))
             self._remove(directories)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import stat
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass
 
 from qarnotfs.core import attributes, names
@@ -191,7 +191,10 @@ class Namespace:
 
     async def _existing(self, parent: Inode, name: bytes) -> Node:
         self.check_writable()
-        node = await self._finder.find(parent.key, name)
+        key = parent.key
+        node = await self._finder.find(key, name)
+        if parent.key != key:  # it was renamed meanwhile
+            return await self._existing(parent, name)
         if node is None:
             self._lookup.gone(parent, name)
             raise NoSuchEntry("There is no such file.")
@@ -209,6 +212,7 @@ class Namespace:
     ) -> None:
         """Give a file or directory another name, in place of what has it."""
         (parent, name), (new_parent, new_name) = old, new
+        directories = parent.key, new_parent.key
         node = await self._existing(parent, name)
         segment = names.decode(new_name)
         target = await self._finder.find(new_parent.key, new_name)
@@ -218,10 +222,17 @@ class Namespace:
             if target.key == node.key and target.is_directory == node.is_directory:
                 return
             await self._check_replaceable(node, target)
+        if (parent.key, new_parent.key) != directories:  # they were renamed meanwhile
+            return await self.rename(old, new, replace_target=replace_target)
         visible = new_parent.key + segment.text
         inode = parent.children.get(name) or parent.children.get(node.name)
-        displaced = new_parent.children.get(new_name)
-        with self._kept(displaced):
+        with ExitStack() as kept:
+
+            def keep() -> None:
+                if (late := new_parent.children.get(new_name)) and late.staged:
+                    kept.enter_context(late.staged.pinned())
+
+            keep()
             if node.is_directory:
                 self._new_key(visible + "/")
                 replaces = target is not None
@@ -230,8 +241,9 @@ class Namespace:
             else:
                 known = Condition(etag=target.info.etag) if target and target.info else None
                 key = target.key if target else self._new_key(visible)
-                await self._mover.files.file(node, key, known or Condition(absent=True), inode)
-            self._displace(displaced)
+                there = known or Condition(absent=True)
+                await self._mover.files.file(node, key, there, inode, keep)
+            self._displace(new_parent.children.get(new_name))
         if inode is not None and not inode.detached:
             self._inodes.move(inode, new_parent, new_name)
             self._lookup.date(inode, mtime_ns=inode.posix.mtime_ns, ctime_ns=self._now_ns())

@@ -9,7 +9,7 @@ until the next life finishes the rename (`Mover.resume`).
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 
 from qarnotfs.bridge import Bridge
@@ -39,8 +39,18 @@ class Renamer:
         self._store, self._bridge, self._index = store, bridge, index
         self._journal, self._uploader = journal, uploader
 
-    async def file(self, file: Node, new_key: str, known: Condition, inode: Inode | None) -> None:
-        """Move one file. ``known``: what the bucket has under the new key, as we believe."""
+    async def file(
+        self,
+        file: Node,
+        new_key: str,
+        known: Condition,
+        inode: Inode | None,
+        keep: Callable[[], None],
+    ) -> None:
+        """Move one file. ``known``: what the bucket has under the new key, as we believe.
+
+        ``keep``: called when what the new name stands for is about to go.
+        """
         key = file.key
         copied = None
         await self.untangle(key, new_key)
@@ -50,6 +60,7 @@ class Renamer:
                 await self.settle(new_key)
                 copied = await self._copy_recorded(file, new_key, known)
             # From here on one synchronous stretch. A program may have written meanwhile.
+            keep()
             if self.is_owed(key):
                 if copied:  # a program wrote while it was copied
                     self._journal.drop(new_key)
@@ -145,7 +156,9 @@ class Renamer:
             inode.staged = inode.debt = None
             if not copied.same_version(inode.info):  # somebody had replaced it: other pages
                 inode.kernel_version = None
-            inode.key, inode.info = copied.key, copied
+            inode.key = copied.key
+            if copied.same_version(inode.info) or not inode.opens:  # who reads keeps his version
+                inode.info = copied
 
     # --- debts --------------------------------------------------------------------------------
 

@@ -289,7 +289,7 @@ class Journal(Recorded):
         """
         better: list[Debt] = []
         if info is not None and debt.staged and debt.staged.base:
-            better += self.rebase(debt.staged, info, but=debt)
+            better += self.rebase(debt.staged, info)
         # Of new attributes we do not know whose bytes have them by now.
         if info is None or (info.key == debt.key and debt.kind is not Kind.META):
             there = Condition(etag=info.etag) if info else Condition(absent=True)

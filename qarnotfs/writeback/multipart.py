@@ -163,7 +163,8 @@ class Multipart:
     async def _carry(self, staged: Staged, upload: Upload, number: int, part: Part) -> str:
         claim = upload.claims.get(number)
         if part.copied and staged.base:
-            if claim and claim.copied and upload.base_etag == staged.base.etag:
+            is_uncut = part.end % upload.part_bytes == 0 or part.end == staged.base.size
+            if claim and claim.copied and upload.base_etag == staged.base.etag and is_uncut:
                 return claim.etag
             return await self._copy(staged.base, upload, number, part)
         size = part.end - part.start

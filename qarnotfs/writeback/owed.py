@@ -276,10 +276,10 @@ class Owed:
             one.expected = there
         return found
 
-    def rebase(self, sent: Staged, info: ObjectInfo, but: Debt | None = None) -> list[Debt]:
-        """What was sent is what its copies build upon now: but for changes, the same bytes."""
+    def rebase(self, sent: Staged, info: ObjectInfo) -> list[Debt]:
+        """What was sent is what it and its copies build upon: but for changes, the same bytes."""
         others = (one for top in self.all() for one in with_replaced(top))
-        found = [one for one in others if one is not but and _is_alike(one, sent)]
+        found = [one for one in others if _is_alike(one, sent)]
         for one in found:
             assert one.staged is not None
             one.staged.base = info

@@ -89,6 +89,8 @@ class Sender:
         younger = self._journal.behind(debt)
         if younger and younger.kind is Kind.DELETE:  # renamed or removed: nobody wants ours here
             return Sent(None, theirs)
+        if younger and younger.kind is Kind.PUT:
+            raise Unavailable("Younger bytes are stored beside instead.")
         return Sent(await self._send_beside(debt), theirs)
 
     async def with_newest(self, debt: Debt, stored: ObjectInfo, sent: Attributes) -> ObjectInfo:

@@ -26,6 +26,7 @@ from qarnotfs.errors import (
     NoSpace,
     NoSuchKey,
     NotUploaded,
+    PreconditionFailed,
     QarnotfsError,
     Unavailable,
 )
@@ -46,7 +47,7 @@ log = logging.getLogger(__name__)
 UPLOADS_MAX = 16  # at once; each holds one small file or a few parts in memory
 LOOK_SEC = 0.02  # no more often than this are the debts looked through without need
 DEFECT_SEC = 5.0
-CORRUPT_MAX = 5  # tries of bytes that arrive damaged, before it is no accident
+CORRUPT_MAX = 5  # tries of what arrives damaged, or meets yet another; then it is no accident
 
 Adopt = Callable[[ObjectInfo, Path], None]
 """``adopt(version, file)``: a complete local file holds this version; blocks, off the loop."""
@@ -250,7 +251,7 @@ class Uploader:
                 await self._pay_put(debt)
         except Unavailable as error:
             self._postpone(debt, error)
-        except Corrupt as error:
+        except (Corrupt, PreconditionFailed) as error:
             if debt.attempts < CORRUPT_MAX:
                 self._postpone(debt, error)
             else:

@@ -14,16 +14,18 @@ from qarnotfs.store.memory import MemoryStore
 
 
 class StoppedPut:
-    """The next PUT (or part) is carried out only when told to; later ones at once."""
+    """The next PUT (or part, of ``key``) is carried out only when told to; later ones at once."""
 
-    def __init__(self, store: MemoryStore, method: str = "put") -> None:
-        self._store, self._method = store, method
+    def __init__(self, store: MemoryStore, method: str = "put", key: str = "") -> None:
+        self._store, self._method, self._key = store, method, key
         self._real: Callable[..., Flight[str]] = getattr(store, method)
         self._call: Callable[[], Any] | None = None
         self._flight: Flight[str] = Flight()
         setattr(store, method, self._put)
 
     def _put(self, *args: Any, **kwargs: Any) -> Flight[str]:
+        if self._key not in ("", args[0]):
+            return self._real(*args, **kwargs)
         setattr(self._store, self._method, self._real)
         self._call = lambda: self._real(*args, **kwargs)
         return self._flight

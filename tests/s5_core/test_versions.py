@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from contextlib import suppress
 
 import pytest
 
@@ -122,7 +123,7 @@ def test_attributes_of_a_directory_are_no_older_than_the_ttl(
         index._listings.pop("")
         index._disk.drop_listing("")
         await world.names()
-        assert [world.fs.lookup.left_sec(inode) for inode in inodes] == [(60, 20), (60, 20)]
+        assert [world.fs.lookup.lasting.left_sec(inode) for inode in inodes] == [(60, 20), (60, 20)]
         store.calls.clear()
         for inode in inodes:
             await world.fs.lookup.getattr(inode)
@@ -130,7 +131,25 @@ def test_attributes_of_a_directory_are_no_older_than_the_ttl(
         now_sec[0] += 30
         for inode in inodes:
             await world.fs.lookup.getattr(inode)
-            assert world.fs.lookup.left_sec(inode)[1] == 60
+            assert world.fs.lookup.lasting.left_sec(inode)[1] == 60
         assert ("list_page", "bare/") in store.calls
 
     play(scene, cache_ttl_sec=60)
+
+
+@pytest.mark.parametrize("below", ["", "/x"], ids=["file", "directory"])
+def test_who_reads_a_version_keeps_it_when_another_is_renamed(
+    below: str, store: MemoryStore, play: Callable[..., None]
+) -> None:
+    put(store, f"a{below}", b"1" * (2 << 20))
+
+    async def scene(world: World) -> None:
+        handle = await world.open(f"a{below}")
+        assert await world.fs.read(handle, 0, 10) == b"1" * 10
+        put(store, f"a{below}", b"2" * (2 << 20))
+        await world.rename("a", "b")
+        with suppress(Stale):  # if it was not read ahead
+            assert await world.fs.read(handle, 1 << 20, 10) == b"1" * 10
+        assert (await world.read(f"b{below}"))[:10] == b"2" * 10
+
+    play(scene, cache_bytes_max=0)

@@ -25,7 +25,7 @@ from qarnotfs.core import attributes
 from qarnotfs.core.inodes import Inode
 from qarnotfs.errors import FileError, NotUploaded, Stale, StoreError, TooLarge
 from qarnotfs.store.base import OBJECT_BYTES_MAX, Attributes, Condition, ObjectInfo
-from qarnotfs.writeback.debts import Debt, Kind, State
+from qarnotfs.writeback.debts import Debt, State
 from qarnotfs.writeback.journal import Journal
 from qarnotfs.writeback.plan import PART_BYTES
 from qarnotfs.writeback.staging import Seal, Staged
@@ -212,7 +212,7 @@ class Content:
         others = latest if latest is not own else None
         if inode.detached and own and own.key != key:
             key, expected = own.key, Condition(absent=True)  # what is beside already goes on there
-        elif inode.taken or (others and (inode.detached or others.kind is Kind.PUT)):
+        elif inode.taken or (others and (inode.detached or others.staged)):
             now_sec = self._now_ns() / attributes.NS  # neither takes the other's place
             key, expected = self._journal.beside(key, now_sec), Condition(absent=True)
             log.warning("%s was replaced while it was open: stored as %s", inode.key, key)

@@ -153,11 +153,13 @@ class Renamer:
         if inode is not None:
             if inode.staged is not None:  # its debt was paid, and the bucket has these bytes
                 inode.staged.close()
+                inode.info = inode.debt.stored if inode.debt else None
             inode.staged = inode.debt = None
-            if not copied.same_version(inode.info):  # somebody had replaced it: other pages
+            is_same = copied.same_version(inode.info)
+            if not is_same:  # somebody had replaced it: other pages
                 inode.kernel_version = None
             inode.key = copied.key
-            if copied.same_version(inode.info) or not inode.opens:  # who reads keeps his version
+            if is_same or not (inode.info and inode.opens):  # else who reads keeps his version
                 inode.info = copied
 
     # --- debts --------------------------------------------------------------------------------

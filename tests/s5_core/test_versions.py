@@ -153,3 +153,21 @@ def test_who_reads_a_version_keeps_it_when_another_is_renamed(
         assert (await world.read(f"b{below}"))[:10] == b"2" * 10
 
     play(scene, cache_bytes_max=0)
+
+
+def test_who_reads_what_was_uploaded_keeps_it_when_it_is_renamed(
+    store: MemoryStore, play: Callable[..., None]
+) -> None:
+    """Nobody has looked at the file since its upload ended."""
+    put(store, "a", b"old")
+
+    async def scene(world: World) -> None:
+        handle = await world.open("a")
+        inode = await world.inode("a")
+        await world.write("a", b"newer")
+        assert await world.drain()
+        await world.rename("a", "b")
+        assert inode.size == len(b"newer")
+        assert await world.fs.read(handle, 0, 100) == b"newer"
+
+    play(scene)

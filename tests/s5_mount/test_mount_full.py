@@ -42,7 +42,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 def held(small_disk: Path, mounts: Mounts, s3: S3Client, bucket: str) -> Iterator[Mount]:
     """A mount with its cache on the small disk, of a bucket with more in it than fits there."""
     s3.put_object(Bucket=bucket, Key="there", Body=random.Random(1).randbytes(40 * MIB))
-    mount = mounts(*HOLD, cache_dir=small_disk)
+    mount = mounts(*HOLD, "--dirty-size", "1G", cache_dir=small_disk)  # none waits for room
     yield mount
     mount.remove()
 

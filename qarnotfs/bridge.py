@@ -40,7 +40,10 @@ class Bridge:
         limit_sec = self.timeout_sec if timeout_sec is None else timeout_sec
         with trio.move_on_after(limit_sec):
             await _landing(flight)
-            return flight.result()
+            try:
+                return flight.result()
+            finally:
+                del flight  # it has the error, whose traceback has this frame and what was sent
         raise _too_late(limit_sec)
 
     async def call(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:

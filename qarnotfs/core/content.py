@@ -224,6 +224,7 @@ class Content:
         async with self._closed_gate(inode):
             with staged.pinned():
                 twin = await self._clone(staged)
+                twin.base = staged.base  # of which we may have heard meanwhile
         debt = inode.debt or debt  # another one, if it was renamed: it owes its bytes again
         if debt is not None and debt.stored is not None:  # paid meanwhile: its base is gone
             twin.base = debt.stored if twin.base else None
@@ -273,10 +274,9 @@ class Content:
             raise
 
     async def _complete(self, inode: Inode, staged: Staged) -> None:
-        """Fetch what a small file lacks of its base now, and not when it is sent.
+        """Fetch what a small file lacks of its base now: when it is sent, that may be gone.
 
-        By then the base may have been replaced in the bucket, and ours could not be put
-        together any more. If it cannot be fetched, sending it will try again.
+        If it cannot be fetched, sending it will try again.
         """
         if staged.size >= PART_BYTES or staged.whole or staged.base is None:
             return

@@ -102,6 +102,7 @@ class Filesystem:
     async def _owe_attributes(self, inode: Inode) -> None:
         """Changed attributes become part of a put that is owed, or a debt of their own."""
         attributes.check(inode.posix)
+        self._content.take_over(inode)
         if (inode.detached and inode.debt is None) or inode is self.lookup.inodes.root:
             return
         if inode.is_directory:

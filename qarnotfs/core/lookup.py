@@ -104,6 +104,13 @@ class Lookup:
         inode.replaced, inode.taken = True, taken
         self.inodes.detach(inode)
 
+    def owner(self, parent: Inode, node: Node) -> Inode | None:
+        """The known inode of a file; if its bytes are owed, whose they are, also without a name."""
+        debt = None if node.is_directory else self.finder.debt(node.key)
+        if debt is None or debt.kind is not Kind.PUT:
+            return parent.children.get(node.name)
+        return self._owed_inode(parent, node, debt)
+
     def _directory_inode(self, parent: Inode, node: Node) -> Inode:
         inode = parent.children.get(node.name)
         if inode is not None and not inode.is_directory:
@@ -137,7 +144,7 @@ class Lookup:
         """The inode of a version. Programs that read another one keep that, detached."""
         inode = parent.children.get(node.name)
         if inode is not None and (inode.is_directory or not self._shows(inode, info)):
-            self._replaced(inode, taken=True)
+            self._replaced(inode, taken=inode.key == info.key)  # else it is stored beside already
             inode = None
         if inode is None:
             posix = self._posix_of(info)

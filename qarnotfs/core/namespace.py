@@ -143,7 +143,7 @@ class Namespace:
         node = await self._existing(parent, name)
         if node.is_directory:
             raise IsADirectory("It is a directory.")
-        inode = parent.children.get(name) or parent.children.get(node.name)
+        inode = self._lookup.owner(parent, node) or parent.children.get(name)
         expected = Condition(etag=node.info.etag) if node.info else UNCONDITIONAL
         with self._kept(inode):
             debt = self._journal.owe_delete(node.key, expected)
@@ -163,6 +163,8 @@ class Namespace:
             raise NotADirectory("It is not a directory.")
         if await self._finder.children(node.key):
             raise DirectoryNotEmpty("The directory is not empty.")
+        if (inode := parent.children.get(name)) and inode.key != node.key:  # renamed meanwhile
+            return await self.rmdir(parent, name)
         for scope in self._view.scopes(node.key):
             self.soon(self._journal.owe_delete(scope.prefix, UNCONDITIONAL))
         self._displace(parent.children.get(name))
@@ -225,11 +227,14 @@ class Namespace:
         if (parent.key, new_parent.key) != directories:  # they were renamed meanwhile
             return await self.rename(old, new, replace_target=replace_target)
         visible = new_parent.key + segment.text
-        inode = parent.children.get(name) or parent.children.get(node.name)
+        inode = self._lookup.owner(parent, node) or parent.children.get(name)
         with ExitStack() as kept:
 
             def keep() -> None:
-                if (late := new_parent.children.get(new_name)) and late.staged:
+                late = new_parent.children.get(new_name)
+                if target is not None:
+                    late = self._lookup.owner(new_parent, target._replace(name=new_name))
+                if late and late.staged:
                     kept.enter_context(late.staged.pinned())
 
             keep()
@@ -242,7 +247,8 @@ class Namespace:
                 known = Condition(etag=target.info.etag) if target and target.info else None
                 key = target.key if target else self._new_key(visible)
                 there = known or Condition(absent=True)
-                await self._mover.files.file(node, key, there, inode, keep)
+                if not await self._mover.files.file(node, key, there, inode, keep):
+                    return await self.rename(old, new, replace_target=replace_target)
             self._displace(new_parent.children.get(new_name))
         if inode is not None and not inode.detached:
             self._inodes.move(inode, new_parent, new_name)

@@ -46,10 +46,11 @@ class Renamer:
         known: Condition,
         inode: Inode | None,
         keep: Callable[[], None],
-    ) -> None:
+    ) -> bool:
         """Move one file. ``known``: what the bucket has under the new key, as we believe.
 
-        ``keep``: called when what the new name stands for is about to go.
+        ``keep``: called when what the new name stands for is about to go. False: its directory was
+        renamed meanwhile, and nothing has happened.
         """
         key = file.key
         copied = None
@@ -60,6 +61,11 @@ class Renamer:
                 await self.settle(new_key)
                 copied = await self._copy_recorded(file, new_key, known)
             # From here on one synchronous stretch. A program may have written meanwhile.
+            if inode is not None and inode.key != key:
+                if copied:
+                    self.owe_delete(new_key, Condition(etag=copied.etag), certain=True)
+                    self._journal.moves.end([key])
+                return False
             keep()
             if self.is_owed(key):
                 if copied:  # a program wrote while it was copied
@@ -71,6 +77,7 @@ class Renamer:
             if copied:
                 self._journal.moves.end([key])
         self._uploader.progressed()
+        return True
 
     # --- objects ------------------------------------------------------------------------------
 
@@ -155,12 +162,11 @@ class Renamer:
                 inode.staged.close()
                 inode.info = inode.debt.stored if inode.debt else None
             inode.staged = inode.debt = None
-            is_same = copied.same_version(inode.info)
-            if not is_same:  # somebody had replaced it: other pages
+            if not copied.same_version(inode.info):  # somebody had replaced it: other pages
                 inode.kernel_version = None
             inode.key = copied.key
-            if is_same or not (inode.info and inode.opens):  # else who reads keeps his version
-                inode.info = copied
+            if not (inode.info and inode.opens) or _may_be_copy(copied, inode.info):
+                inode.info = copied  # else who reads keeps his version
 
     # --- debts --------------------------------------------------------------------------------
 
@@ -211,3 +217,9 @@ class Renamer:
         debt = self._journal.owe_delete(key, expected, perhaps=perhaps, certain=certain)
         if debt is not None:
             debt.not_before_sec = self._uploader.due_sec()
+
+
+def _may_be_copy(copied: ObjectInfo, source: ObjectInfo) -> bool:
+    """Whether both hold the same bytes; of what is made of parts, a copy has another etag."""
+    is_in_parts = "-" in source.etag + copied.etag and copied.size == source.size
+    return is_in_parts or copied.same_version(source)

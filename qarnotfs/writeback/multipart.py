@@ -23,7 +23,7 @@ from qarnotfs.writeback.plan import Part, part_bytes
 from qarnotfs.writeback.staging import INLINE_BYTES_MAX, ReadBase, Staged
 from qarnotfs.writeback.uploads import Upload
 
-BYTES_IN_FLIGHT_MAX = 128 << 20  # 16 parts of 8 MiB, or one that is larger
+BYTES_IN_FLIGHT_MAX = 96 << 20  # 12 parts of 8 MiB, or one that is larger
 COPIES_MAX = 8  # on the server at once: half of the bridge's threads
 ABORT_SEC = 5.0  # to clean up behind a full disk
 BYTES_PER_SEC_MIN = 256 << 10  # slower than this a transfer is given up and tried again
@@ -120,8 +120,13 @@ class Multipart:
                     self.budget.give(size)
                 else:
                     nursery.start_soon(attempt, number, part, size)
-        if failures:
-            raise failures[0]
+        while failures:  # a list of errors whose frames have it would keep what was sent
+            first = failures[0]
+            failures.clear()
+            try:
+                raise first
+            finally:
+                del first
         return [upload.etags[number] for number in range(1, len(plan) + 1)]
 
     async def send(self, debt: Debt, upload: Upload, number: int, part: Part) -> None:

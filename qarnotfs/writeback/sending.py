@@ -89,7 +89,7 @@ class Sender:
         younger = self._journal.behind(debt)
         if younger and younger.kind is Kind.DELETE:  # renamed or removed: nobody wants ours here
             return Sent(None, theirs)
-        if younger and younger.kind is Kind.PUT:
+        if younger and younger.kind is Kind.PUT and not debt.attempts:
             raise Unavailable("Younger bytes are stored beside instead.")
         return Sent(await self._send_beside(debt), theirs)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -25,7 +26,7 @@ PROGRAM = Path(sys.executable).with_name("qarnotfs")
 COMMAND_SEC_MAX = 100.0
 LOG_LINES = 60
 START_SEC_MAX = 180.0  # with a server that is alive, on a machine that does too much at once
-UNANSWERED = "The object store did not answer"
+UNANSWERED = re.compile("The object store (did not answer|.* gave no complete answer)")
 
 
 class Cli:
@@ -82,7 +83,7 @@ class Mount:
 
         def is_started() -> bool:
             done = self.try_start(options, environment)
-            if done.code and UNANSWERED in done.err:
+            if done.code and UNANSWERED.search(done.err):
                 busy.append(done)
                 return False
             done.ok()

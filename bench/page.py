@@ -124,17 +124,21 @@ measures, and `python -m bench.page` writes this page from `results.jsonl`."""
 WAY = """Profiles of the client (`py-spy`, `perf sched`), the gateway's log, and the limits say
 this of the goals that are not met. Client, programs and gateway share two processors here.
 
-- **Durable** rows have `--upload-delay` in them, 0.1 s: so long may what was closed be renamed or
-  removed again before it is sent.
+- **Durable** rows of small files have `--upload-delay` in them, 0.1 s: so long may what was closed
+  be renamed or removed again before it is sent. Large files, of which parts are sent while they are
+  written, do not wait.
 - **A change of 4 KiB**: the gateway copies the rest by itself, and takes 0.33 s for 120 MiB, in
   3, 5 or 16 parts, 4 to 16 at a time. That and the delay are the row.
 - **Large files**: each byte passes the kernel twice more than without a file system, and MD5 (1.4
   ms a MiB) when it is sent.
+- **Random reads**: a read costs a round trip where nothing is cached around it; what is fetched
+  around it grows with the share of the file that was read, from one block of 256 KiB on.
 - **CPU of a small file that is written**: a new inode takes 0.3 to 0.5 ms on this machine's ext4
   (6 us on tmpfs), and there are two, of the staged file, which is then the cache's, and of its
   block map. Six requests of FUSE through pyfuse3 take 0.4 ms, the one to the gateway 0.3 ms.
 - **`ls` and `find`**: pyfuse3 answers each name with attributes, for which the kernel makes an
-  inode; cold, some 20 us a name are parsing, what is believed and what the database keeps.
+  inode, and has no way to let the kernel keep what a directory showed (`FOPEN_CACHE_DIR`); cold,
+  some 20 us a name are parsing, what is believed and what the database keeps.
 - **`stat` during an upload**: the thread that answers runs a third of the time. Otherwise it
   waits for a processor, up to 12 ms at once, or for the GIL, some times a request; a priority of
   -10 changes nothing. rclone's figure has the 5 s in it in which it does nothing: while it

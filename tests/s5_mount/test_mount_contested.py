@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import random
 import re
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -77,12 +79,17 @@ def test_both_versions_arrive_of_files_half_sent(
     """Each had begun an upload to the same key; the heir goes on with one and gives one up."""
     _, one, two = bodies(LARGE)
     first, second = both(mounts, tmp_path / "cache")
+    descriptors: list[int] = []
     for number, (mount, body) in enumerate(((first, one), (second, two)), 1):
-        with (mount.path / "file").open("wb") as file:
-            file.write(body)
-            file.flush()
-            eventually(lambda number=number: uploads_with_parts(s3, bucket) == number)  # type: ignore[misc] # mypy cannot infer a lambda with a default
-    heir(mounts, tmp_path / "cache", first, second).unmount()
+        descriptors.append(os.open(mount.path / "file", os.O_WRONLY | os.O_CREAT))
+        assert os.write(descriptors[-1], body) == len(body)
+        eventually(lambda number=number: uploads_with_parts(s3, bucket) == number)  # type: ignore[misc] # mypy cannot infer a lambda with a default
+        os.close(os.dup(descriptors[-1]))  # on record, but not to be sent yet
+    ours = heir(mounts, tmp_path / "cache", first, second)
+    for descriptor in descriptors:
+        with suppress(OSError):  # of a mount that is dead
+            os.close(descriptor)
+    ours.unmount()
     assert sorted(stored(s3, bucket).values()) == sorted((one, two))
     assert s3.list_multipart_uploads(Bucket=bucket).get("Uploads", []) == []
 

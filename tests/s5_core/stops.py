@@ -81,19 +81,22 @@ class StoppedCall:
     """The next blocking call of a method stops before it is carried out, or fails then."""
 
     def __init__(self, store: MemoryStore, method: str, *, fails: bool = False) -> None:
-        self.go_on, self._begun = threading.Event(), threading.Event()
+        self._go_on, self._begun = threading.Event(), threading.Event()
         real = getattr(store, method)
 
         def call(*args: Any, **kwargs: Any) -> Any:
             setattr(store, method, real)
             self._begun.set()
-            self.go_on.wait(10)
+            self._go_on.wait(10)
             if fails:
                 raise Unavailable("not now")
             return real(*args, **kwargs)
 
         setattr(store, method, call)
 
-    async def begun(self) -> None:
+    async def sent(self) -> None:
         while not self._begun.is_set():
             await trio.sleep(0.001)
+
+    def arrive(self) -> None:
+        self._go_on.set()

@@ -21,7 +21,7 @@ from qarnotfs.store.memory import MemoryStore
 from qarnotfs.writeback import budget
 from qarnotfs.writeback.staging import Staging
 from tests.s5_core.house import NEVER_SEC, World, bucket, put
-from tests.s5_core.stops import StoppedCall
+from tests.s5_core.stops import StoppedCall, StoppedPut
 
 LARGE = random.Random(1).randbytes(20 << 20)
 EDITED = LARGE[:100] + b"EDIT" + LARGE[104:]
@@ -300,8 +300,12 @@ def test_a_name_is_free_again_when_what_builds_upon_it_can_never_be_uploaded(
     assert sorted(bucket(store).values()) == [b"day two", b"somebody else's"]
 
 
-@pytest.mark.parametrize("is_sent_again", [False, True])
+@pytest.mark.parametrize(
+    ("renamed_during", "is_sent_again"),
+    [("upload_part", False), ("complete_upload", False), ("complete_upload", True)],
+)
 def test_what_is_written_to_a_renamed_file_while_it_is_copied_here(
+    renamed_during: str,
     is_sent_again: bool,
     store: MemoryStore,
     play: Callable[..., None],
@@ -318,15 +322,16 @@ def test_what_is_written_to_a_renamed_file_while_it_is_copied_here(
 
     async def scene(world: World) -> None:
         monkeypatch.setattr(Staging, "clone", cloning_slowly)
-        completed = StoppedCall(store, "complete_upload")
+        is_part = renamed_during == "upload_part"
+        stopped = (StoppedPut if is_part else StoppedCall)(store, renamed_during)
         await world.write("big", b"E" * (9 << 20))
-        await completed.begun()
+        await stopped.sent()
         handle = await world.open("big", os.O_WRONLY)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(world.fs.write, handle, 100, b"MORE")
             await trio.testing.wait_all_tasks_blocked()
             await world.rename("big", "other")
-            completed.go_on.set()
+            stopped.arrive()
             with trio.fail_after(5):
                 while world.house.journal.is_paying("big") or (
                     is_sent_again and world.house.journal.latest("other")
@@ -354,10 +359,10 @@ def test_an_object_is_renamed_over_what_a_file_needs_whose_upload_fails(
         completed = StoppedCall(store, "complete_upload", fails=True)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(world.rename, "new", "big")
-            await completed.begun()
+            await completed.sent()
             await world.write("other", b"MORE", 200)
             copying_slowly(store)
-            completed.go_on.set()
+            completed.arrive()
         assert await world.drain()
 
     play(scene, upload_delay_sec=NEVER_SEC)

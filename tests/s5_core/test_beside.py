@@ -10,16 +10,13 @@ from typing import Any
 
 import pytest
 import trio
-import trio.testing
 
 from qarnotfs.core.filesystem import Changes
 from qarnotfs.errors import NoSuchEntry, Unavailable
 from qarnotfs.store.base import Flight, ObjectInfo
 from qarnotfs.store.memory import MemoryStore
-from qarnotfs.writeback.staging import Staging
 from tests.s5_core.house import NEVER_SEC, World, bucket, put
-from tests.s5_core.stops import StoppedCopy, StoppedPut
-from tests.s5_core.test_bases import LARGE
+from tests.s5_core.stops import StoppedCopy
 
 Play = Callable[..., None]
 FSYNC_SEC = 10.0  # a tenth is enough
@@ -168,41 +165,6 @@ def test_who_reads_a_file_of_parts_reads_its_copy(store: MemoryStore, play: Play
         assert await world.fs.read(handle, 50 << 20, 10) == b"1" * 10
 
     play(scene, cache_bytes_max=0)
-
-
-def test_what_is_copied_here_while_its_upload_ends_builds_upon_that(
-    store: MemoryStore, play: Play, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Renamed meanwhile, when its parts were still on their way."""
-    put(store, "big", LARGE)
-    clone, goes_on = Staging.clone, threading.Event()
-
-    def slowly(*args: Any) -> Any:
-        twin = clone(*args)
-        goes_on.wait(10)
-        return twin
-
-    async def scene(world: World) -> None:
-        monkeypatch.setattr(Staging, "clone", slowly)
-        part = StoppedPut(store, "upload_part")
-        await world.write("big", b"E" * (9 << 20))
-        await part.sent()
-        handle = await world.open("big", os.O_WRONLY)
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(world.fs.write, handle, 100, b"MORE")
-            await trio.testing.wait_all_tasks_blocked()
-            await world.rename("big", "other")
-            part.arrive()
-            with trio.fail_after(5):
-                while world.house.journal.is_paying("big"):
-                    await trio.sleep(0.001)
-            goes_on.set()
-        await world.close(handle)
-        assert await world.drain()
-
-    play(scene)
-    changed = b"E" * 100 + b"MORE" + b"E" * ((9 << 20) - 104) + LARGE[9 << 20 :]
-    assert bucket(store) == {"other": changed}
 
 
 @pytest.mark.parametrize("method", ["put", "upload_part"])

@@ -48,9 +48,9 @@ def test_what_is_removed_while_it_is_sent_is_read(store: MemoryStore, play: Play
         completed = StoppedCall(store, "complete_upload")
         async with trio.open_nursery() as nursery:
             nursery.start_soon(world.fs.fsync, handle)
-            await completed.begun()
+            await completed.sent()
             await world.unlink("big")
-            completed.go_on.set()
+            completed.arrive()
             with trio.fail_after(5):
                 while world.house.journal.is_paying("big"):
                     await trio.sleep(0.001)

@@ -163,7 +163,8 @@ class Namespace:
             raise NotADirectory("It is not a directory.")
         if await self._finder.children(node.key):
             raise DirectoryNotEmpty("The directory is not empty.")
-        if (inode := parent.children.get(name)) and inode.key != node.key:  # renamed meanwhile
+        inode = parent.children.get(name)
+        if inode and inode.is_directory and inode.key != node.key:  # renamed meanwhile
             return await self.rmdir(parent, name)
         for scope in self._view.scopes(node.key):
             self.soon(self._journal.owe_delete(scope.prefix, UNCONDITIONAL))

@@ -40,7 +40,7 @@ class Bench(NamedTuple):
     @contextmanager
     def place(self) -> Iterator[Place]:
         """Empty directories for one client."""
-        with tempfile.TemporaryDirectory(prefix="bench-") as folder:
+        with tempfile.TemporaryDirectory(prefix="bench-", dir=self.data.parent) as folder:
             gateway = self.outside.gateway
             keys = gateway.access_key, gateway.secret_key
             place = Place(self.url, *keys, Path(folder), self.data, self.options)

@@ -5,7 +5,8 @@ its version. Every method may be called from any thread, and none raises because
 the disk does or holds: a failure means less cache. It never talks to the store.
 
     <directory>/ab/abcd...data    the bytes of one version, with holes
-    <directory>/ab/abcd...map     which blocks are there, and their checksums: see `entry`
+    <directory>/ab/abcd...map     which blocks are there, and their checksums: see `blockmap`;
+                                  of a version of one block that is an attribute of its data
     <directory>/lock              held by the one process that is making room
 
 Several processes use one directory. Each has its own opinion of how much is in it, and
@@ -26,18 +27,9 @@ from functools import lru_cache, partial
 from pathlib import Path
 
 from qarnotfs.cache import ledger
+from qarnotfs.cache.blockmap import Identity, identify
 from qarnotfs.cache.blocks import BLOCK_BYTES, Span, block_span
-from qarnotfs.cache.entry import (
-    CRC32,
-    BadBlocks,
-    Checksum,
-    Entry,
-    Identity,
-    base_path,
-    identify,
-    pieces,
-    punch,
-)
+from qarnotfs.cache.entry import CRC32, BadBlocks, Checksum, Entry, base_path, pieces, punch
 from qarnotfs.cache.opened import Opened
 from qarnotfs.cache.pins import Pins
 from qarnotfs.cache.recent import Recent
@@ -136,11 +128,13 @@ class Disk:
     def quick(self, info: ObjectInfo, size: int) -> bool:
         """Whether `store` would only write: no files to be made, no room to be made first.
 
-        Making two files takes as long as writing half a megabyte, or far longer.
+        Making a file takes as long as writing half a megabyte, or far longer.
         """
         if not self._space.usable:
             return True
-        return not self._is_new(info) and not self._crowded(self._space.footprint(size, new=False))
+        if self._is_new(info):
+            return False
+        return not self._crowded(self._space.footprint(size, info.size, new=False))
 
     def store(self, info: ObjectInfo, start: int, data: bytes) -> None:
         """Keep whole blocks of that version from byte ``start`` on; in memory where disk fails."""
@@ -169,7 +163,7 @@ class Disk:
         The file must not change while this runs, and its bytes are never changed from here.
         Reads all of it: to be called from a thread. More than half the cache is not adopted.
         """
-        size = self._space.footprint(info.size, new=True)
+        size = self._space.footprint(info.size, info.size, new=True)
         if not 0 < info.size <= self._space.bytes_max // 2 or not self._take(size):
             return
         adopted = False
@@ -308,7 +302,7 @@ class Disk:
 
     def _store(self, info: ObjectInfo, start: int, data: bytes) -> bool:
         """Keep blocks on disk; whether they are there now."""
-        size = self._space.footprint(len(data), new=self._is_new(info))
+        size = self._space.footprint(len(data), info.size, new=self._is_new(info))
         if not self._take(size):
             return False
         written = False

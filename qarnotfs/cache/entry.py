@@ -4,40 +4,42 @@ Used by `disk`. Never decides what is kept, and never trusts what it finds: a by
 `Entry.read` only when its block's checksum is right. Anything else raises `OSError` or is
 absent; `disk` turns both into "fetch it".
 
-The map is a header of 4096 bytes and, for each block, a record of 8: checksum and a mark.
-A record is written after its data and cleared before it, so after a crash a block is
-absent, right, or caught by its checksum. No lock is needed between processes: whoever
-writes a block of a version writes the same bytes as everybody else.
+The map (see `blockmap`) has a record for each block: checksum and a mark. A record is
+written after its data and cleared before it, so after a crash a block is absent, right, or
+caught by its checksum. No lock is needed between processes: whoever writes a block of a
+version writes the same bytes as everybody else.
 """
 
 from __future__ import annotations
 
 import ctypes
 import errno
-import hashlib
 import os
 import struct
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
+from qarnotfs.cache.blockmap import (
+    ABSENT,
+    HEADER_BYTES,
+    PRESENT,
+    RECORD,
+    TIMES,
+    BlockMap,
+    Identity,
+    file_header,
+    open_attribute,
+    open_file,
+    put_attribute,
+    pwrite,
+    read_times,
+    record_at,
+    times_in,
+)
 from qarnotfs.cache.blocks import BLOCK_BYTES, Span, block_span
 from qarnotfs.cache.ledger import holes
-
-FORMAT_VERSION = 1
-MAGIC = b"qarnotfs blocks\0"
-HEADER_BYTES = 4096
-FIXED = struct.Struct("<16sIIQ")  # magic, format version, block size, object size
-TIMES = struct.Struct("<QQ")  # last use, last validation; seconds since 1970
-TEXT_AT = FIXED.size + TIMES.size
-RECORD = struct.Struct("<II")  # checksum, mark
-PRESENT = 0x4B4C4251  # "QBLK": more than a bit, so that garbage is seldom taken for a block
-
-# From 2 MiB on, Linux keeps what is written in huge pages, which a virtual machine may have to get
-# from its host first: ten times the CPU, measured.
-WRITE_BYTES_MAX = 1 << 20
 
 FALLOC_FL_KEEP_SIZE = 1  # linux/falloc.h
 FALLOC_FL_PUNCH_HOLE = 2
@@ -54,33 +56,9 @@ class Checksum:
 CRC32 = Checksum("crc32", zlib.crc32)
 
 
-class Identity(NamedTuple):
-    """Which version a pair of files is for: their name, and what their header must say."""
-
-    name: str
-    fixed: bytes
-    text: bytes
-
-
-def identify(scope: str, checksum: str, key: str, etag: str, size: int) -> Identity:
-    """The identity of one version. ``scope`` says which bucket of which server it is in.
-
-    The name is a hash of everything, so the text may be cut where it does not fit.
-    """
-    parts = [part.encode("utf-8", "surrogatepass") for part in (checksum, scope, etag, key)]
-    text = b"\0".join(parts)
-    fixed = FIXED.pack(MAGIC, FORMAT_VERSION, BLOCK_BYTES, size)
-    name = hashlib.sha256(b"%d\0%s" % (size, text)).hexdigest()[:40]
-    return Identity(name, fixed, text[: HEADER_BYTES - TEXT_AT])
-
-
 def base_path(directory: Path, name: str) -> str:
-    """Where both files of an entry are, without their suffix."""
+    """Where the files of an entry are, without their suffix."""
     return f"{directory}/{name[:2]}/{name}"
-
-
-class BadMap(OSError):
-    """A map file that is garbage, of an old format, or of another version."""
 
 
 class BadBlocks(OSError):
@@ -92,7 +70,7 @@ class BadBlocks(OSError):
 
 
 class Entry:
-    """The two open files of one version. Safe in threads and processes: it keeps no blocks.
+    """The open files of one version. Safe in threads and processes: it keeps no blocks.
 
     The files are closed when the last one who holds the entry lets go of it, so a thread
     in the middle of a read never finds its file's number given to another file.
@@ -106,10 +84,11 @@ class Entry:
         self.validated_at_sec = 0.0
         self.times_written_sec = 0.0
         self._checksum = checksum
-        self._map_fd = self._data_fd = -1
+        self._data_fd = -1
+        self._map = BlockMap(-1)
 
     def __del__(self) -> None:
-        for fd in (self._map_fd, self._data_fd):
+        for fd in {self._map.fd, self._data_fd}:
             if fd >= 0:
                 os.close(fd)
 
@@ -135,25 +114,33 @@ class Entry:
 
     def _open(self, base: str, identity: Identity, now_sec: float, create: int) -> None:
         flags = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | create
-        self._map_fd = os.open(base + ".map", flags, 0o600)
-        header = os.pread(self._map_fd, HEADER_BYTES, 0)
-        if not header and create:
-            header = _header(identity, now_sec)
-            _pwrite(self._map_fd, header, 0)
-        if not header:  # somebody is making it at this moment, or died doing so
-            raise FileNotFoundError(errno.ENOENT, "empty block map")
-        if header[: FIXED.size] != identity.fixed or header[TEXT_AT:] != _text(identity):
-            raise BadMap(errno.EINVAL, "not the block map of this version")
-        self._data_fd = os.open(base + ".data", flags, 0o600)
-        self.last_use_sec, self.validated_at_sec = read_times(header, now_sec)
+        if not (self.size <= BLOCK_BYTES and self._open_small(base, identity, now_sec, flags)):
+            # The map first: who removes an entry begins with it, which `linked` notices.
+            self._map = open_file(base + ".map", identity, now_sec, flags)
+            self._data_fd = os.open(base + ".data", flags, 0o600)
+        self.last_use_sec, self.validated_at_sec = read_times(self._map.header(), now_sec)
         self.times_written_sec = self.last_use_sec
+
+    def _open_small(self, base: str, identity: Identity, now_sec: float, flags: int) -> bool:
+        """Open an entry of one file; false when its map is not there, or another file."""
+        self._data_fd = os.open(base + ".data", flags, 0o600)
+        found = open_attribute(self._data_fd, identity, now_sec, flags)
+        if found is None:
+            os.close(self._data_fd)
+            self._data_fd = -1
+            return False
+        self._map = found
+        return True
 
     # --- state ------------------------------------------------------------------------------
 
     @property
     def linked(self) -> bool:
-        """Whether the files are still in the directory: nobody evicted or replaced them."""
-        return os.fstat(self._map_fd).st_nlink > 0
+        """Whether the files are still in the directory: nobody evicted or replaced them.
+
+        Of one file with another name, which has all there is, it is never seen.
+        """
+        return os.fstat(self._map.fd).st_nlink > 0
 
     @property
     def shared(self) -> bool:
@@ -162,20 +149,20 @@ class Entry:
 
     def save_times(self, now_sec: float) -> None:
         """Write down the times; another process may have written later ones."""
-        header = os.pread(self._map_fd, TEXT_AT, 0)
+        header = self._map.header()
         last_use, validated_at = read_times(header, now_sec)
         latest = TIMES.pack(
             int(max(last_use, self.last_use_sec)), int(max(validated_at, self.validated_at_sec))
         )
-        if header[FIXED.size :] != latest:
-            _pwrite(self._map_fd, latest, FIXED.size)
+        if times_in(header) != latest:
+            self._map.put_times(latest)
         self.times_written_sec = self.last_use_sec
 
     # --- blocks -----------------------------------------------------------------------------
 
     def present(self, blocks: range) -> set[int]:
         """Those of ``blocks`` that are said to be there; only `read` finds out."""
-        marks = self._records(blocks)[1::2]
+        marks = self._map.records(blocks)[1::2]
         return {number for number, mark in zip(blocks, marks, strict=True) if mark == PRESENT}
 
     def read(self, blocks: range) -> bytes | None:
@@ -183,7 +170,7 @@ class Entry:
 
         `BadBlocks` when some turned out to be damaged.
         """
-        records = self._records(blocks)
+        records = self._map.records(blocks)
         if any(mark != PRESENT for mark in records[1::2]):
             return None
         span = block_span(blocks, self.size)
@@ -205,8 +192,8 @@ class Entry:
     def write(self, start: int, data: bytes) -> None:
         """Keep whole blocks from byte ``start`` on. `OSError`: some may have been kept."""
         records = b"".join(RECORD.pack(self._checksum.of(piece), PRESENT) for piece in pieces(data))
-        _pwrite(self._data_fd, data, start)
-        _pwrite(self._map_fd, records, _record_at(start // BLOCK_BYTES))
+        pwrite(self._data_fd, data, start)
+        self._map.put_records(start // BLOCK_BYTES, records)
 
     def resident(self, span: Span) -> bool:
         """Whether a read is likely not to wait for the disk: its first and last page are here."""
@@ -220,12 +207,6 @@ class Entry:
             return True  # a file system that cannot tell
         return True
 
-    def _records(self, blocks: range) -> tuple[int, ...]:
-        """Checksum and mark of each block, one after the other; zeros where there is none."""
-        size = RECORD.size * len(blocks)
-        raw = os.pread(self._map_fd, size, _record_at(blocks.start)).ljust(size, b"\0")
-        return struct.unpack(f"<{2 * len(blocks)}I", raw)
-
     def _data(self, span: Span) -> bytes:
         try:
             return os.pread(self._data_fd, span.size, span.start)
@@ -234,19 +215,26 @@ class Entry:
 
     def _disown(self, number: int, checksum: int) -> bool:
         """Forget a block; false when its record changed meanwhile: then it was only evicted."""
-        if self._records(range(number, number + 1)) != (checksum, PRESENT):
+        if self._map.records(range(number, number + 1)) != (checksum, PRESENT):
             return False
-        _pwrite(self._map_fd, bytes(RECORD.size), _record_at(number))
+        self._map.put_records(number, ABSENT)
         return True
 
 
 # --- whole files ----------------------------------------------------------------------------
 
 
+def mark_whole(identity: Identity, checksum: Checksum, data: str, now_sec: float) -> bool:
+    """Give a complete data file of one block its map; whether it could be without a map file."""
+    with open(data, "rb", buffering=0) as file:
+        record = RECORD.pack(checksum.of(memoryview(file.read(BLOCK_BYTES))), PRESENT)
+    return put_attribute(data, identity, now_sec, record)
+
+
 def write_map(path: str, identity: Identity, checksum: Checksum, data: str, now_sec: float) -> None:
-    """Make the map of a complete data file."""
+    """Make the map file of a complete data file."""
     with open(data, "rb", buffering=0) as file, open(path, "xb") as target:
-        target.write(_header(identity, now_sec))
+        target.write(file_header(identity, now_sec))
         while block := file.read(BLOCK_BYTES):
             target.write(RECORD.pack(checksum.of(memoryview(block)), PRESENT))
 
@@ -265,7 +253,7 @@ def punch(base: str, position: int | None, size: int) -> int:
                 raise OSError(errno.EMLINK, "the data file has other names")
             runs = holes(_all_present(map_fd), position, -(-size // BLOCK_BYTES))
             for run in runs:
-                _pwrite(map_fd, bytes(RECORD.size * len(run)), _record_at(run.start))
+                pwrite(map_fd, ABSENT * len(run), record_at(run.start))
                 _deallocate(data_fd, run.start * BLOCK_BYTES, len(run) * BLOCK_BYTES)
             return sum(map(len, runs)) * BLOCK_BYTES
         finally:
@@ -274,37 +262,10 @@ def punch(base: str, position: int | None, size: int) -> int:
         os.close(map_fd)
 
 
-def read_times(header: bytes, now_sec: float) -> tuple[float, float]:
-    """When an entry was used and validated last; a time in the future is garbage: never."""
-    last_use, validated_at = TIMES.unpack(header[FIXED.size : TEXT_AT].ljust(TIMES.size, b"\0"))
-    return (
-        float(last_use) if last_use <= now_sec else 0.0,
-        float(validated_at) if validated_at <= now_sec else 0.0,
-    )
-
-
-def is_header(header: bytes) -> bool:
-    """Whether it is the header of some entry of this format."""
-    ours = FIXED.pack(MAGIC, FORMAT_VERSION, BLOCK_BYTES, 0)[: FIXED.size - 8]
-    return len(header) >= TEXT_AT and header.startswith(ours)
-
-
 def pieces(data: bytes) -> Iterator[memoryview]:
     """The blocks of ``data``, without copying them."""
     view = memoryview(data)
     return (view[at : at + BLOCK_BYTES] for at in range(0, len(data), BLOCK_BYTES))
-
-
-def _header(identity: Identity, now_sec: float) -> bytes:
-    return identity.fixed + TIMES.pack(int(now_sec), int(now_sec)) + _text(identity)
-
-
-def _text(identity: Identity) -> bytes:
-    return identity.text.ljust(HEADER_BYTES - TEXT_AT, b"\0")
-
-
-def _record_at(number: int) -> int:
-    return HEADER_BYTES + RECORD.size * number
 
 
 def _all_present(map_fd: int) -> Iterator[int]:
@@ -315,16 +276,6 @@ def _all_present(map_fd: int) -> Iterator[int]:
         marks = struct.unpack(f"<{usable // 4}I", chunk[:usable])[1::2]
         yield from (first + i for i, mark in enumerate(marks) if mark == PRESENT)
         at += len(chunk)
-
-
-def _pwrite(fd: int, data: bytes, at: int) -> None:
-    """Write all of it; a disk that fills up takes a part and then raises."""
-    done = 0
-    while done < len(data):
-        taken = os.pwrite(fd, memoryview(data)[done : done + WRITE_BYTES_MAX], at + done)
-        if not taken:
-            raise OSError(errno.EIO, "the disk took nothing")
-        done += taken
 
 
 def _deallocate(fd: int, start: int, size: int) -> None:

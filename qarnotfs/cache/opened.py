@@ -16,7 +16,9 @@ from contextlib import suppress
 from pathlib import Path
 from uuid import uuid4
 
-from qarnotfs.cache.entry import BadMap, Checksum, Entry, Identity, base_path, write_map
+from qarnotfs.cache.blockmap import BadMap, Identity
+from qarnotfs.cache.blocks import BLOCK_BYTES
+from qarnotfs.cache.entry import Checksum, Entry, base_path, mark_whole, write_map
 
 log = logging.getLogger(__name__)
 
@@ -71,9 +73,13 @@ class Opened:
             if os.stat(new_data).st_size != size:
                 log.warning("%s is not cached: it has not the size of its object", path)
                 return False
-            write_map(new_map, identity, self._checksum, new_data, self._clock())
-            os.replace(new_data, base + ".data")
-            os.replace(new_map, base + ".map")
+            made = identity, self._checksum, new_data, self._clock()
+            if size <= BLOCK_BYTES and mark_whole(*made):
+                os.replace(new_data, base + ".data")
+            else:
+                write_map(new_map, *made)
+                os.replace(new_data, base + ".data")
+                os.replace(new_map, base + ".map")
             adopted = True
         finally:
             for leftover in () if adopted else (new_data, new_map):

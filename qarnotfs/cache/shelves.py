@@ -14,7 +14,13 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from qarnotfs.cache.entry import HEADER_BYTES, is_header, read_times
+from qarnotfs.cache.blockmap import (
+    HEADER_BYTES,
+    is_attribute,
+    is_header,
+    read_attribute,
+    read_times,
+)
 from qarnotfs.cache.ledger import Entry
 
 log = logging.getLogger(__name__)
@@ -44,18 +50,34 @@ def _scan(path: Path | str) -> list[os.DirEntry[str]]:
 
 
 def _entries(files: dict[str, os.DirEntry[str]], now_sec: float) -> Iterator[Entry]:
-    """The pairs of one shelf. Halves of pairs are removed, unless they are young."""
+    """The entries of one shelf. Halves of pairs are removed, unless they are young."""
     for file_name, file in files.items():
         name, _, kind = file_name.partition(".")
+        entry = None
         if kind == "map":
-            entry = _entry(name, file, files.get(f"{name}.data"), now_sec)
-            if entry is not None:
-                yield entry
-        elif kind != "data" or f"{name}.map" not in files:
+            entry = _pair(name, file, files.get(f"{name}.data"), now_sec)
+        elif kind == "data" and f"{name}.map" not in files:
+            entry = _small(name, file, now_sec)
+        elif kind != "data":
             _sweep(file, now_sec)
+        if entry is not None:
+            yield entry
 
 
-def _entry(
+def _small(name: str, data: os.DirEntry[str], now_sec: float) -> Entry | None:
+    """An entry of one file, whose map is an attribute of it."""
+    value = read_attribute(data.path)
+    if not is_attribute(value):
+        _sweep(data, now_sec)
+        return None
+    try:
+        taken = data.stat().st_blocks
+    except OSError:
+        return None  # somebody else evicted it just now
+    return Entry(name, taken * STAT_BLOCK_BYTES, *read_times(value, now_sec))
+
+
+def _pair(
     name: str, block_map: os.DirEntry[str], data: os.DirEntry[str] | None, now_sec: float
 ) -> Entry | None:
     try:

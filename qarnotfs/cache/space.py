@@ -13,8 +13,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from qarnotfs.cache.blocks import Span
-from qarnotfs.cache.entry import HEADER_BYTES, RECORD
+from qarnotfs.cache.blockmap import HEADER_BYTES, RECORD
+from qarnotfs.cache.blocks import BLOCK_BYTES, Span
 
 DISK_BLOCK_BYTES = 4096
 PAUSE_SEC = 30.0  # a disk that refused a write, or has no room, is left alone so long
@@ -40,17 +40,20 @@ class Space:
         self.surveys = 0  # how often somebody looked
         self._paused_until_sec = 0.0
 
-    def footprint(self, size: int, *, new: bool) -> int:
-        """What keeping ``size`` bytes takes of the disk, which gives whole blocks only.
+    def footprint(self, size: int, of_bytes: int, *, new: bool) -> int:
+        """What keeping ``size`` of ``of_bytes`` bytes takes of the disk, which gives whole blocks.
 
-        ``new``: of a version of which nothing is kept yet, so that it needs a map, too.
+        ``new``: of a version of which nothing is kept yet. If it has more than one block, it needs
+        a map file, too.
         """
-        return self._in_blocks(size) + (self._in_blocks(MAP_BYTES_MIN) if new else 0)
+        mapped = new and of_bytes > BLOCK_BYTES
+        return self._in_blocks(size) + (self._in_blocks(MAP_BYTES_MIN) if mapped else 0)
 
     def whole(self, size: int) -> int:
         """What a version of ``size`` bytes takes of the disk when all of it is kept."""
-        map_bytes = HEADER_BYTES + RECORD.size * len(Span(0, size).blocks)
-        return self._in_blocks(size) + self._in_blocks(map_bytes) if size else 0
+        blocks = len(Span(0, size).blocks)
+        map_bytes = HEADER_BYTES + RECORD.size * blocks if blocks > 1 else 0
+        return self._in_blocks(size) + self._in_blocks(map_bytes)
 
     def _in_blocks(self, size: int) -> int:
         return -(-size // self._block_bytes) * self._block_bytes

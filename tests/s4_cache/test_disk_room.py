@@ -102,7 +102,7 @@ def test_files_that_others_deleted_are_closed_and_the_rest_stays_open(make: Make
 def test_few_files_are_open(make: Make) -> None:
     disk = make()
     for number in range(2 * OPEN_ENTRIES_MAX):
-        keep(disk, b"bytes", f"key{number}")
+        keep(disk, blocks(1) + b"x", f"key{number}")
     links = (os.readlink(path) for path in Path("/proc/self/fd").iterdir() if path.is_symlink())
     ours = [link for link in links if link.startswith(str(disk.directory))]
     assert len(ours) == 2 * OPEN_ENTRIES_MAX

@@ -157,14 +157,19 @@ class Disk:
             entry.validated_at_sec = at_sec
             entry.times_written_sec = 0.0  # to be written down at the next chance
 
-    def adopt(self, info: ObjectInfo, path: Path) -> None:
+    def adopt(self, info: ObjectInfo, path: Path, *, wait: bool = True) -> None:
         """Make the complete local file ``path`` the cache entry of that version, by hard link.
 
         The file must not change while this runs, and its bytes are never changed from here.
-        Reads all of it: to be called from a thread. More than half the cache is not adopted.
+        More than half the cache is not adopted. With ``wait`` false, `BlockingIOError` instead of
+        reading more than a block or making room first: to be called again from a thread.
         """
         size = self._space.footprint(info.size, info.size, new=True)
-        if not 0 < info.size <= self._space.bytes_max // 2 or not self._take(size):
+        if not (0 < info.size <= self._space.bytes_max // 2 and self._space.usable):
+            return
+        if not wait and (info.size > BLOCK_BYTES or self._crowded(size)):
+            raise BlockingIOError(errno.EAGAIN, "the disk has to be waited for")
+        if not self._take(size):
             return
         adopted = False
         try:

@@ -224,11 +224,19 @@ class Entry:
 # --- whole files ----------------------------------------------------------------------------
 
 
-def mark_whole(identity: Identity, checksum: Checksum, data: str, now_sec: float) -> bool:
-    """Give a complete data file of one block its map; whether it could be without a map file."""
-    with open(data, "rb", buffering=0) as file:
-        record = RECORD.pack(checksum.of(memoryview(file.read(BLOCK_BYTES))), PRESENT)
-    return put_attribute(data, identity, now_sec, record)
+def mark_whole(
+    identity: Identity, checksum: Checksum, path: str, size: int, now_sec: float
+) -> bool:
+    """Give the complete data file of a version of one block its map. `OSError`.
+
+    False when it has another size, or more blocks, or can have no attribute.
+    """
+    if size > BLOCK_BYTES:
+        return False
+    with open(path, "rb", buffering=0) as file:
+        data = file.read(size + 1)
+    record = RECORD.pack(checksum.of(memoryview(data)), PRESENT)
+    return len(data) == size and put_attribute(path, identity, now_sec, record)
 
 
 def write_map(path: str, identity: Identity, checksum: Checksum, data: str, now_sec: float) -> None:

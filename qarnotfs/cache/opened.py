@@ -17,7 +17,6 @@ from pathlib import Path
 from uuid import uuid4
 
 from qarnotfs.cache.blockmap import BadMap, Identity
-from qarnotfs.cache.blocks import BLOCK_BYTES
 from qarnotfs.cache.entry import Checksum, Entry, base_path, mark_whole, write_map
 
 log = logging.getLogger(__name__)
@@ -63,6 +62,8 @@ class Opened:
     def adopt(self, identity: Identity, size: int, path: Path) -> bool:
         """Make the file ``path`` the data of a version, whole; whether it could be. `OSError`."""
         base = base_path(self.directory, identity.name)
+        if self._adopt_small(identity, size, path, base):
+            return True
         new, directory = f"{base}.{uuid4().hex}", os.path.dirname(base)
         new_data, new_map = f"{new}.data.tmp", f"{new}.map.tmp"
         if not os.path.isdir(directory):
@@ -73,11 +74,11 @@ class Opened:
             if os.stat(new_data).st_size != size:
                 log.warning("%s is not cached: it has not the size of its object", path)
                 return False
-            made = identity, self._checksum, new_data, self._clock()
-            if size <= BLOCK_BYTES and mark_whole(*made):
+            now_sec = self._clock()
+            if mark_whole(identity, self._checksum, new_data, size, now_sec):
                 os.replace(new_data, base + ".data")
             else:
-                write_map(new_map, *made)
+                write_map(new_map, identity, self._checksum, new_data, now_sec)
                 os.replace(new_data, base + ".data")
                 os.replace(new_map, base + ".map")
             adopted = True
@@ -86,6 +87,16 @@ class Opened:
                 with suppress(OSError):
                     os.unlink(leftover)
         return adopted
+
+    def _adopt_small(self, identity: Identity, size: int, path: Path, base: str) -> bool:
+        """The same by an attribute and a link alone; false where that cannot be done."""
+        try:
+            if not mark_whole(identity, self._checksum, str(path), size, self._clock()):
+                return False
+            os.link(path, base + ".data")
+        except OSError:  # also when there is an entry, or no directory for it
+            return False
+        return True
 
     def remove(self, name: str) -> None:
         """Delete an entry: first the map, so that nobody takes a hole for data."""

@@ -9,6 +9,7 @@ import json
 import math
 import time
 from dataclasses import dataclass, field
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 
@@ -30,7 +31,7 @@ from qarnotfs.core.xattrs import Xattrs
 from qarnotfs.index.index import Index
 from qarnotfs.operations import Operations
 from qarnotfs.session.options import MountOptions
-from qarnotfs.store.base import Capabilities
+from qarnotfs.store.base import Capabilities, ObjectInfo
 from qarnotfs.store.s3.checksums import crc32c
 from qarnotfs.writeback.adoption import JournalLock, claim
 from qarnotfs.writeback.journal import Journal
@@ -88,7 +89,7 @@ def build(bucket: Bucket, options: MountOptions) -> House:
         journal,
         index,
         sender,
-        adopt=disk.adopt,
+        adopt=partial(adopt, disk, bridge),
         delay_sec=options.upload_delay_sec,
         dirty_bytes_max=options.dirty_bytes_max,
         patience_sec=options.fsync_timeout_sec or math.inf,
@@ -154,6 +155,14 @@ def reading_rooms(
         silent=index.reach.silent,
     )
     return index, disk, reader
+
+
+async def adopt(disk: Disk, bridge: Bridge, info: ObjectInfo, path: Path) -> None:
+    """Let the cache have a file that was sent; of a small one that is less work than a thread."""
+    try:
+        disk.adopt(info, path, wait=False)
+    except BlockingIOError:
+        await bridge.work(disk.adopt, info, path)
 
 
 def _defaults(options: MountOptions) -> Defaults:

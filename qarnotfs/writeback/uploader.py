@@ -49,8 +49,8 @@ LOOK_SEC = 0.02  # no more often than this are the debts looked through without 
 DEFECT_SEC = 5.0
 CORRUPT_MAX = 5  # tries of what arrives damaged, or meets yet another; then it is no accident
 
-Adopt = Callable[[ObjectInfo, Path], None]
-"""``adopt(version, file)``: a complete local file holds this version; blocks, off the loop."""
+Adopt = Callable[[ObjectInfo, Path], Awaitable[None]]
+"""``await adopt(version, file)``: a complete local file holds this version."""
 
 
 class Uploader:
@@ -276,7 +276,7 @@ class Uploader:
         if sent.ours is None:
             return self._paid(debt, None)  # and the deletion behind it spares theirs
         if debt.staged and debt.staged.whole and sent.ours.size:
-            await self._bridge.work(self._adopt, sent.ours, debt.staged.path)
+            await self._adopt(sent.ours, debt.staged.path)
         ours = await self.sender.with_newest(debt, sent.ours, attributes)
         # One synchronous stretch: the file changes from owed to believed in between nobody's steps.
         if sent.theirs:

@@ -44,8 +44,10 @@ from qarnotfs.writeback.tally import Totals, Transfer, transfers
 
 log = logging.getLogger(__name__)
 
-UPLOADS_MAX = 16  # at once; each holds one small file or a few parts in memory
+UPLOADS_MAX = 32  # at once; each holds one small file or a few parts in memory
 LOOK_SEC = 0.02  # no more often than this are the debts looked through without need
+LULL_SEC = 0.03  # programs that close file after file get the processor first,
+BURST_DELAYS = 2  # but no longer than so many delays more
 DEFECT_SEC = 5.0
 CORRUPT_MAX = 5  # tries of what arrives damaged, or meets yet another; then it is no accident
 
@@ -79,6 +81,7 @@ class Uploader:
         self._all_urgent = False  # while somebody waits for room or for the end
         self.streamer = Streamer(journal, sender.multipart, paid_on=self._hurry)
         self._hurried = False
+        self._incurred_sec = 0.0
         self._slots = trio.CapacityLimiter(UPLOADS_MAX)
         self._wake = trio.Event()  # set by whoever changes the journal; `run` makes a new one
         self._progress = sender.multipart.progress  # `settle`, `room` and `drain` wait for it
@@ -87,7 +90,8 @@ class Uploader:
 
     def due_sec(self, debt: Debt | None = None) -> float:
         """When a debt that is incurred now should be paid: soon, but not before its rename."""
-        return trio.current_time() + self._delay_sec * (debt.delays if debt else 1)
+        self._incurred_sec = now_sec = trio.current_time()
+        return now_sec + self._delay_sec * (debt.delays if debt else 1)
 
     def wake(self) -> None:
         """The journal has changed."""
@@ -194,6 +198,7 @@ class Uploader:
     def _start_due(self, nursery: trio.Nursery) -> float:
         """Start what is due and has a free slot; when the next debt falls due."""
         now_sec, next_sec = trio.current_time(), float("inf")
+        lull_sec, burst_sec = self._incurred_sec + LULL_SEC, BURST_DELAYS * self._delay_sec
         free, deletions = int(self._slots.available_tokens), list[Debt]()
         for debt in self._journal.all() if free else ():  # who gives a slot back wakes us
             is_deletion = debt.kind is Kind.DELETE
@@ -201,7 +206,7 @@ class Uploader:
                 continue  # the end of a batch wakes us
             if not self._payable(debt):
                 continue
-            due_sec = debt.not_before_sec
+            due_sec = max(debt.not_before_sec, min(debt.not_before_sec + burst_sec, lull_sec))
             if (debt.urgent or self._all_urgent) and not debt.attempts:
                 due_sec = now_sec
             if due_sec > now_sec:

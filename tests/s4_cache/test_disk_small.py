@@ -178,3 +178,29 @@ def test_a_staged_file_that_is_written_on_and_sent_again(make: Make, tmp_path: P
     disk.adopt(version(later), staged)
     assert disk.read(version(BODY), 0, len(BODY)) is None
     assert make().read(version(later), 0, len(later)) == later
+
+
+@pytest.mark.parametrize("size", [1, 4097, BLOCK_BYTES, BLOCK_BYTES + 1])
+def test_what_it_will_take_is_known_before(make: Make, size: int) -> None:
+    info = keep(disk := make(), blocks(2)[:size])
+    assert [taken(disk.directory)] == [total for _, total in disk.entries([info])]
+
+
+def test_who_will_not_wait_adopts_small_files_alone_and_never_makes_room(
+    make: Make, tmp_path: Path
+) -> None:
+    staged = tmp_path / "staged"
+    disk = make(8 * BLOCK_BYTES)
+    disk.make_room()
+    staged.write_bytes(large := blocks(1) + b"x")
+    with pytest.raises(BlockingIOError):
+        disk.adopt(version(large), staged, wait=False)
+    staged.write_bytes(BODY)
+    disk.adopt(version(BODY), staged, wait=False)
+    assert make().read(version(BODY), 0, len(BODY)) == BODY
+    keep(disk, blocks(7), "full")
+    staged.write_bytes(small := blocks(1, seed=1))
+    with pytest.raises(BlockingIOError):
+        disk.adopt(version(small), staged, wait=False)
+    disk.adopt(version(small), staged)
+    assert make().read(version(small), 0, len(small)) == small

@@ -1,0 +1,62 @@
+"""When what was closed is sent, by a clock that the test moves on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import trio
+from trio.testing import MockClock, wait_all_tasks_blocked
+
+from qarnotfs.store.memory import MemoryStore
+from qarnotfs.writeback.uploader import BURST_DELAYS, LULL_SEC
+from tests.s5_core.house import World, bucket, entered
+
+DELAY_SEC = 1.0
+STEP_SEC = 0.02  # less than what is taken for the end of a burst
+
+
+async def at(sec: float, clock: MockClock, world: World, *, busy: bool = False) -> set[str]:
+    """What is in the bucket at a time, while files are closed all along, or none is."""
+    while trio.current_time() < sec:
+        if busy:
+            await world.write(f"{trio.current_time():.2f}", b"x")
+        clock.jump(STEP_SEC)
+        await wait_all_tasks_blocked()
+    return set(bucket(world.house.bucket.store))  # type: ignore[arg-type]  # a memory store
+
+
+def test_file_after_file_is_sent_when_the_program_pauses_or_after_a_while(tmp_path: Path) -> None:
+    clock = MockClock()
+
+    async def main() -> None:
+        async with entered(MemoryStore(), tmp_path, upload_delay_sec=DELAY_SEC) as world:
+            begun_sec = trio.current_time()
+            await world.write("first", b"x")
+            late_sec = begun_sec + (1 + BURST_DELAYS) * DELAY_SEC
+            assert await at(late_sec - 3 * STEP_SEC, clock, world, busy=True) == set()
+            sent = await at(late_sec + 3 * STEP_SEC, clock, world, busy=True)
+            assert "first" in sent
+            assert len(sent) < 10
+            pause_sec = trio.current_time() + LULL_SEC + 3 * STEP_SEC
+            due = await at(pause_sec, clock, world)  # of a second ago, and older
+            written = (late_sec - begun_sec) / STEP_SEC
+            assert len(due) > written / 2
+            end_sec = trio.current_time() + DELAY_SEC
+            assert len(await at(end_sec, clock, world)) > written
+            assert not world.house.journal.count
+
+    trio.run(main, clock=clock)
+
+
+def test_a_file_alone_is_sent_after_the_delay(tmp_path: Path) -> None:
+    clock = MockClock()
+
+    async def main() -> None:
+        async with entered(MemoryStore(), tmp_path, upload_delay_sec=DELAY_SEC) as world:
+            await world.write("first", b"x")
+            closed_sec = trio.current_time()
+            assert await at(closed_sec + DELAY_SEC - 2 * STEP_SEC, clock, world) == set()
+            sent = await at(closed_sec + DELAY_SEC + 3 * STEP_SEC, clock, world)
+            assert sent == {"first"}
+
+    trio.run(main, clock=clock)

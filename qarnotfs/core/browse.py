@@ -27,7 +27,7 @@ class Browse:
     def __init__(
         self, index: Index, view: View, directory: str, debts: Debts, shown: Shown
     ) -> None:
-        self._index, self._directory, self._shown = index, directory, shown
+        self._index, self.directory, self._shown = index, directory, shown
         self._scopes = [scope.prefix for scope in view.scopes(directory)]
         self._merge = Merge(view, directory, self._scopes, debts)
         self.kinds = Kinds()
@@ -44,7 +44,7 @@ class Browse:
             self._pages = None
             return None
         listing = self._index.fresh_listing(self._scopes[0])
-        pages = self._shown.find(self._directory, listing) if listing else None
+        pages = self._shown.find(self.directory, listing) if listing else None
         return iter(pages) if pages is not None else None
 
     def show(self, nodes: list[Node]) -> None:
@@ -54,7 +54,7 @@ class Browse:
         elif nodes:
             self._pages.append(nodes)
         elif self._listing is not None:
-            self._shown.keep(self._directory, Read(self._listing, self._changes, self._pages))
+            self._shown.keep(self.directory, Read(self._listing, self._changes, self._pages))
 
     async def page(self) -> list[Node]:
         """The next nodes; none at the end."""

@@ -80,6 +80,7 @@ class Filesystem:
     async def _truncate(self, inode: Inode, size: int) -> None:
         """Another size; or the same, which is a change of the file's times all the same."""
         if size != inode.size:
+            self._heed_name(inode)
             await self._content.truncate(inode, size)
             return
         now_ns = self._now_ns()
@@ -190,7 +191,16 @@ class Filesystem:
         return await self.lookup.read(inode, offset, size, handle.pattern)
 
     async def write(self, number: int, offset: int, data: bytes) -> None:
-        await self._content.write(self._handles.file(number).inode, offset, data)
+        inode = self._handles.file(number).inode
+        self._heed_name(inode)
+        await self._content.write(inode, offset, data)
+
+    def _heed_name(self, inode: Inode) -> None:
+        """Before a file is written to whose name was lost: whether another one has it by now."""
+        if inode.replaced and inode.staged is None:
+            belief = self._index.believed(inode.key) or self._index.heard(inode.key)
+            there = belief.info if belief else None
+            inode.taken |= there is not None and not there.same_version(inode.info)
 
     async def flush(self, number: int) -> None:
         """A descriptor of the handle is closed: what was written is recorded now."""
@@ -237,9 +247,13 @@ class Filesystem:
     async def entries(self, number: int, start: int) -> tuple[Inode, list[Node]]:
         """The directory, and entries from number ``start`` on: some of them, or none at its end."""
         handle = self._handles.directory(number)
+        inode = handle.inode
         while (nodes := handle.at(start)) is None:
+            if handle.browse.directory != inode.key:
+                handle.follow(self._finder.browse(inode.key))
+            handle.changes = inode.changes
             handle.add(await self._finder.page(handle.browse))
-        return handle.inode, nodes
+        return inode, nodes
 
     def releasedir(self, number: int) -> None:
         self._handles.remove(number)

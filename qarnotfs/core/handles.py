@@ -43,31 +43,49 @@ class DirectoryHandle:
     browse: Browse
     start: int = 0  # the number of the first node of ``page``
     page: list[Node] = field(default_factory=list)
+    changes: int = 0  # of the directory, when the page was asked for
     ended: bool = False
+    _key: str = ""  # of the directory, when the page was read
     _earlier: list[tuple[int, bytes]] = field(default_factory=list)
+    _given: frozenset[bytes] = frozenset()  # before the directory was renamed
 
     def rewind(self, browse: Browse) -> None:
         """From the start again, and as of now."""
-        self.browse = browse
+        self.browse, self._given = browse, frozenset()
         self.start, self.page, self.ended, self._earlier = 0, [], False, []
+
+    def follow(self, browse: Browse) -> None:
+        """The directory was renamed: what was not given yet is read there."""
+        pages = [names.split(NAME_END) for _, names in self._earlier]
+        self._given = frozenset(node.name for node in self.page).union(*pages)
+        self.browse = browse
 
     def add(self, page: list[Node]) -> None:
         """The next page; an empty one is the end."""
         if self.page:
             self._earlier.append((self.start, NAME_END.join(node.name for node in self.page)))
         self.start += len(self.page)
-        self.page, self.ended = page, not page
+        self.ended, self._key = not page, self.browse.directory
+        self.page = [node for node in page if node.name not in self._given]
 
     def at(self, number: int) -> list[Node] | None:
         """Nodes from ``number`` on, at least one but at the end; ``None``: not read so far yet."""
         if number >= self.start:
             found = self.page[number - self.start :]
+            if (self._key, self.changes) != (self.inode.key, self.inode.changes):
+                found = [self._aged(node) for node in found]
             return found if found or self.ended else None
         start, names = self._earlier[bisect_right(self._earlier, (number, LAST)) - 1]
         return [
             Node(name, is_directory=False, key="")
             for name in names.split(NAME_END)[number - start :]
         ]
+
+    def _aged(self, node: Node) -> Node:
+        """What is still known of a node: the directory was renamed since, or changed here."""
+        if self._key != self.inode.key:
+            return Node(node.name, is_directory=False, key="")
+        return node._replace(key="") if node.is_directory else node  # nothing tells that it went
 
 
 class Handles:

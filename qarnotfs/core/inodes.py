@@ -51,6 +51,7 @@ class Inode:
     told: ObjectInfo | None = None  # whose size the kernel knows; None: that of staged bytes
     kernel_version: str | None = None  # whose pages the kernel may hold: an etag or "staged"
     children: dict[bytes, Inode] = field(default_factory=dict)
+    changes: int = 0  # how often names of a directory were made here, removed, or moved
 
     @property
     def detached(self) -> bool:
@@ -101,6 +102,10 @@ class Inodes:
     def nameless_of(self, debt: Debt) -> Inode | None:
         """The detached inode whose bytes are owed by this debt."""
         return next((inode for inode in self._nameless if inode.debt is debt), None)
+
+    def nameless(self) -> list[Inode]:
+        """Detached inodes of files that lost their name without our doing."""
+        return [inode for inode in self._nameless if inode.replaced]
 
     def move(self, inode: Inode, parent: Inode, name: bytes) -> None:
         """Another place, which must be free; a detached inode has a name again."""

@@ -97,24 +97,28 @@ class Lookup:
         """A name turned out to be gone from the bucket."""
         inode = parent.children.get(name)
         if inode is not None and not inode.children:
-            self._replaced(inode, taken=False)
+            self.replaced(inode, taken=False)
 
-    def _replaced(self, inode: Inode, *, taken: bool) -> None:
+    def replaced(self, inode: Inode, *, taken: bool) -> None:
         """Its name is gone, or stands for something else; programs may have it open still."""
         inode.replaced, inode.taken = True, taken
         self.inodes.detach(inode)
 
     def owner(self, parent: Inode, node: Node) -> Inode | None:
-        """The known inode of a file; if its bytes are owed, whose they are, also without a name."""
+        """The known inode of what was found: whose bytes are owed, or who has the name rightly."""
         debt = None if node.is_directory else self.finder.debt(node.key)
-        if debt is None or debt.kind is not Kind.PUT:
-            return parent.children.get(node.name)
-        return self._owed_inode(parent, node, debt)
+        if debt is not None and debt.kind is Kind.PUT:
+            return self._owed_inode(parent, node, debt)
+        inode = parent.children.get(node.name)
+        if inode is not None and (inode.is_directory, inode.key) != (node.is_directory, node.key):
+            self.replaced(inode, taken=False)
+            return None
+        return inode
 
     def _directory_inode(self, parent: Inode, node: Node) -> Inode:
         inode = parent.children.get(node.name)
         if inode is not None and not inode.is_directory:
-            self.inodes.detach(inode)
+            self.replaced(inode, taken=False)
             inode = None
         if inode is None:
             posix = self.dates.dated(node.key, self.marker_posix(None))
@@ -126,7 +130,7 @@ class Lookup:
         """The inode of a file whose newest bytes are on this machine."""
         inode = parent.children.get(node.name)
         if inode is not None and inode.debt is not debt:
-            self._replaced(inode, taken=True)
+            self.replaced(inode, taken=True)
             inode = None
         if inode is None and (inode := self.inodes.nameless_of(debt)):  # by what it wrote
             self.inodes.move(inode, parent, node.name)
@@ -144,7 +148,7 @@ class Lookup:
         """The inode of a version. Programs that read another one keep that, detached."""
         inode = parent.children.get(node.name)
         if inode is not None and (inode.is_directory or not self._shows(inode, info)):
-            self._replaced(inode, taken=inode.key == info.key)  # else it is stored beside already
+            self.replaced(inode, taken=inode.key == info.key)  # else it is stored beside already
             inode = None
         if inode is None:
             posix = self._posix_of(info)
@@ -174,14 +178,19 @@ class Lookup:
     def known(self, parent: Inode, node: Node) -> Inode | None:
         """The inode of a listed name, as far as it can be had without asking the bucket.
 
-        ``None`` where its type is not known, or where there are very many inodes: see `kind`.
+        ``None`` where its type is not known, or there are very many inodes (see `kind`), or the
+        name may be gone or another's by now.
         """
         inode = parent.children.get(node.name)
         if inode is None and len(self.inodes) >= INODES_MAX:
             return None
+        if inode is not None and inode.is_directory is not node.is_directory:
+            return None
         if node.is_directory:
-            return self._directory_inode(parent, node)
+            return self._directory_inode(parent, node) if inode or node.key else None
         debt = self.finder.debt(node.key)
+        if debt is not None and debt.kind is Kind.DELETE:
+            return None
         if debt is not None and debt.kind is Kind.PUT:
             return self._owed_inode(parent, node, debt)
         return self._listed_inode(parent, node, inode) if node.info else None
@@ -246,8 +255,9 @@ class Lookup:
         self._content.take_over(inode)
         if inode.debt is not None or inode.staged is not None or (inode.opens and inode.exact):
             return inode
-        key, info = inode.key, None
-        node = Node(inode.name, is_directory=False, key=key, info=self._believed(key))
+        key, info, belief = inode.key, None, self._index.believed(inode.key)
+        known = belief.info if belief else None
+        node = Node(inode.name, is_directory=False, key=key, info=known)
         with suppress(NoSuchKey):
             info = await self.finder.info(node)
         if inode.key != key:  # it was renamed meanwhile
@@ -293,10 +303,6 @@ class Lookup:
                 with suppress(StoreError):
                     await self._index.recheck(inode.info)
             raise
-
-    def _believed(self, key: str) -> ObjectInfo | None:
-        belief = self._index.believed(key)
-        return belief.info if belief else None
 
     async def _refresh_directory(self, inode: Inode) -> None:
         before = inode.posix

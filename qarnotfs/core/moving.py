@@ -16,6 +16,7 @@ import trio
 
 from qarnotfs.bridge import Bridge
 from qarnotfs.core import names
+from qarnotfs.core.below import Below, directories_of
 from qarnotfs.core.inodes import Inode, descendants
 from qarnotfs.core.renaming import Renamer
 from qarnotfs.errors import NoSuchEntry, NoSuchKey
@@ -49,12 +50,55 @@ class Mover:
         self.files = Renamer(store, bridge, index, journal, uploader)
         self._store, self._bridge, self._index = store, bridge, index
         self._journal, self._uploader, self._view = journal, uploader, view
+        self._there = Below(store, bridge, index, journal, view)
+        self._under_way: dict[tuple[str, str], trio.Event] = {}  # set when it has ended
+
+    async def others_end(self, *prefixes: str) -> bool:
+        """Wait for renames of directories above these or below; whether there were any.
+
+        Of two at once each would move what the other has copied.
+        """
+        waited = False
+        while others := [
+            ended
+            for theirs, ended in self._under_way.items()
+            if any(a.startswith(b) or b.startswith(a) for a in theirs for b in prefixes)
+        ]:
+            await others[0].wait()
+            waited = True
+        return waited
 
     async def directory(
-        self, prefix: str, new_prefix: str, inode: Inode | None, *, replaces: bool
+        self,
+        prefix: str,
+        new_prefix: str,
+        inode: Inode | None,
+        lost: list[Inode],
+        *,
+        replaces: bool,
     ) -> None:
-        """Move every key of a visible directory; ``replaces``: there is an empty one already."""
-        listed, directories = await self._below(prefix)
+        """Move every key of a visible directory; ``replaces``: there is an empty one already.
+
+        ``lost``: files that are open and have lost their names, also in other directories.
+        """
+        ended = self._under_way[prefix, new_prefix] = trio.Event()
+        try:
+            await self._directory(prefix, new_prefix, inode, lost, replaces=replaces)
+        finally:
+            del self._under_way[prefix, new_prefix]
+            ended.set()
+
+    async def _directory(
+        self,
+        prefix: str,
+        new_prefix: str,
+        inode: Inode | None,
+        lost: list[Inode],
+        *,
+        replaces: bool,
+    ) -> None:
+        await self._there.check_empty(new_prefix)
+        listed, directories = await self._there.below(prefix)
         copied: _Copied = {}
         targets: dict[str, str] = {}
 
@@ -68,8 +112,8 @@ class Mover:
             try:
                 # Files are created meanwhile, and what was owed is paid until its key is held.
                 while True:
-                    keys = [*listed, *self._known_below(prefix, inode)]
-                    new = {key: self._target(key, prefix, new_prefix) for key in keys}
+                    keys = [*listed, *self._there.known_below(prefix, inode)]
+                    new = {key: self._there.target(key, prefix, new_prefix) for key in keys}
                     new = {k: names.checked(new[k]) for k in new if k not in targets}
                     for key, target in new.items():
                         await self.files.untangle(key, target)
@@ -78,7 +122,7 @@ class Mover:
                     targets |= new
                     for key in new:
                         directories |= (
-                            _directories(prefix, key) if key.startswith(prefix) else set()
+                            directories_of(prefix, key) if key.startswith(prefix) else set()
                         )
                     if new:
                         self._journal.moves.begin(self._rows(directories, new, listed))
@@ -86,7 +130,9 @@ class Mover:
                         break
                     await self._copy_all(missing, copy, copied)
             except Exception:
-                made = {self._target(directory, prefix, new_prefix) for directory in directories}
+                made = {
+                    self._there.target(directory, prefix, new_prefix) for directory in directories
+                }
                 self._take_back(
                     copied, made - ({self._view.stored(new_prefix)} if replaces else set())
                 )
@@ -94,12 +140,15 @@ class Mover:
                     self.files.disown(target, listed.get(key))
                 self._journal.moves.end([*targets, *directories])
                 raise
-            self._move_all(targets, copied, inode, directories)
+            self._move_all(targets, copied, inode, directories, lost)
         self._journal.moves.end([*targets, *directories])
         if inode is not None:
             for below in descendants(inode):
                 if below.is_directory:
                     below.key = new_prefix + below.key.removeprefix(prefix)
+        for clean in lost:
+            if (self._view.visible(clean.key) or "").startswith(prefix):
+                clean.key = self._there.target(clean.key, prefix, new_prefix)
         self._uploader.progressed()
 
     def _rows(
@@ -129,9 +178,11 @@ class Mover:
         copied: _Copied,
         inode: Inode | None,
         directories: Iterable[str],
+        lost: Iterable[Inode] = (),
     ) -> None:
         """All copies are confirmed: every key has its new name now, and its old one goes."""
         known = {i.key: i for i in descendants(inode) if not i.is_directory} if inode else {}
+        owners = {i.debt: i for i in lost if i.debt}
         with self._journal.at_once():
             for key, new_key in targets.items():
                 found = copied.get(key)
@@ -139,8 +190,10 @@ class Mover:
                     if found:
                         self._journal.drop(new_key)
                     there = Condition(etag=found.etag) if found else Condition(absent=True)
+                    debt = self._journal.latest(key)
+                    owner = (owners.get(debt) if debt else None) or known.get(key)
                     # Some have been moved by now: to go on is better than half a rename.
-                    self.files.move_debt(key, new_key, there, known.get(key), certain=True)
+                    self.files.move_debt(key, new_key, there, owner, certain=True)
                 elif found and self._journal.overlay.get(key) is False:  # removed meanwhile
                     self.files.owe_delete(new_key, Condition(etag=found.etag), certain=True)
                 elif found:
@@ -208,12 +261,22 @@ class Mover:
             is_same = key in owed or row.modified_sec in (None, source.modified_sec)
             return await self.files.copy(key, new_key, source) if is_same else None
 
+        async def met(key: str, new_key: str) -> ObjectInfo | None:
+            """What a program wrote while it was copied comes upon the copy, or what was there."""
+            row, there = recorded[key], await self._current(new_key)
+            if there is None or there.etag == row.replaced_etag:
+                return there
+            source = await self._current(key)
+            return there if source and there.same_version(source) else None
+
         copied: _Copied = {}
         targets = {row.key: row.new_key for row in rows}
         await self.files.deleted(targets.values())
         with self._journal.holding([*targets, *targets.values()]):
             while missing := self._missing(targets, copied):
                 await self._copy_all(missing, copy, copied)
+            written = {row.key: row.new_key for row in rows if row.key in owed and _is_copied(row)}
+            await self._copy_all(written, met, copied)
             self._move_all(targets, copied, None, [row.key for row in left if not row.new_key])
         self._journal.moves.end([row.key for row in left])
         left.clear()
@@ -232,50 +295,6 @@ class Mover:
             return await self._bridge.patiently(lambda: self._bridge.wait(self._store.head(key)))
         except NoSuchKey:
             return None
-
-    # --- what is below a directory ------------------------------------------------------------
-
-    def _known_below(self, prefix: str, inode: Inode | None) -> list[str]:
-        """Keys below a directory that are owed, or that the kernel knows, at this moment."""
-        keys = [below.key for below in descendants(inode)] if inode else []
-        keys = [key for key in keys if not key.endswith("/")]
-        for scope in self._view.scopes(prefix):
-            keys += self._journal.overlay.keys_below(scope.prefix)
-        return [key for key in keys if self._journal.overlay.get(key) is not False]
-
-    def _target(self, key: str, prefix: str, new_prefix: str) -> str:
-        visible = self._view.visible(key) or ""
-        return self._view.stored(new_prefix + visible.removeprefix(prefix))
-
-    async def _below(self, prefix: str) -> tuple[dict[str, ObjectInfo | None], set[str]]:
-        """Every stored key of a visible directory, and every stored directory it has."""
-        keys: dict[str, ObjectInfo | None] = {}
-        directories: set[str] = set()
-        for scope in self._view.scopes(prefix):
-            # What is paid while we list may be neither on the list nor owed any more.
-            owed = self._known_below(prefix, None)
-            keys |= await self._listed(scope.prefix)
-            for key in [*owed, *self._journal.overlay.keys_below(scope.prefix)]:
-                keys.setdefault(key, None)
-            directories.add(scope.prefix)
-            for key in keys:
-                if key.startswith(scope.prefix):
-                    directories |= _directories(scope.prefix, key)
-        overlay = self._journal.overlay
-        present = {key: info for key, info in keys.items() if overlay.get(key) is not False}
-        return present, directories
-
-    async def _listed(self, prefix: str) -> dict[str, ObjectInfo | None]:
-        found: dict[str, ObjectInfo | None] = {}
-        after: str | None = None
-        while True:
-            page = await self._bridge.patiently(
-                lambda after=after: self._bridge.call(self._store.list_page, prefix, after=after)  # type: ignore[misc]  # a lambda's default has no type
-            )
-            found |= {info.key: info for info in page.objects}
-            after = page.next
-            if after is None:
-                return found
 
     # --- copies -------------------------------------------------------------------------------
 
@@ -312,11 +331,6 @@ class Mover:
             raise failures[0]
 
 
-def _directories(prefix: str, key: str) -> set[str]:
-    """Every directory between a prefix and a key below it, the key's own too if it is one."""
-    found: set[str] = set()
-    at = key.find("/", len(prefix))
-    while at >= 0:
-        found.add(key[: at + 1])
-        at = key.find("/", at + 1)
-    return found
+def _is_copied(row: MoveRow) -> bool:
+    """Whether a rename had to copy this, when it was begun: not what was owed then."""
+    return row.modified_sec is not None or row.replaced_etag is not None

@@ -20,6 +20,7 @@ from qarnotfs.core.kinds import LINK_BYTES_MAX
 from qarnotfs.core.lookup import Lookup
 from qarnotfs.core.moving import Mover
 from qarnotfs.core.names import Segment
+from qarnotfs.core.renaming import Way
 from qarnotfs.core.tree import Node
 from qarnotfs.errors import (
     DirectoryNotEmpty,
@@ -126,12 +127,19 @@ class Namespace:
         segment = names.decode(name)
         if await self._finder.find(parent.key, name) is not None:
             raise EntryExists("The name is taken.")
-        self._lookup.gone(parent, name)
+        await self._check_clash(parent, segment)
+        if left := parent.children.get(name):
+            self._lookup.replaced(left, taken=False)
+        return segment
+
+    async def _check_clash(
+        self, parent: Inode, segment: Segment, *, directory: bool = False
+    ) -> None:
+        """`InvalidName` for a name of an object beside a directory where there is none."""
         if segment.clash:
             beside = await self._finder.find(parent.key, names.encode(segment.text))
-            if beside is None or not beside.is_directory:
+            if directory or beside is None or not beside.is_directory:
                 raise InvalidName("Names that end in %FILE stand for an object beside a directory.")
-        return segment
 
     def _new_key(self, visible: str) -> str:
         return names.checked(self._view.stored(visible))
@@ -143,8 +151,12 @@ class Namespace:
         node = await self._existing(parent, name)
         if node.is_directory:
             raise IsADirectory("It is a directory.")
-        inode = self._lookup.owner(parent, node) or parent.children.get(name)
-        expected = Condition(etag=node.info.etag) if node.info else UNCONDITIONAL
+        inode = self._lookup.owner(parent, node)
+        info = node.info
+        if info is None and self._finder.debt(node.key) is None:  # it has arrived since
+            heard = self._index.heard(node.key)
+            info = heard.info if heard else None
+        expected = Condition(etag=info.etag) if info else UNCONDITIONAL
         with self._kept(inode):
             debt = self._journal.owe_delete(node.key, expected)
             self.soon(debt)
@@ -161,10 +173,10 @@ class Namespace:
         node = await self._existing(parent, name)
         if not node.is_directory:
             raise NotADirectory("It is not a directory.")
+        inode = self._lookup.owner(parent, node)
         if await self._finder.children(node.key):
             raise DirectoryNotEmpty("The directory is not empty.")
-        inode = parent.children.get(name)
-        if inode and inode.is_directory and inode.key != node.key:  # renamed meanwhile
+        if inode and inode.key != node.key:  # renamed meanwhile
             return await self.rmdir(parent, name)
         for scope in self._view.scopes(node.key):
             self.soon(self._journal.owe_delete(scope.prefix, UNCONDITIONAL))
@@ -225,10 +237,19 @@ class Namespace:
             if target.key == node.key and target.is_directory == node.is_directory:
                 return
             await self._check_replaceable(node, target)
-        if (parent.key, new_parent.key) != directories:  # they were renamed meanwhile
-            return await self.rename(old, new, replace_target=replace_target)
+        else:
+            await self._check_clash(new_parent, segment, directory=node.is_directory)
         visible = new_parent.key + segment.text
-        inode = self._lookup.owner(parent, node) or parent.children.get(name)
+        waited = node.is_directory and await self._mover.others_end(node.key, visible + "/")
+        if waited or (parent.key, new_parent.key) != directories:  # they were renamed meanwhile
+            return await self.rename(old, new, replace_target=replace_target)
+        inode = self._lookup.owner(parent, node)
+
+        def moved() -> bool:
+            """Whether one of the directories was renamed meanwhile, or the file lost its name."""
+            has_gone = inode is not None and inode.key != node.key
+            return has_gone or (parent.key, new_parent.key) != directories
+
         with ExitStack() as kept:
 
             def keep() -> None:
@@ -241,14 +262,16 @@ class Namespace:
             keep()
             if node.is_directory:
                 self._new_key(visible + "/")
+                lost = self._inodes.nameless()
                 replaces = target is not None
-                await self._mover.directory(node.key, visible + "/", inode, replaces=replaces)
+                await self._mover.directory(node.key, visible + "/", inode, lost, replaces=replaces)
                 self._lookup.dates.move(node.key, visible + "/")
             else:
                 known = Condition(etag=target.info.etag) if target and target.info else None
                 key = target.key if target else self._new_key(visible)
                 there = known or Condition(absent=True)
-                if not await self._mover.files.file(node, key, there, inode, keep):
+                way = Way(moved, keep, replace_target)
+                if not await self._mover.files.file(node, key, there, inode, way):
                     return await self.rename(old, new, replace_target=replace_target)
             self._displace(new_parent.children.get(new_name))
         if inode is not None and not inode.detached:
@@ -299,6 +322,7 @@ class Namespace:
 
     def _entries_changed(self, directory: Inode) -> None:
         now_ns = self._now_ns()
+        directory.changes += 1
         self._lookup.date(directory, mtime_ns=now_ns, ctime_ns=now_ns)
 
     def _new_posix(self, parent: Inode, mode: int, caller: Caller) -> Posix:

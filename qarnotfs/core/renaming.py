@@ -11,11 +11,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from contextlib import suppress
+from typing import NamedTuple
 
 from qarnotfs.bridge import Bridge
 from qarnotfs.core.inodes import Inode
 from qarnotfs.core.tree import Node
-from qarnotfs.errors import FileError, NoSuchEntry, NoSuchKey, NotUploaded
+from qarnotfs.errors import EntryExists, FileError, NoSuchEntry, NoSuchKey, NotUploaded
 from qarnotfs.index.index import Index
 from qarnotfs.store.base import Attributes, Condition, ObjectInfo, Store
 from qarnotfs.writeback.copying import copy
@@ -23,6 +24,19 @@ from qarnotfs.writeback.debts import NO_TRIES, Debt, Kind, State, Tries
 from qarnotfs.writeback.journal import Journal
 from qarnotfs.writeback.records import MoveRow
 from qarnotfs.writeback.uploader import Uploader
+
+
+class Way(NamedTuple):
+    """What the renaming of one file meets, as its caller sees it.
+
+    ``moved()``: whether a directory was renamed meanwhile, so that nothing is to happen.
+    ``keep()`` is called when what the new name stands for is about to go. Unless it
+    ``replaces``, nothing may be there, whatever we believe.
+    """
+
+    moved: Callable[[], bool]
+    keep: Callable[[], None]
+    replaces: bool
 
 
 class Renamer:
@@ -40,34 +54,33 @@ class Renamer:
         self._journal, self._uploader = journal, uploader
 
     async def file(
-        self,
-        file: Node,
-        new_key: str,
-        known: Condition,
-        inode: Inode | None,
-        keep: Callable[[], None],
+        self, file: Node, new_key: str, known: Condition, inode: Inode | None, way: Way
     ) -> bool:
         """Move one file. ``known``: what the bucket has under the new key, as we believe.
 
-        ``keep``: called when what the new name stands for is about to go. False: its directory was
-        renamed meanwhile, and nothing has happened.
+        False: nothing has happened, as ``way.moved()``.
         """
         key = file.key
         copied = None
         await self.untangle(key, new_key)
         await self.deleted([new_key])
+        if not self.is_owed(key):
+            await self._whole(new_key)
         with self._journal.holding((key, new_key)):
             if not self.is_owed(key):
                 await self.settle(new_key)
-                copied = await self._copy_recorded(file, new_key, known)
+                if not way.replaces and not self.is_owed(new_key):
+                    await self._absent(new_key)
+                copied = await self._copy_recorded(file, new_key, self._there(new_key, known))
             # From here on one synchronous stretch. A program may have written meanwhile.
-            if inode is not None and inode.key != key:
+            if way.moved():
                 if copied:
                     self.owe_delete(new_key, Condition(etag=copied.etag), certain=True)
                     self._journal.moves.end([key])
                 return False
-            keep()
+            way.keep()
             if self.is_owed(key):
+                known = self._there(new_key, known)
                 if copied:  # a program wrote while it was copied
                     self._journal.drop(new_key)
                     known = Condition(etag=copied.etag)
@@ -81,13 +94,35 @@ class Renamer:
 
     # --- objects ------------------------------------------------------------------------------
 
+    def _there(self, key: str, known: Condition) -> Condition:
+        """What the bucket has under a key: what was owed for it may have arrived since."""
+        heard = None if self._journal.latest(key) else self._index.heard(key)
+        return Condition(etag=heard.info.etag) if heard and heard.info else known
+
+    async def _absent(self, key: str) -> None:
+        """`EntryExists` if somebody else has stored something under a new name."""
+        with suppress(NoSuchKey):
+            info = await self._bridge.patiently(lambda: self._bridge.wait(self._store.head(key)))
+            self._index.remember(info)
+            raise EntryExists("Another client has made a file of that name.")
+
+    async def _whole(self, key: str) -> None:
+        """A file changed in part needs what a copy to its key would replace: it is uploaded first.
+
+        The copy may be carried out, and the rename fail.
+        """
+        debt = self._journal.latest(key)
+        if debt and debt.staged and not debt.staged.whole and debt.state is not State.OPEN:
+            with suppress(NotUploaded):
+                await self._uploader.settle(debt)
+
     async def _copy_recorded(self, file: Node, new_key: str, known: Condition) -> ObjectInfo:
         modified_sec = file.info.modified_sec if file.info else None
         self._journal.moves.begin([MoveRow(file.key, new_key, modified_sec, known.etag or "")])
         try:
             return await self.copy(file.key, new_key, file.info)
         except Exception:
-            if known.absent:
+            if known.absent or self.is_owed(new_key):
                 self.disown(new_key, file.info)
             self._journal.moves.end([file.key])
             raise
@@ -112,9 +147,15 @@ class Renamer:
             return info
 
     def disown(self, key: str, source: ObjectInfo | None) -> None:
-        """A copy failed. It may have been carried out all the same: it goes, nothing else does."""
-        if source is None or key.endswith("/") or self.is_owed(key):
+        """A copy failed. It may have been carried out all the same: it goes, nothing else does.
+
+        What is owed there takes its place.
+        """
+        if source is None or key.endswith("/"):
             return
+        debt = self._journal.latest(key)
+        if debt is not None and debt.kind is Kind.PUT:
+            return self._journal.perhaps_copied(debt, source.etag)
         self.owe_delete(key, Condition(absent=True), perhaps={source.etag: ""}, certain=True)
 
     async def settle(self, key: str) -> None:
@@ -189,7 +230,7 @@ class Renamer:
         if inode is not None:
             inode.key = new_key
             if inode.debt is debt:
-                inode.debt = moved
+                inode.debt, inode.taken = moved, False
 
     def _owe_late(self, key: str, attributes: Attributes) -> None:
         """Attributes that were changed while the file was copied."""

@@ -18,7 +18,8 @@ from qarnotfs.views import View
 
 
 class Node(NamedTuple):
-    """What is under a name. ``key``: the stored key of a file, the visible prefix of a directory.
+    """What is under a name. ``key``: the stored key of a file, the visible prefix of a directory;
+    empty when nobody knows any more.
 
     ``info`` is the believed version of a file; ``None`` where only a debt knows of it.
     ``guessed``: nobody knows its type, and it is taken for a regular file (see `kinds`).

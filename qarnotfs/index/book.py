@@ -84,10 +84,10 @@ class Book:
     def _search(self, key: str) -> tuple[Belief, float] | None:
         listing = self._fresh(self._loaded(parent_of(key)))
         if listing is not None and not listing.covers(key):
-            best = self._fresh(self._object(key))  # the next page may say something else
+            best = self._fresh(self.heard(key))  # the next page may say something else
             return (best, best.validated_sec) if best else None
         if listing is None or key not in listing:
-            best = self._fresh(self._object(key))
+            best = self._fresh(self.heard(key))
         else:
             self._recall(listing, key)
             best = self._fresh(self._objects.get(key))
@@ -326,7 +326,8 @@ class Book:
     def _fresh(self, known: T | None) -> T | None:
         return known if known is not None and self._is_fresh(known.validated_sec) else None
 
-    def _object(self, key: str) -> Belief | None:
+    def heard(self, key: str) -> Belief | None:
+        """What was heard last of a single key, however long ago."""
         belief = self._objects.get(key)
         if belief is None and self.keeps:
             belief = self._disk.object(key)

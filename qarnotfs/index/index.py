@@ -196,7 +196,7 @@ class Index(Lister):
 
     def _is_expected(self, key: str) -> bool:
         """Whether there was an object ``key``, which needs asking for, with known metadata."""
-        old = self._object(key) if key.startswith(self._filter) and self.ttl_sec else None
+        old = self.heard(key) if key.startswith(self._filter) and self.ttl_sec else None
         return bool(old and old.info and old.info.metadata is not None and not self.believed(key))
 
     async def _list_around(self, key: str) -> None:

@@ -230,6 +230,11 @@ class Journal(Recorded):
             if recorded:
                 self._rewrite(debt)
 
+    def perhaps_copied(self, debt: Debt, etag: str) -> None:
+        """A copy of something else may be under its key: the debt takes its place all the same."""
+        debt.perhaps = {**debt.perhaps, etag: ""}
+        self._rewrite(debt)
+
     def sends_beside(self, debt: Debt, key: str) -> None:
         """Its name is taken: it is about to be stored under this one."""
         debt.beside = key

@@ -1,0 +1,163 @@
+"""What a directory showed before its names changed."""
+
+from __future__ import annotations
+
+import stat
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import trio
+
+from qarnotfs.store.memory import MemoryStore
+from tests.s5_core.house import NEVER_SEC, World, bucket, put
+
+Play = Callable[..., None]
+
+
+def looked_up(world: World, inode: Any) -> Any:
+    inode.lookups += 1
+    return inode
+
+
+@pytest.mark.parametrize("what", ["file", "directory", "renamed"])
+@pytest.mark.parametrize("paid", [False, True])
+def test_what_is_removed_between_two_reads_of_a_directory_does_not_come_back(
+    paid: bool, what: str, store: MemoryStore, play: Play
+) -> None:
+    put(store, "b", b"b")
+    put(store, "a" if what != "directory" else "a/", b"a" if what != "directory" else b"")
+
+    async def scene(world: World) -> None:
+        root = world.fs.lookup.inodes.root
+        number = world.fs.opendir(root)
+        assert await world.fs.entries(number, 0)
+        if what == "file":
+            await world.unlink("a")
+        elif what == "renamed":
+            await world.rename("a", "z")
+        else:
+            await world.rmdir("a")
+        if paid:
+            assert await world.drain()
+        parent, nodes = await world.fs.entries(number, 0)  # what the next getdents shows
+        for node in nodes:
+            if node.name == b"a":
+                assert world.fs.lookup.known(parent, node) is None
+
+    play(scene, upload_delay_sec=NEVER_SEC)
+
+
+def test_a_directory_made_while_its_parent_is_read_is_not_taken_for_the_file_it_replaced(
+    store: MemoryStore, play: Play
+) -> None:
+    put(store, "a", b"a", mode=str(stat.S_IFREG | 0o644))
+    put(store, "b", b"b")
+
+    async def scene(world: World) -> None:
+        await world.inode("a")
+        root = world.fs.lookup.inodes.root
+        number = world.fs.opendir(root)
+        assert await world.fs.entries(number, 0)
+        await world.unlink("a")
+        await world.mkdir("a")
+        made = looked_up(world, await world.inode("a"))
+        parent, nodes = await world.fs.entries(number, 0)
+        for node in nodes:
+            world.fs.lookup.known(parent, node)
+        assert root.children[b"a"] is made
+        assert not made.detached
+
+    play(scene, upload_delay_sec=NEVER_SEC)
+
+
+def test_what_is_written_to_a_file_made_while_its_parent_is_read_is_not_lost(
+    store: MemoryStore, play: Play
+) -> None:
+    put(store, "a/", b"")
+    put(store, "b", b"b")
+
+    async def scene(world: World) -> None:
+        root = world.fs.lookup.inodes.root
+        number = world.fs.opendir(root)
+        assert await world.fs.entries(number, 0)
+        await world.rmdir("a")
+        handle = await world.create("a")
+        looked_up(world, root.children[b"a"])
+        await world.fs.write(handle, 0, b"one")
+        await world.fs.fsync(handle)
+        parent, nodes = await world.fs.entries(number, 0)  # the next getdents
+        for node in nodes:
+            inode = world.fs.lookup.known(parent, node)
+            if inode is not None:
+                looked_up(world, inode)
+        await world.fs.write(handle, 3, b"two")
+        await world.fs.fsync(handle)
+        assert bucket(store)["a"] == b"onetwo"
+
+    play(scene, upload_delay_sec=NEVER_SEC)
+
+
+def test_a_directory_is_renamed_while_it_is_being_read(store: MemoryStore, play: Play) -> None:
+    put(store, "old/sub/x", b"x")
+    put(store, "old/file", b"f")
+
+    async def scene(world: World) -> None:
+        old = looked_up(world, await world.inode("old"))
+        number = world.fs.opendir(old)
+        assert len((await world.fs.entries(number, 0))[1]) == 2
+        await world.rename("old", "new")
+        parent, nodes = await world.fs.entries(number, 0)  # the next getdents
+        for node in nodes:
+            inode = world.fs.lookup.known(parent, node)
+            if inode is not None:
+                looked_up(world, inode)
+        assert await world.drain()
+        directories = {"new": None, "new/sub": None}
+        assert await world.tree() == {**directories, "new/sub/x": b"x", "new/file": b"f"}
+
+    play(scene)
+
+
+def test_what_is_created_in_it_then_goes_where_it_belongs(store: MemoryStore, play: Play) -> None:
+    put(store, "old/sub/x", b"x")
+    put(store, "old/file", b"f")
+
+    async def scene(world: World) -> None:
+        old = looked_up(world, await world.inode("old"))
+        number = world.fs.opendir(old)
+        assert len((await world.fs.entries(number, 0))[1]) == 2
+        await world.rename("old", "new")
+        parent, nodes = await world.fs.entries(number, 0)  # the next getdents
+        for node in nodes:
+            inode = world.fs.lookup.known(parent, node)
+            if inode is not None:
+                looked_up(world, inode)
+        await world.write("new/sub/y", b"y")
+        assert await world.drain()
+        files = {key for key in bucket(store) if not key.endswith("/")}
+        assert files == {"new/sub/x", "new/file", "new/sub/y"}
+
+    play(scene)
+
+
+def test_rmdir_of_a_directory_that_was_listed_while_the_one_it_is_in_was_renamed(
+    store: MemoryStore, play: Play
+) -> None:
+    put(store, "old/sub/", b"")
+    put(store, "old/file", b"f")
+
+    async def scene(world: World) -> None:
+        old = looked_up(world, await world.inode("old"))
+        number = world.fs.opendir(old)
+        assert len((await world.fs.entries(number, 0))[1]) == 2
+        await world.rename("old", "new")
+        parent, nodes = await world.fs.entries(number, 0)  # the next getdents
+        for node in nodes:
+            inode = world.fs.lookup.known(parent, node)
+            if inode is not None:
+                looked_up(world, inode)
+        with trio.fail_after(5):
+            await world.rmdir("new/sub")
+
+    play(scene)

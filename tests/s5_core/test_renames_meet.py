@@ -1,0 +1,287 @@
+"""A rename, and one of a directory above it, or of one that others have made."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+import pytest
+import trio
+from trio.testing import wait_all_tasks_blocked
+
+from qarnotfs.errors import (
+    DirectoryNotEmpty,
+    EntryExists,
+    InvalidName,
+    NoSuchEntry,
+)
+from qarnotfs.store.memory import MemoryStore
+from tests.s5_core.house import NEVER_SEC, World, bucket, put
+from tests.s5_core.stops import StoppedCopy
+
+Play = Callable[..., None]
+
+
+def looked_up(world: World, inode: Any) -> Any:
+    inode.lookups += 1
+    return inode
+
+
+def test_a_directory_is_renamed_while_the_one_it_is_in_is_renamed(
+    store: MemoryStore, play: Play
+) -> None:
+    put(store, "p/q/x", b"x")
+    put(store, "p/y", b"y")
+
+    async def scene(world: World) -> None:
+        looked_up(world, await world.inode("p"))
+        looked_up(world, await world.inode("p/q"))
+        looked_up(world, await world.inode("p/q/x"))
+        p = await world.inode("p")
+        stopped = StoppedCopy(store)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(world.rename, "p/q", "p/s")
+            await stopped.made()
+            nursery.start_soon(world.rename, "p", "z")
+            await wait_all_tasks_blocked()
+            stopped.go_on()
+        assert p.name == b"z"
+        assert await world.drain()
+        tree = await world.tree()
+        assert {k: v for k, v in tree.items() if v is not None} == {"z/s/x": b"x", "z/y": b"y"}
+
+    play(scene)
+
+
+def test_a_file_is_moved_to_a_directory_while_the_one_that_is_in_is_renamed(
+    store: MemoryStore, play: Play
+) -> None:
+    put(store, "p/a", b"a")
+    put(store, "s/t/other", b"o")
+
+    async def scene(world: World) -> None:
+        for path in ("p", "p/a", "s", "s/t"):
+            looked_up(world, await world.inode(path))
+        stopped = StoppedCopy(store)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(world.rename, "p/a", "s/t/b")
+            await stopped.made()
+            await world.rename("s", "w")
+            stopped.go_on()
+        assert await world.drain()
+        tree = await world.tree()
+        assert {k: v for k, v in tree.items() if v is not None} == {
+            "w/t/b": b"a",
+            "w/t/other": b"o",
+        }
+
+    play(scene)
+
+
+def test_a_directory_is_moved_to_one_while_the_one_that_is_in_is_renamed(
+    store: MemoryStore, play: Play
+) -> None:
+    put(store, "p/a/x", b"a")
+    put(store, "s/t/other", b"o")
+
+    async def scene(world: World) -> None:
+        for path in ("p", "p/a", "s", "s/t"):
+            looked_up(world, await world.inode(path))
+        stopped = StoppedCopy(store)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(world.rename, "p/a", "s/t/b")
+            await stopped.made()
+            nursery.start_soon(world.rename, "s", "w")
+            await wait_all_tasks_blocked()
+            stopped.go_on()
+        assert await world.drain()
+        tree = await world.tree()
+        assert {k: v for k, v in tree.items() if v is not None} == {
+            "w/t/b/x": b"a",
+            "w/t/other": b"o",
+        }
+
+    play(scene)
+
+
+class LateCopy(StoppedCopy):
+    """The next copy is carried out only when told to."""
+
+    def _copy(self, *args: Any) -> Any:
+        self._store.copy_object = self._real  # type: ignore[method-assign]
+        self._made, self._args = self._flight, args
+        return self._flight
+
+    def go_on(self) -> None:
+        done = self._real(*self._args)
+        if error := done.exception():
+            self._flight.set_exception(error)
+        else:
+            self._flight.set_result(done.result())
+
+
+@pytest.mark.parametrize("what", ["file", "directory"])
+def test_it_is_moved_late_to_a_directory_while_the_one_that_is_in_is_renamed(
+    what: str, store: MemoryStore, play: Play
+) -> None:
+    put(store, "p/a" if what == "file" else "p/a/x", b"a")
+    put(store, "s/t/other", b"o")
+
+    async def scene(world: World) -> None:
+        for path in ("p", "p/a", "s", "s/t"):
+            looked_up(world, await world.inode(path))
+        stopped = LateCopy(store)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(world.rename, "p/a", "s/t/b")
+            await stopped.made()
+            nursery.start_soon(world.rename, "s", "w")
+            await wait_all_tasks_blocked()
+            stopped.go_on()
+        assert await world.drain()
+        tree = await world.tree()
+        assert {k: v for k, v in tree.items() if v is not None} == {
+            "w/t/b" if what == "file" else "w/t/b/x": b"a",
+            "w/t/other": b"o",
+        }
+
+    play(scene)
+
+
+def test_a_rename_whose_directory_has_moved_meanwhile_leaves_usable_directories(
+    store: MemoryStore, play: Play
+) -> None:
+    put(store, "p/q/x", b"x")
+
+    async def scene(world: World) -> None:
+        for path in ("p", "p/q", "p/q/x"):
+            looked_up(world, await world.inode(path))
+        stopped = LateCopy(store)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(world.rename, "p/q", "p/s")
+            await stopped.made()
+            nursery.start_soon(world.rename, "p", "z")
+            await wait_all_tasks_blocked()
+            stopped.go_on()
+        await world.write("z/s/new", b"new")
+        assert await world.drain()
+        assert {k for k in bucket(store) if not k.endswith("/")} == {"z/s/x", "z/s/new"}
+
+    play(scene)
+
+
+@pytest.mark.parametrize("how", ["deleted", "replaced"])
+def test_a_nameless_file_below_a_directory_that_is_renamed_is_synced(
+    how: str, store: MemoryStore, play: Play
+) -> None:
+    put(store, "old/log", b"base")
+    put(store, "old/other", b"other")
+
+    async def scene2(world: World) -> None:
+        handle = await world.open("old/log", os.O_RDWR)
+        looked_up(world, await world.inode("old"))
+        if how == "deleted":
+            store.delete(["old/log"])
+            with pytest.raises(NoSuchEntry):
+                await world.inode("old/log")
+        else:
+            put(store, "old/log", b"theirs")
+            await world.inode("old/log")
+        await world.fs.write(handle, 0, b"ours")
+        await world.rename("old", "new")
+        await world.fs.write(handle, 4, b"more")
+        await world.fs.fsync(handle)
+        assert b"oursmore" in bucket(store).values()
+        await world.close(handle)
+        assert await world.drain()
+
+    play(scene2, cache_ttl_sec=0, upload_delay_sec=NEVER_SEC)
+
+
+def test_a_clean_nameless_file_below_a_renamed_directory_is_written_to(
+    store: MemoryStore, play: Play
+) -> None:
+    put(store, "old/log", b"base")
+    put(store, "old/other", b"other")
+
+    async def scene(world: World) -> None:
+        handle = await world.open("old/log", os.O_RDWR)
+        looked_up(world, await world.inode("old"))
+        store.delete(["old/log"])
+        with pytest.raises(NoSuchEntry):
+            await world.inode("old/log")
+        await world.rename("old", "new")
+        await world.fs.write(handle, 0, b"ours")
+        await world.close(handle)
+        assert await world.drain()
+        assert await world.names() == ["new"]
+
+    play(scene, cache_ttl_sec=0)
+
+
+def test_a_directory_renamed_to_the_name_of_an_object_beside_one_is_not_merged_into_that(
+    store: MemoryStore, play: Play
+) -> None:
+    put(store, "d/x", b"d's")
+    put(store, "y/x", b"y's")
+
+    async def scene(world: World) -> None:
+        with pytest.raises(InvalidName):
+            await world.rename("d", "y%FILE")
+        assert await world.drain()
+        assert bucket(store)["y/x"] == b"y's"
+
+    play(scene)
+
+
+def test_a_file_renamed_to_the_name_of_an_object_beside_a_directory_that_is_not_there(
+    store: MemoryStore, play: Play
+) -> None:
+    put(store, "x", b"x")
+    put(store, "y", b"y")
+
+    async def scene(world: World) -> None:
+        with pytest.raises(InvalidName):
+            await world.rename("x", "z%FILE")
+        assert await world.names() == ["x", "y"]
+
+    play(scene)
+
+
+def test_a_directory_is_not_renamed_onto_one_that_others_made_within_the_ttl(
+    store: MemoryStore, play: Play
+) -> None:
+    put(store, "d/x", b"ours")
+
+    async def scene(world: World) -> None:
+        await world.names()
+        put(store, "y/x", b"theirs")
+        with pytest.raises(DirectoryNotEmpty):
+            await world.rename("d", "y")
+        assert await world.names("y") == ["x"]
+        assert await world.drain()
+        assert b"theirs" in bucket(store).values()
+
+    play(scene)
+
+
+@pytest.mark.parametrize("is_owed", [False, True])
+def test_rename_without_replacing_meets_what_others_stored(
+    is_owed: bool, store: MemoryStore, play: Play
+) -> None:
+    put(store, "a", b"ours")
+
+    async def scene(world: World) -> None:
+        await world.names()
+        if is_owed:
+            await world.write("a", b"OURS")
+        put(store, "b", b"theirs")
+        with suppress(EntryExists):
+            await world.fs.names.rename(
+                await world.parent("a"), await world.parent("b"), replace_target=False
+            )
+        assert await world.drain()
+
+    play(scene)
+    assert sorted(bucket(store).values()) == [b"OURS" if is_owed else b"ours", b"theirs"]

@@ -101,7 +101,6 @@ class Mover:
         listed, directories = await self._there.below(prefix)
         copied: _Copied = {}
         targets: dict[str, str] = {}
-
         tried: dict[str, str] = {}
 
         async def copy(key: str, new_key: str) -> ObjectInfo:
@@ -142,10 +141,9 @@ class Mover:
                 raise
             self._move_all(targets, copied, inode, directories, lost)
         self._journal.moves.end([*targets, *directories])
-        if inode is not None:
-            for below in descendants(inode):
-                if below.is_directory:
-                    below.key = new_prefix + below.key.removeprefix(prefix)
+        for below in descendants(inode) if inode else ():
+            if below.is_directory:
+                below.key = new_prefix + below.key.removeprefix(prefix)
         for clean in lost:
             if (self._view.visible(clean.key) or "").startswith(prefix):
                 clean.key = self._there.target(clean.key, prefix, new_prefix)

@@ -94,11 +94,11 @@ def test_written_in_a_life_that_could_not_finish_the_directory(
         with suppress(Unavailable):
             await resume(self)
 
-    Namespace.resume = failing  # type: ignore[method-assign]
+    Namespace.resume = failing  # type: ignore[method-assign]  # for one call
     try:
         play(meanwhile, upload_delay_sec=NEVER_SEC, io_timeout_sec=0.1)
     finally:
-        Namespace.resume = resume  # type: ignore[method-assign]
+        Namespace.resume = resume  # type: ignore[method-assign]  # for one call
     play(after)
     assert not [key for key in bucket(store) if "conflict" in key], bucket(store)
 
@@ -118,13 +118,13 @@ def test_what_a_file_is_renamed_over_arrives_while_its_name_is_looked_up(
 
             async def entry(key: str) -> Any:
                 if key == "b":
-                    index.entry = real  # type: ignore[method-assign]
+                    index.entry = real  # type: ignore[method-assign]  # for one call
                     stopped.arrive()
                     while journal.latest("b"):
                         await trio.sleep(0.001)
                 return await real(key)
 
-            index.entry = entry  # type: ignore[method-assign]
+            index.entry = entry  # type: ignore[method-assign]  # for one call
             await world.rename("a", "b")
         await world.close(handle)
         assert await world.drain()
@@ -166,7 +166,7 @@ def test_what_is_removed_arrives_while_its_name_is_looked_up(
 
             async def entry(key: str) -> Any:
                 if key == "b":
-                    index.entry = real  # type: ignore[method-assign]
+                    index.entry = real  # type: ignore[method-assign]  # for one call
                     stopped.arrive()
                     while journal.latest("b"):
                         await trio.sleep(0.001)
@@ -175,7 +175,7 @@ def test_what_is_removed_arrives_while_its_name_is_looked_up(
                     )
                 return await real(key)
 
-            index.entry = entry  # type: ignore[method-assign]
+            index.entry = entry  # type: ignore[method-assign]  # for one call
             await world.unlink("b")
         await world.close(handle)
         with trio.fail_after(5):

@@ -110,7 +110,7 @@ class LateCopy(StoppedCopy):
     """The next copy is carried out only when told to."""
 
     def _copy(self, *args: Any) -> Any:
-        self._store.copy_object = self._real  # type: ignore[method-assign]
+        self._store.copy_object = self._real  # type: ignore[method-assign]  # for one call
         self._made, self._args = self._flight, args
         return self._flight
 

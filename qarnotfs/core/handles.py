@@ -82,10 +82,11 @@ class DirectoryHandle:
         ]
 
     def _aged(self, node: Node) -> Node:
-        """What is still known of a node: the directory was renamed since, or changed here."""
-        if self._key != self.inode.key:
-            return Node(node.name, is_directory=False, key="")
-        return node._replace(key="") if node.is_directory else node  # nothing tells that it went
+        """What is still known of a node: the directory was renamed since, or changed here.
+
+        Of a file, what is owed or believed says whether it went.
+        """
+        return node._replace(key="") if node.is_directory else node
 
 
 class Handles:

@@ -122,7 +122,7 @@ class Renamer:
         try:
             return await self.copy(file.key, new_key, file.info)
         except Exception:
-            if known.absent or self.is_owed(new_key):
+            if known.absent:
                 self.disown(new_key, file.info)
             self._journal.moves.end([file.key])
             raise

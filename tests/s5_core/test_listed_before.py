@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import stat
 from collections.abc import Callable
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import pytest
 import trio
 
+from qarnotfs.index.listing import PAGE_NAMES
 from qarnotfs.store.memory import MemoryStore
 from tests.s5_core.house import NEVER_SEC, World, bucket, put
 
@@ -161,3 +163,48 @@ def test_rmdir_of_a_directory_that_was_listed_while_the_one_it_is_in_was_renamed
             await world.rmdir("new/sub")
 
     play(scene)
+
+
+def test_a_long_directory_that_is_renamed_while_it_is_read_shows_each_name_once(
+    store: MemoryStore, play: Play
+) -> None:
+    names = [f"{number:04}" for number in range(2 * PAGE_NAMES + 10)]
+    for name in names:
+        put(store, f"old/{name}", b"x")
+
+    async def scene(world: World) -> None:
+        inode = looked_up(world, await world.inode("old"))
+        number = world.fs.opendir(inode)
+        found = [node.name for node in (await world.fs.entries(number, 0))[1]]
+        assert len(found) < len(names)
+        await world.rename("old", "new")
+        await world.write("new/0000.new", b"x")
+        assert await world.drain()
+        while nodes := (await world.fs.entries(number, len(found)))[1]:
+            found += [node.name for node in nodes]
+        assert sorted({b"0000.new", *found}) == sorted({b"0000.new", *map(str.encode, names)})
+        assert len(set(found)) == len(found)
+
+    play(scene)
+
+
+def test_a_directory_that_others_made_a_file_of_while_its_parent_is_read(
+    store: MemoryStore, play: Play
+) -> None:
+    put(store, "a/b", b"b")
+
+    async def scene(world: World) -> None:
+        root = world.fs.lookup.inodes.root
+        number = world.fs.opendir(root)
+        assert await world.fs.entries(number, 0)
+        store.delete(["a/b"])
+        put(store, "a", b"file")
+        handle = await world.open("a", os.O_RDWR)
+        parent, nodes = await world.fs.entries(number, 0)
+        assert [world.fs.lookup.known(parent, node) for node in nodes] == [None]
+        await world.fs.write(handle, 0, b"ours")
+        await world.close(handle)
+        assert await world.drain()
+
+    play(scene, cache_ttl_sec=0)
+    assert bucket(store) == {"a": b"ours"}

@@ -16,14 +16,16 @@ from qarnotfs.errors import (
 from qarnotfs.store.memory import MemoryStore
 from tests.s5_core.house import NEVER_SEC, World, bucket, put
 from tests.s5_core.stops import StoppedCopy, StoppedPut
+from tests.s5_core.test_bases import LARGE
 from tests.s5_core.test_renamed_objects import unheard
 
 Play = Callable[..., None]
 
 
+@pytest.mark.parametrize("carried_out", [True, False])
 @pytest.mark.parametrize("there", [None, b"old"], ids=["free", "taken"])
 def test_a_file_is_written_while_it_is_copied_and_the_mount_dies(
-    there: bytes | None, store: MemoryStore, play: Play
+    there: bytes | None, carried_out: bool, store: MemoryStore, play: Play
 ) -> None:
     put(store, "a", b"first")
     if there:
@@ -37,13 +39,17 @@ def test_a_file_is_written_while_it_is_copied_and_the_mount_dies(
             await world.write("a", b"WRITTEN")
             nursery.cancel_scope.cancel()
             stopped.go_on()
+        if not carried_out:
+            store.delete(["b"])
+            if there:
+                put(store, "b", there)
 
     async def after(world: World) -> None:
         assert await world.drain()
 
     play(before, upload_delay_sec=NEVER_SEC)
     play(after)
-    assert bucket(store) in ({"b": b"WRITTEN"}, {"a": b"WRITTEN", "b": there})
+    assert bucket(store) == {"b": b"WRITTEN"}
 
 
 def test_so_is_one_of_a_directory(store: MemoryStore, play: Play) -> None:
@@ -133,10 +139,13 @@ def test_what_a_file_is_renamed_over_arrives_while_its_name_is_looked_up(
     assert bucket(store) == {"b": b"newer"}
 
 
+@pytest.mark.parametrize("there", [None, b"old"], ids=["free", "taken"])
 def test_a_copy_nobody_heard_of_onto_what_is_owed(
-    store: MemoryStore, play: Play, monkeypatch: pytest.MonkeyPatch
+    there: bytes | None, store: MemoryStore, play: Play, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     put(store, "a", b"first")
+    if there:
+        put(store, "b", there)
 
     async def scene(world: World) -> None:
         await world.write("b", b"closed")
@@ -148,6 +157,25 @@ def test_a_copy_nobody_heard_of_onto_what_is_owed(
 
     play(scene, upload_delay_sec=NEVER_SEC, io_timeout_sec=0.1)
     assert bucket(store) == {"a": b"first", "b": b"closed"}
+
+
+def test_a_copy_nobody_heard_of_onto_what_is_owed_in_part(
+    store: MemoryStore, play: Play, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(store, "a", b"first")
+    put(store, "b", LARGE)
+
+    async def scene(world: World) -> None:
+        await world.write("b", b"changed", offset=10)
+        carry_out = unheard(store, monkeypatch)
+        with pytest.raises(Unavailable):
+            await world.rename("a", "b")
+        carry_out()
+        assert await world.drain()
+        assert not world.house.uploader.conflicts
+
+    play(scene, upload_delay_sec=NEVER_SEC, io_timeout_sec=0.1)
+    assert bucket(store)["a"] == b"first"
 
 
 def test_what_is_removed_arrives_while_its_name_is_looked_up(

@@ -19,7 +19,7 @@ from qarnotfs.errors import (
 )
 from qarnotfs.store.memory import MemoryStore
 from tests.s5_core.house import NEVER_SEC, World, bucket, put
-from tests.s5_core.stops import StoppedCopy
+from tests.s5_core.stops import StoppedCopy, StoppedPut
 
 Play = Callable[..., None]
 
@@ -285,3 +285,29 @@ def test_rename_without_replacing_meets_what_others_stored(
 
     play(scene)
     assert sorted(bucket(store).values()) == [b"OURS" if is_owed else b"ours", b"theirs"]
+
+
+def test_what_is_stored_beside_below_a_renamed_directory_is_stored_once(
+    store: MemoryStore, play: Play
+) -> None:
+    put(store, "old/log", b"log")
+
+    async def scene(world: World) -> None:
+        looked_up(world, await world.inode("old"))
+        handle = await world.open("old/log", os.O_RDWR)
+        put(store, "old/log", b"theirs")
+        await world.inode("old/log")
+        await world.fs.write(handle, 0, b"one")
+        await world.rename("old", "new")
+        await world.fs.flush(handle)
+        stopped = StoppedPut(store)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(world.fs.fsync, handle)
+            await stopped.sent()
+            await world.fs.write(handle, 0, b"two")
+            stopped.arrive()
+        await world.close(handle)
+        assert await world.drain()
+
+    play(scene, cache_ttl_sec=0)
+    assert sorted(bucket(store).values()) == [b"theirs", b"two"]

@@ -143,9 +143,13 @@ class Staged:
     # --- sealing ------------------------------------------------------------------------
 
     def seal(self) -> Seal:
-        """Make the file immutable and say what it holds. Reads it when it was not sequential."""
+        """Make the file immutable and say what it holds. Reads it when it was not sequential.
+
+        `Corrupt` when it cannot be read; it is as it was then, and may be sealed later.
+        """
         if not self.sequential:
-            self._crc, self._crc_end = self._checksum(), self.size if self.whole else None
+            with self._reading():
+                self._crc, self._crc_end = self._checksum(), self.size if self.whole else None
         self.sealed = True
         return Seal(self.size, self.base_limit, tuple(self.extents), self._crc)
 
@@ -172,11 +176,9 @@ class Staged:
     def verify(self, seal: Seal) -> None:
         """Compare length and checksum with the seal: `Corrupt` where a byte is not as it was."""
         end = seal.extents[-1][1] if seal.extents else 0
-        try:
+        with self._reading():
             length = self.path.stat().st_size if seal.extents else 0
             wrong = length < end or self._checksum(Extents(seal.extents)) != seal.crc
-        except OSError as error:
-            raise self._unreadable(error) from error
         if wrong:
             raise self._not_as_accepted()
         self.verified = True
@@ -188,17 +190,19 @@ class Staged:
 
     def checked(self, seal: Seal) -> bytes:
         """All of a small file, compared as `verify` does."""
-        try:
+        with self._reading():
             data = self.read_apart(0, seal.size)
-        except OSError as error:
-            raise self._unreadable(error) from error
         if len(data) != seal.size or zlib.crc32(data) != seal.crc:
             raise self._not_as_accepted()
         self.verified = True
         return data
 
-    def _unreadable(self, error: OSError) -> Corrupt:
-        return Corrupt(f"The staged file {self.path} cannot be read: {error}.")
+    @contextmanager
+    def _reading(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise Corrupt(f"The staged file {self.path} cannot be read: {error}.") from error
 
     def _not_as_accepted(self) -> Corrupt:
         return Corrupt(f"The staged file {self.path} is not what was accepted from the program.")
@@ -214,9 +218,7 @@ class Staged:
                     size = min(CHUNK_BYTES, end - at)
                     data = os.pread(file.fileno(), size, at)
                     if len(data) != size:
-                        raise Corrupt(
-                            f"The staged file {self.path} is shorter than what was written."
-                        )
+                        raise self._not_as_accepted()
                     crc = zlib.crc32(data, crc)
         return crc
 
@@ -297,8 +299,7 @@ def _lay(content: bytearray, start: int, at: int, data: bytes) -> None:
 def _translated(error: OSError) -> FileError:
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return NoSpace("The disk that holds what is not uploaded yet is full.")
-    translated = FileError(f"The staged file cannot be written: {error.strerror}.")
-    return translated
+    return FileError(f"The staged file cannot be written: {error.strerror}.")
 
 
 class Staging:

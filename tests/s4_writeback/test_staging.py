@@ -105,6 +105,24 @@ def test_a_missing_file_is_noticed(tmp_path: Path) -> None:
         staged.verify(seal)
 
 
+def test_what_cannot_be_read_now_is_sealed_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    staged = Staging(tmp_path).create(None)
+    staged.write(2, b"llo")
+    staged.write(0, b"he")
+
+    def none_left(*_: object, **__: object) -> None:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "open", none_left)
+        with pytest.raises(Corrupt, match="Too many open files"):
+            staged.seal()
+    assert not staged.sealed
+    staged.verify(staged.seal())
+
+
 def test_a_full_disk_is_said_and_what_was_written_stays(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -248,6 +248,25 @@ def test_a_close_on_a_full_disk_can_be_repeated(
     assert bucket(store) == {"a": b"onetwo"}
 
 
+def test_at_the_end_one_file_that_cannot_be_read_stops_no_other(
+    store: MemoryStore, play: Callable[..., None]
+) -> None:
+    async def scene(world: World) -> None:
+        for name in ("a", "b"):
+            handle = await world.create(name)
+            await world.fs.write(handle, 3, b"in no")
+            await world.fs.write(handle, 0, b"der")
+        staged = (await world.inode("a")).staged
+        assert staged is not None
+        staged.path.unlink()
+        await world.fs.seal_all()
+        await world.house.uploader.drain()
+        assert [debt.key for debt in world.house.journal.all()] == ["a"]
+
+    play(scene, upload_delay_sec=NEVER_SEC)
+    assert bucket(store) == {"b": b"derin no"}
+
+
 def test_what_was_closed_survives_being_replaced_by_what_was_not(
     store: MemoryStore, play: Callable[..., None]
 ) -> None:

@@ -207,9 +207,9 @@ class Disk:
         if not self._space.usable:
             return
         surveys = self._space.surveys
-        with self._space.alone():
-            if self._space.surveys > surveys and not self._crowded(size):
-                return  # another thread did it while this one waited
+        with self._space.alone() as alone:
+            if not alone or (self._space.surveys > surveys and not self._crowded(size)):
+                return  # or another thread did it while this one waited
             found = [self._with_own_times(entry) for entry in survey(self.directory, self._clock())]
             used = sum(entry.bytes for entry in found)
             self._space.surveyed(used)

@@ -7,8 +7,10 @@ opinion between two surveys: other processes add and remove too.
 from __future__ import annotations
 
 import fcntl
+import logging
 import os
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -16,8 +18,12 @@ from pathlib import Path
 from qarnotfs.cache.blockmap import HEADER_BYTES, RECORD
 from qarnotfs.cache.blocks import BLOCK_BYTES, Span
 
+log = logging.getLogger(__name__)
+
 DISK_BLOCK_BYTES = 4096
 PAUSE_SEC = 30.0  # a disk that refused a write, or has no room, is left alone so long
+PATIENCE_SEC = 2.0  # with another process that makes room
+POLL_SEC = 0.02
 RESERVE_BYTES = 256 << 20  # left free on the disk, where files wait for their upload too,
 RESERVE_SHARE = 20  # or a twentieth of a small one
 DOUBT_SHARE = 8  # having added an eighth of the limit, look what the others did
@@ -90,7 +96,7 @@ class Space:
     def take(self, size: int) -> bool:
         """Take room before writing, if there is enough; `settle` is called when that is over."""
         with self._lock:
-            if self.room_bytes() < size:
+            if not self.usable or self.room_bytes() < size:
                 return False
             self._taken_bytes += size
             return True
@@ -111,10 +117,12 @@ class Space:
         self._paused_until_sec = self._clock() + PAUSE_SEC
 
     @contextmanager
-    def alone(self) -> Iterator[None]:
+    def alone(self) -> Iterator[bool]:
         """Be the only one, of all threads and processes, who makes room in the directory.
 
-        Where there can be no lock it goes on without: two who evict free too much, at worst.
+        False: nothing is kept on disk for a while, because another process does it and does not
+        end; it may be stopped. Where there can be no lock it goes on without: two who evict free
+        too much, at worst.
         """
         with self._making_room:
             fd = -1
@@ -123,8 +131,20 @@ class Space:
                     self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
                     path = self.directory / "lock"
                     fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-                    fcntl.flock(fd, fcntl.LOCK_EX)
-                yield
+                    self._lock_out_others(fd)
+                yield self.usable
             finally:
                 if fd >= 0:
                     os.close(fd)
+
+    def _lock_out_others(self, fd: int) -> None:
+        """Wait for other processes, but not for ever: reads wait for us."""
+        give_up_sec = time.monotonic() + PATIENCE_SEC
+        while self.usable:
+            try:
+                return fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                if time.monotonic() > give_up_sec:
+                    log.warning("nothing is kept in the cache for a while: others make room in it")
+                    self.pause()
+            time.sleep(POLL_SEC)

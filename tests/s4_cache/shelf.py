@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from qarnotfs.cache.disk import Disk
@@ -36,6 +38,15 @@ def on_disk(directory: Path, *patterns: str) -> list[Path]:
 
 def taken(directory: Path) -> int:
     return sum(path.stat().st_blocks * 512 for path in on_disk(directory, "*.map", "*.data"))
+
+
+@contextmanager
+def made_room_in(directory: Path) -> Iterator[None]:
+    """Another process makes room there, and does not end: it may be stopped."""
+    directory.mkdir(parents=True, exist_ok=True)
+    with (directory / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 Make = Callable[..., Disk]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ from qarnotfs.cache.opened import OPEN_ENTRIES_MAX, TIMES_EVERY_SEC
 from qarnotfs.cache.shelves import survey
 from qarnotfs.cache.space import PAUSE_SEC
 from tests.s4_cache.scripted import blocks, noise
-from tests.s4_cache.shelf import MIB, Clock, Make, keep, on_disk, taken, version
+from tests.s4_cache.shelf import MIB, Clock, Make, keep, made_room_in, on_disk, taken, version
 
 
 def test_the_least_recently_used_goes_first(make: Make, clock: Clock) -> None:
@@ -197,6 +198,33 @@ def test_a_disk_that_refuses_is_left_alone_and_tried_again(
     clock.now_sec += PAUSE_SEC
     keep(disk, b"later", "later")
     assert make().read(version(b"later", "later"), 0, 5) == b"later"
+
+
+def test_a_process_that_does_not_end_making_room_is_not_waited_for(
+    make: Make, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("qarnotfs.cache.space.PATIENCE_SEC", 0.1)
+    disk = make(memory_bytes_max=MIB)
+    with made_room_in(disk.directory):
+        info = keep(disk, b"bytes")
+        assert disk.read(info, 0, 5) == b"bytes"  # from memory
+        assert on_disk(disk.directory, "*.data") == []
+        clock.now_sec += PAUSE_SEC
+        keep(disk, b"bytes")  # it is looked whether that has ended
+        assert on_disk(disk.directory, "*.data") == []
+    clock.now_sec += PAUSE_SEC
+    keep(disk, b"bytes")
+    assert make().read(info, 0, 5) == b"bytes"
+
+
+def test_a_process_that_ends_making_room_in_time_is_waited_for(make: Make) -> None:
+    disk = make()
+    with ThreadPoolExecutor() as threads:
+        with made_room_in(disk.directory):
+            keeping = threads.submit(keep, disk, b"bytes")
+            assert not wait([keeping], timeout=0.1).done
+        info = keeping.result()
+    assert make().read(info, 0, 5) == b"bytes"
 
 
 def test_a_write_that_the_disk_took_half_of_leaves_no_block(

@@ -16,6 +16,7 @@ from qarnotfs.errors import Unavailable
 from qarnotfs.store.base import ObjectInfo
 from tests.s4_cache.loops import KIB, MIB, reading, run, settled, until
 from tests.s4_cache.scripted import ScriptedStore, blocks
+from tests.s4_cache.shelf import made_room_in
 
 
 def test_flights_and_their_bytes_are_bounded(store: ScriptedStore, disk: Disk) -> None:
@@ -120,6 +121,22 @@ def test_an_object_larger_than_the_cache_is_fetched_about_once(
             assert reader.stats().bytes_used <= cache_bytes_max
 
     run(main)
+
+
+def test_a_process_that_does_not_end_making_room_stops_neither_reads_nor_the_end(
+    store: ScriptedStore, disk: Disk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All flights wait to be kept, until it is clear that nobody will make room."""
+    monkeypatch.setattr("qarnotfs.cache.space.PATIENCE_SEC", 0.1)
+    infos = [store.add(f"key{number}", b"bytes") for number in range(2 * FLIGHTS_MAX)]
+
+    async def main() -> None:
+        async with reading(store, disk, io_timeout_sec=5.0) as reader:
+            for info in infos:
+                assert await reader.read(info, 0, 5) == b"bytes"
+
+    with made_room_in(disk.directory):
+        run(main)
 
 
 def test_before_and_after_it_runs_only_the_cache_can_be_read(

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from qarnotfs.control.mounttable import FSTYPE, mount_entry, mount_table
 from qarnotfs.control.places import canonical
+from qarnotfs.control.unmounting import unmount
 from qarnotfs.errors import QarnotfsError, UsageError
 
 
@@ -60,24 +61,11 @@ def unmount_dead(mountpoint: Path, *, keep: int = 0) -> None:
     One that was mounted over another shows that one again; the lowest ``keep`` stay.
     """
     while _layers(mountpoint) > keep and is_dead(mountpoint):
-        _fusermount(mountpoint)
+        if reason := unmount(mountpoint, lazily=True):
+            raise QarnotfsError(f"Cannot unmount {mountpoint}: {reason}.")
 
 
 def _layers(mountpoint: Path) -> int:
     """How many of our mounts are on top of each other there."""
     place = canonical(mountpoint)
     return sum(one.mountpoint == place and one.fstype == FSTYPE for one in mount_table())
-
-
-def _fusermount(mountpoint: Path) -> None:
-    try:
-        done = subprocess.run(
-            ["fusermount3", "-uz", "--", os.fspath(mountpoint)],
-            capture_output=True,
-            check=False,
-            text=True,
-        )
-    except FileNotFoundError as error:
-        raise UsageError("fusermount3 is not installed (Debian: fuse3).") from error
-    if done.returncode:
-        raise QarnotfsError(f"Cannot unmount {mountpoint}: {done.stderr.strip()}.")

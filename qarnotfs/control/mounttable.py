@@ -10,6 +10,8 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from qarnotfs.errors import QarnotfsError
+
 FSTYPE = "fuse.qarnotfs"  # what the session mounts as: subtype=qarnotfs
 
 MOUNTINFO = Path("/proc/self/mountinfo")
@@ -27,8 +29,11 @@ class MountEntry:
 
 def mount_table() -> list[MountEntry]:
     """Every mount of this mount namespace, oldest first."""
-    lines = MOUNTINFO.read_text(encoding="utf-8", errors="surrogateescape").splitlines()
-    return [_entry(line) for line in lines]
+    try:
+        text = MOUNTINFO.read_text(encoding="utf-8", errors="surrogateescape")
+    except OSError as error:  # too many open files
+        raise QarnotfsError(f"{MOUNTINFO} cannot be read: {error.strerror}.") from error
+    return [_entry(line) for line in text.splitlines()]
 
 
 def mount_entry(mountpoint: Path) -> MountEntry | None:

@@ -5,8 +5,10 @@ Used by `life`. Whoever unmounts, the kernel then ends `serve`; what follows is 
 
 from __future__ import annotations
 
+import logging
 import os
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 import pyfuse3
@@ -14,8 +16,11 @@ import trio
 
 from qarnotfs import control
 from qarnotfs.control.deadmount import cover_dead, is_dead, is_mounted, unmount_dead
-from qarnotfs.errors import InUse, UsageError
+from qarnotfs.control.unmounting import unmount
+from qarnotfs.errors import InUse, QarnotfsError, UsageError
 from qarnotfs.session.house import House
+
+log = logging.getLogger(__name__)
 
 READ_AHEAD_KB = 1024  # the kernel asks for 1 MiB at a time instead of 128 KiB
 BUSY_SEC = 1.0
@@ -76,7 +81,10 @@ class Kernel:
     def _uncover(self) -> None:
         """Ours is gone: now the dead one below it may go, too."""
         if self._covers:
-            unmount_dead(self._mountpoint)
+            try:
+                unmount_dead(self._mountpoint)
+            except QarnotfsError as error:  # no reason not to upload what is left
+                log.error("A dead mount is left: %s", error)
 
     async def serve(self) -> None:
         """Answer the kernel until it is unmounted, by anybody, and nobody uses it any more."""
@@ -106,11 +114,15 @@ class Kernel:
         _read_more_at_once(found)
 
     async def unmount(self, *, lazily: bool) -> None:
-        """Take the mount away; `InUse` when a program uses it and ``lazily`` is false."""
+        """Take the mount away; `InUse` when a program uses it and ``lazily`` is false.
+
+        Or another error of ours, where it could not even be tried.
+        """
         if self._is_gone():
             return
         give_up_sec = trio.current_time() + BUSY_SEC  # one that just ended may still be leaving
-        while reason := await self._fusermount(lazily=lazily):
+        taking = partial(unmount, self._mountpoint, lazily=lazily)
+        while reason := await trio.to_thread.run_sync(taking, abandon_on_cancel=True):
             if self._is_gone() or control.mount_entry(self._mountpoint) is None:
                 break  # somebody else has taken it away
             if trio.current_time() > give_up_sec:
@@ -125,17 +137,6 @@ class Kernel:
     def _is_gone(self) -> bool:
         """Then what is mounted there is not ours."""
         return self._unmounted or self._ended
-
-    async def _fusermount(self, *, lazily: bool) -> str:
-        """Unmount; why it did not work, or the empty string."""
-        command = ["fusermount3", "-u", *(["-z"] if lazily else []), os.fspath(self._mountpoint)]
-        done = await trio.run_process(
-            command, capture_stdout=True, capture_stderr=True, check=False
-        )
-        if not done.returncode:
-            return ""
-        said = done.stderr.decode(errors="replace").strip().partition(": ")[2]  # behind its name
-        return said.removeprefix(f"failed to unmount {self._mountpoint}: ") or "unknown reason"
 
 
 def _read_more_at_once(found: os.stat_result) -> None:

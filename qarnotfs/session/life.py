@@ -22,7 +22,7 @@ import trio
 from qarnotfs import control
 from qarnotfs.bucket import Bucket
 from qarnotfs.cache.warming import Warmth
-from qarnotfs.errors import InUse, QarnotfsError
+from qarnotfs.errors import QarnotfsError
 from qarnotfs.figures import bytes_text, files_text, left_text
 from qarnotfs.session.house import House, build
 from qarnotfs.session.kernel import Kernel
@@ -179,8 +179,8 @@ class Session:
             log.info("%s: unmounting; once more ends it without uploading what is left", name)
             try:
                 await self._kernel.unmount(lazily=True)
-            except InUse as error:
-                log.error("%s", error)
+            except Exception as error:  # whatever it is, what programs wrote is worth more
+                log.error("%s", error, exc_info=not isinstance(error, QarnotfsError))
                 self._serving.cancel()
             name = signal.Signals(await anext(signals)).name
             log.info("%s again: ending at once", name)

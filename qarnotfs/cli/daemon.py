@@ -12,6 +12,7 @@ import ctypes
 import json
 import logging
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -142,6 +143,7 @@ def serve(request: MountRequest, ready_fd: int | None) -> int:
     privacy.close_to_onlookers()
     _configure_logging(request, to_file=not in_background)
     _give_memory_back()
+    _allow_many_open_files()
     parent = _Parent(ready_fd)
     try:
         return _mount(request, parent, in_background)
@@ -164,6 +166,13 @@ def _give_memory_back() -> None:
         mallopt = ctypes.CDLL(None).mallopt
         mallopt(MMAP_THRESHOLD, 2 << 20)
         mallopt(TRIM_THRESHOLD, 8 << 20)
+
+
+def _allow_many_open_files() -> None:
+    """Each file that a program writes to is open here, too."""
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    with suppress(OSError, ValueError):  # the system's own limit was lowered below it
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def _mount(request: MountRequest, parent: _Parent, in_background: bool) -> int:

@@ -28,6 +28,7 @@ log = logging.getLogger(__name__)
 
 LINE_BYTES_MAX = 1 << 16  # a command is a few words; more is not a client of ours
 BACKLOG = 16
+REFUSED_SEC = 1.0  # between two tries to take a client for whom there is no descriptor
 LAST_WORDS_SEC = 2.0  # what a client that does not read may cost an ending daemon
 
 
@@ -48,8 +49,13 @@ async def serve(
             task_status.started()
         async with trio.open_nursery() as nursery:
             while True:
-                connection, _ = await listener.accept()
-                nursery.start_soon(_converse, trio.SocketStream(connection), handlers)
+                try:
+                    connection, _ = await listener.accept()
+                except OSError as error:  # too many open files: who asks has to wait
+                    log.error("Nobody can ask this mount now: %s", error.strerror)
+                    await trio.sleep(REFUSED_SEC)
+                else:
+                    nursery.start_soon(_converse, trio.SocketStream(connection), handlers)
 
 
 @contextlib.contextmanager
@@ -102,6 +108,8 @@ async def _converse(stream: trio.SocketStream, handlers: Mapping[str, Handler]) 
         except trio.Cancelled:
             await _last_words(stream, handlers)
             raise
+        except Exception:
+            log.exception("A client of the control socket is given up")
 
 
 def _may_ask(connection: trio.socket.SocketType) -> bool:
@@ -137,18 +145,20 @@ async def _say(stream: trio.SocketStream, message: Mapping[str, object]) -> None
 async def _last_words(stream: trio.SocketStream, handlers: Mapping[str, Handler]) -> None:
     if "status" not in handlers:
         return
-    with (
-        trio.move_on_after(LAST_WORDS_SEC, shield=True),
-        contextlib.suppress(trio.BrokenResourceError, trio.ClosedResourceError),
-    ):
-        await _say(stream, {"final": await handlers["status"]({})})
+    try:
+        with trio.move_on_after(LAST_WORDS_SEC, shield=True):
+            await _say(stream, {"final": await handlers["status"]({})})
+    except (trio.BrokenResourceError, trio.ClosedResourceError):
+        return  # it did not wait for them
+    except Exception:
+        log.exception("The last status failed")
 
 
 async def _answer(line: bytes, handlers: Mapping[str, Handler]) -> dict[str, object]:
     try:
         message = json.loads(line)
         handler, args = handlers[message["command"]], message.get("args", {})
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         return _refusal("This mount process does not know that command; versions may differ.")
     try:
         return {"ok": await handler(args)}

@@ -4,6 +4,7 @@ Used by `cli`, as `run_mount`. A mount ends when it is unmounted: by us (control
 SIGTERM, SIGINT) or by anybody. Then what programs had open is recorded, every debt is paid as
 far as the bucket takes it, and what is left stays in the journal for the next mount. How long
 that may take is nobody's business but the user's: a time limit or a second signal ends it.
+A mount whose task failed, which is a defect, records what programs had open, and ends.
 """
 
 from __future__ import annotations
@@ -129,6 +130,9 @@ class Session:
                 arrived = await self._drain()
                 async with self._unmounting:  # whoever asked for it is told first
                     nursery.cancel_scope.cancel()
+        except BaseException:  # one of our tasks failed: what programs wrote is worth more
+            await house.filesystem.seal_all()
+            raise
         finally:
             self._kernel.close()
         return 0 if arrived else 1

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import errno
 import os
+import resource
 import socket
 import stat
 import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -18,6 +20,7 @@ import trio
 from qarnotfs import control
 from qarnotfs.control import Conversation, Handler
 from qarnotfs.errors import NoDaemon, QarnotfsError, UsageError
+from tests.support import eventually
 
 Answer = dict[str, object]
 MOUNTPOINT = Path("/mnt/of a test")
@@ -54,13 +57,31 @@ async def stuck(args: Answer) -> Answer:
     raise AssertionError("unreachable")
 
 
+async def unspeakable(args: Answer) -> Answer:
+    return {"no JSON": object()}
+
+
 HANDLERS: dict[str, Handler] = {
     "status": status,
     "echo": echo,
     "busy": busy,
     "broken": broken,
     "stuck": stuck,
+    "unspeakable": unspeakable,
 }
+
+
+@contextmanager
+def no_descriptors() -> Iterator[None]:
+    """Nobody in this process can open anything."""
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    free = os.dup(0)
+    os.close(free)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (free, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
 
 
 def while_served(client: Callable[[Path, Callable[[], None]], None]) -> Path:
@@ -123,8 +144,49 @@ def test_a_defect_is_logged_and_neither_told_nor_fatal(caplog: pytest.LogCapture
     assert "ZeroDivisionError" in caplog.text
 
 
+def test_a_defect_ends_one_conversation_alone(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a command answered cannot be sent; and there are no last words."""
+
+    def client(path: Path, end: Callable[[], None]) -> None:
+        with Conversation(path) as other:
+            assert other.ask("echo", a=1) == {"a": 1}
+            with pytest.raises(NoDaemon):
+                control.request(path, "unspeakable")
+            assert other.ask("echo", a=2) == {"a": 2}
+            monkeypatch.setitem(HANDLERS, "status", broken)
+            end()
+            with pytest.raises(NoDaemon):
+                other.receive(5)
+
+    while_served(client)
+    assert [record.exc_info is not None for record in caplog.records] == [True, True]
+
+
+def test_who_asks_while_there_are_no_descriptors_is_answered_later(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("qarnotfs.control.server.REFUSED_SEC", 0.01)
+
+    def client(path: Path, end: Callable[[], None]) -> None:
+        with socket.socket(socket.AF_UNIX) as plain:
+            with no_descriptors():
+                plain.connect(os.fspath(path))
+                eventually(lambda: os.strerror(errno.EMFILE) in caplog.text)
+            plain.sendall(b'{"command": "echo", "args": {"a": 1}}\n')
+            assert plain.recv(4096) == b'{"ok": {"a": 1}}\n'
+
+    while_served(client)
+
+
 @pytest.mark.parametrize(
-    "line", [b"\n", b"[]\n", b"{}\n", b'{"command": "rm"}\n', b"\xff\n", b'{"command": []}\n']
+    "line",
+    [
+        *(b"\n", b"[]\n", b"{}\n", b'{"command": "rm"}\n', b"\xff\n", b'{"command": []}\n'),
+        b"[" * 60_000 + b"\n",
+    ],
+    ids=lambda line: line[:20],
 )
 def test_nonsense_is_refused(line: bytes) -> None:
     def client(path: Path, end: Callable[[], None]) -> None:

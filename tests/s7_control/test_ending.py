@@ -12,12 +12,12 @@ from pathlib import Path
 import pytest
 import trio
 
-from qarnotfs.errors import QarnotfsError, UsageError
+from qarnotfs.errors import InUse, QarnotfsError, UsageError
 from qarnotfs.session import House, build
 from qarnotfs.session.life import Session
 from qarnotfs.store.memory import MemoryStore
 from qarnotfs.views import View
-from tests.s5_core.house import MemoryBucket, World, bucket, options
+from tests.s5_core.house import MemoryBucket, World, bucket, entered, options
 
 Scene = Callable[[World], Awaitable[None]]
 
@@ -102,3 +102,26 @@ def test_a_mount_that_cannot_be_taken_away_is_drained_all_the_same(
     assert bucket(store) == {"a": b"a", "b": b"b"}
     assert str(error) in caplog.text
     assert ("Traceback" in caplog.text) == (not isinstance(error, QarnotfsError))
+
+
+def test_what_programs_wrote_outlives_a_mount_that_fails(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def scene(world: World) -> None:
+        await left_open(world)
+        raise ZeroDivisionError
+
+    monkeypatch.setattr("qarnotfs.session.life.Kernel", NoKernel(scene, InUse("never asked")))
+    store = MemoryStore()
+    with pytest.raises(ExceptionGroup) as caught:
+        lived(store, tmp_path)
+    assert caught.group_contains(ZeroDivisionError)
+    assert bucket(store) == {}
+
+    async def next_life() -> None:
+        async with entered(store, tmp_path) as world:
+            assert await world.drain()
+            assert world.house.journal.findings == []
+
+    trio.run(next_life)
+    assert bucket(store) == {"a": b"a", "b": b"b"}

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
+import resource
 import shutil
 import signal
+import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.s5_mount.mounting import Mount
+from tests.s5_mount.mounting import PROGRAM, Cli, Mount
 from tests.support import eventually
 
 if TYPE_CHECKING:
@@ -60,3 +62,35 @@ def test_without_fusermount3_a_mount_takes_the_place_of_a_dead_one(
     place.unmount()
     assert not place.is_mounted()
     assert content(s3, bucket) == {"file": b"owed"}
+
+
+def descriptors(pid: int) -> int:
+    return len(os.listdir(f"/proc/{pid}/fd"))
+
+
+def test_as_many_files_are_written_at_once_as_the_system_allows(place: Mount, cli: Cli) -> None:
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    few = f"--nofile={hard // 2}:{hard}"
+    mount = PROGRAM, "mount", place.bucket, place.path, "--cache-dir", place.cache_dir
+    subprocess.run(["prlimit", few, *mount], env=cli.environment, check=True)
+    place.pid = place.status()["pid"]
+    assert resource.prlimit(place.pid, resource.RLIMIT_NOFILE) == (hard, hard)
+
+
+def test_without_descriptors_it_lives_and_a_signal_ends_it(
+    place: Mount, s3: S3Client, bucket: str
+) -> None:
+    place.start(["--upload-delay", "1h"], {})
+    before = resource.prlimit(place.pid, resource.RLIMIT_NOFILE)
+    with (place.path / "open").open("wb", buffering=0) as file:
+        file.write(b"not closed")
+        resource.prlimit(place.pid, resource.RLIMIT_NOFILE, (descriptors(place.pid), before[1]))
+        with pytest.raises(OSError, match=r"."), (place.path / "other").open("wb") as other:
+            other.write(b"no room for it")
+        assert place.status()["state"] == "unreachable"
+        file.write(b" yet")
+        place.signal(signal.SIGTERM)
+        eventually(lambda: not place.is_mounted())
+    resource.prlimit(place.pid, resource.RLIMIT_NOFILE, before)
+    eventually(place.has_ended)
+    assert content(s3, bucket)["open"] == b"not closed yet"

@@ -57,7 +57,7 @@ FENCES: dict[str, set[str]] = {
         "writeback.multipart",
         "writeback.streaming",
         "writeback.budget",
-        "core.content",
+        "core.writable",
         "core.moving",
         "operations",
         "session",

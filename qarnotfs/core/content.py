@@ -4,39 +4,28 @@ Used by `filesystem`, which owns names and attributes. A file that is only read 
 version (``inode.info``) and is read through the cache. The first write gives it a staged
 file over that version and a debt; closing records the debt; the uploader pays it and
 leaves the new version in ``debt.stored``, which is taken over at the next look.
-
-Between two awaits nothing else runs. Work on a staged file that takes long (copying it,
-checksumming a file written in no order) is done off the loop behind ``_gates``: whoever
-wants to change the file meanwhile waits until the gate opens.
 """
 
 from __future__ import annotations
 
-import logging
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
-
-import trio
+from collections.abc import Callable
+from contextlib import suppress
 
 from qarnotfs.bridge import Bridge
 from qarnotfs.cache.blocks import PatternCell
 from qarnotfs.cache.reader import Reader
-from qarnotfs.core import attributes
 from qarnotfs.core.inodes import Inode
+from qarnotfs.core.writable import QUICK_BYTES, Writable
 from qarnotfs.errors import FileError, NotUploaded, Stale, StoreError, TooLarge
-from qarnotfs.store.base import OBJECT_BYTES_MAX, Attributes, Condition, ObjectInfo
+from qarnotfs.store.base import OBJECT_BYTES_MAX, ObjectInfo
 from qarnotfs.writeback.debts import Debt, State
 from qarnotfs.writeback.journal import Journal
 from qarnotfs.writeback.plan import PART_BYTES
 from qarnotfs.writeback.staging import Seal, Staged
 from qarnotfs.writeback.uploader import Uploader
 
-log = logging.getLogger(__name__)
 
-QUICK_BYTES = 8 << 20  # checksummed or copied on the loop: some 8 ms
-
-
-class Content:
+class Content(Writable):
     """Reads and writes the files of one mount. ``close_waits``: close uploads the file."""
 
     def __init__(
@@ -49,10 +38,8 @@ class Content:
         close_waits: bool,
         now_ns: Callable[[], int],
     ) -> None:
-        self._bridge, self._reader = bridge, reader
-        self._journal, self._uploader = journal, uploader
-        self._close_waits, self._now_ns = close_waits, now_ns
-        self._gates: dict[Inode, trio.Event] = {}  # set and removed by who closed the gate
+        super().__init__(bridge, journal, uploader, now_ns)
+        self._reader, self._close_waits = reader, close_waits
 
     # --- reading ------------------------------------------------------------------------------
 
@@ -85,35 +72,6 @@ class Content:
     async def read_base(self, info: ObjectInfo, offset: int, size: int) -> bytes:
         """Bytes of the version a staged file builds upon, through the cache."""
         return await self._reader.read(info, offset, size, None)
-
-    def take_over(self, inode: Inode) -> None:
-        """If the staged bytes have arrived in the bucket, they are the file's version now."""
-        debt = inode.debt
-        if debt is None or debt.stored is None:
-            return
-        if inode.kernel_version is not None:
-            inode.kernel_version = debt.stored.etag  # its pages are what we uploaded
-        inode.info = inode.told = debt.stored  # the kernel knows their size: it sent them
-        inode.key, inode.taken = debt.stored.key, False
-        self.let_go(inode)
-
-    def let_go(self, inode: Inode) -> None:
-        """The inode needs its staged file no more. It is kept by its debt, if it has one."""
-        if inode.staged is not None:
-            inode.staged.close()
-            if inode.detached and inode.debt is None:  # `displace` pinned it, or it is its own
-                inode.staged.unpin()
-        inode.staged = inode.debt = None
-
-    def displace(self, inode: Inode) -> None:
-        """The inode is about to lose its name, and what is owed for that: keep its open bytes."""
-        self.take_over(inode)
-        if inode.staged is not None:
-            if inode.opens:
-                inode.staged.pin()
-            else:
-                inode.staged = None
-        inode.debt = None
 
     def needs_object(self, inode: Inode) -> bool:
         """Whether what is read of the file may have to be fetched."""
@@ -153,20 +111,6 @@ class Content:
         if not inode.writers:
             await self.release(inode)
 
-    def _begin_anew(self, inode: Inode) -> None:
-        """What was closed is kept, on disk, until what takes its place is closed too."""
-        self.take_over(inode)
-        debt = inode.debt
-        if inode.staged is None or debt is None or not debt.recorded:
-            return
-        if not self._journal.has(debt.id):
-            return
-        inode.staged.close()
-        inode.staged = self._journal.staging.create(None)
-        self._owe(inode, inode.staged, debt)
-        if debt.urgent:  # somebody waits for it: whoever does waits for the new one
-            self._uploader.progressed()
-
     async def create(self, inode: Inode) -> None:
         """A new, empty file: it is owed from now on, and seen, though nothing is recorded yet."""
         await self._writable(inode)
@@ -174,70 +118,6 @@ class Content:
     def _touched(self, inode: Inode) -> None:
         at_ns = self._now_ns()
         inode.posix = inode.posix._replace(mtime_ns=at_ns, ctime_ns=at_ns, extra={})
-
-    async def _writable(self, inode: Inode) -> Staged:
-        """The staged file to write to, which nobody is sending."""
-        while True:
-            await self._gate_open(inode)
-            self.take_over(inode)
-            staged, debt = inode.staged, inode.debt
-            if staged is None:
-                return self._stage(inode)
-            sending = (
-                debt is None or debt.state is State.PAYING or staged.shared or staged.sends > 0
-            )
-            if staged.sealed and sending:
-                await self._replace_by_clone(inode, staged, debt)
-                continue
-            if debt is not None and debt.state is not State.OPEN:
-                self._journal.reopen(debt)
-                if debt.urgent:  # somebody waits for it: whoever does records it again
-                    self._uploader.progressed()
-            return staged
-
-    def _stage(self, inode: Inode) -> Staged:
-        staged = inode.staged = self._journal.staging.create(inode.info)
-        # The kernel sees every write: if its pages are those of the base, they stay right.
-        is_right = inode.info is None or inode.kernel_version == inode.info.etag
-        inode.kernel_version = "staged" if is_right else None
-        self._owe(inode, staged, None)
-        return staged
-
-    def _owe(self, inode: Inode, staged: Staged, own: Debt | None) -> None:
-        """The file's bytes are owed from now on; ``own``: what was owed for it so far."""
-        if inode.detached and not inode.replaced:
-            return
-        key, latest = inode.key, self._journal.latest(inode.key)
-        expected = Condition(etag=inode.info.etag) if inode.info else Condition(absent=True)
-        others = latest if latest is not own else None
-        if inode.detached and own and own.key != key:
-            key, expected = own.key, Condition(absent=True)  # what is beside already goes on there
-        elif inode.taken or (others and (inode.detached or others.staged)):
-            now_sec = self._now_ns() / attributes.NS  # neither takes the other's place
-            key, expected = self._journal.beside(key, now_sec), Condition(absent=True)
-            log.warning("%s was replaced while it was open: stored as %s", inode.key, key)
-            self._uploader.conflicts.append(key)
-        inode.debt = self._journal.open(key, staged, self.attributes(inode), expected)
-
-    async def _replace_by_clone(self, inode: Inode, staged: Staged, debt: Debt | None) -> None:
-        """A program writes to bytes that are being sent: it gets a copy, they stay as they are."""
-        async with self._closed_gate(inode):
-            with staged.pinned():
-                twin = await self._clone(staged)
-                twin.base = staged.base  # of which we may have heard meanwhile
-        debt = inode.debt or debt  # another one, if it was renamed: it owes its bytes again
-        if debt is not None and debt.stored is not None:  # paid meanwhile: its base is gone
-            twin.base = debt.stored if twin.base else None
-            if inode.debt is debt:
-                inode.info, inode.key = debt.stored, debt.stored.key
-        self.let_go(inode)
-        inode.staged = twin
-        self._owe(inode, twin, debt)
-
-    async def _clone(self, staged: Staged) -> Staged:
-        if staged.extents.total <= QUICK_BYTES:
-            return self._journal.staging.clone(staged)
-        return await self._bridge.work(self._journal.staging.clone, staged)
 
     # --- closing ------------------------------------------------------------------------------
 
@@ -319,30 +199,6 @@ class Content:
             self._uploader.wake()
         if inode.staged is not None and not inode.writers:
             inode.staged.close()
-
-    # --- attributes ---------------------------------------------------------------------------
-
-    def attributes(self, inode: Inode) -> Attributes:
-        """What is stored beside the file's bytes."""
-        return Attributes(
-            attributes.encode(inode.posix),
-            attributes.content_type(inode.key, inode.posix.mode),
-        )
-
-    # --- gates --------------------------------------------------------------------------------
-
-    async def _gate_open(self, inode: Inode) -> None:
-        while (gate := self._gates.get(inode)) is not None:
-            await gate.wait()
-
-    @asynccontextmanager
-    async def _closed_gate(self, inode: Inode) -> AsyncIterator[None]:
-        gate = self._gates[inode] = trio.Event()
-        try:
-            yield
-        finally:
-            del self._gates[inode]
-            gate.set()
 
 
 def _check_size(size: int) -> None:

@@ -121,9 +121,9 @@ class Content(Writable):
 
     # --- closing ------------------------------------------------------------------------------
 
-    async def commit(self, inode: Inode) -> None:
+    async def commit(self, inode: Inode, *, completes: bool = True) -> None:
         """Put what was written on record: from here it survives the daemon (close)."""
-        if inode.staged is not None and inode.debt is not None:
+        if completes and inode.staged is not None and inode.debt is not None:
             await self._complete(inode, inode.staged)
         while True:
             await self._gate_open(inode)
@@ -156,17 +156,19 @@ class Content(Writable):
     async def _complete(self, inode: Inode, staged: Staged) -> None:
         """Fetch what a small file lacks of its base now: when it is sent, that may be gone.
 
-        If it cannot be fetched, sending it will try again.
+        If it cannot be fetched, sending it will try again; with many gaps, nobody waits for each.
         """
         if staged.size >= PART_BYTES or staged.whole or staged.base is None:
             return
         for start, end in list(staged.extents.gaps(0, min(staged.size, staged.base_limit))):
-            with suppress(Stale, StoreError):
+            try:
                 data = await self.read_base(staged.base, start, end - start)
-                await self._gate_open(inode)
-                if staged.sealed or inode.staged is not staged:
-                    return  # somebody else closed it meanwhile
-                staged.fill(start, data)
+            except (Stale, StoreError):
+                return
+            await self._gate_open(inode)
+            if staged.sealed or inode.staged is not staged:
+                return  # somebody else closed it meanwhile
+            staged.fill(start, data)
 
     async def close(self, inode: Inode) -> None:
         """A file descriptor is closed: record, and with ``close_waits`` upload."""
@@ -190,10 +192,10 @@ class Content(Writable):
                 break  # else its bytes are owed anew
         self.take_over(inode)
 
-    async def release(self, inode: Inode) -> None:
+    async def release(self, inode: Inode, *, completes: bool = True) -> None:
         """Nobody writes to the file any more: what it holds may be sent."""
         with suppress(NotUploaded):  # it was said when the file was closed, and is in `status`
-            await self.commit(inode)
+            await self.commit(inode, completes=completes)
         if inode.debt is not None:
             self._journal.release(inode.debt, self._uploader.due_sec(inode.debt))
             self._uploader.wake()

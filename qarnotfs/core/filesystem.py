@@ -226,11 +226,11 @@ class Filesystem:
         self.lookup.inodes.collect(inode)
 
     async def seal_all(self) -> None:
-        """Record what programs wrote and did not close: the mount ends now."""
+        """Record what programs wrote and did not close: the mount ends now, and asks nobody."""
         for inode in self.lookup.inodes.all():
             try:
                 if inode.debt is not None:
-                    await self._content.release(inode)
+                    await self._content.release(inode, completes=False)
             except QarnotfsError as error:  # the others are recorded all the same
                 log.error("%s could not be recorded: %s", inode.key, error)
 

@@ -10,10 +10,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
+from typing import NamedTuple
 
 from qarnotfs.bridge import Bridge
 from qarnotfs.cache.blocks import PatternCell
 from qarnotfs.cache.reader import Reader
+from qarnotfs.core.attributes import Posix
 from qarnotfs.core.inodes import Inode
 from qarnotfs.core.writable import QUICK_BYTES, Writable
 from qarnotfs.errors import FileError, NotUploaded, Stale, StoreError, TooLarge
@@ -23,6 +25,19 @@ from qarnotfs.writeback.journal import Journal
 from qarnotfs.writeback.plan import PART_BYTES
 from qarnotfs.writeback.staging import Seal, Staged
 from qarnotfs.writeback.uploader import Uploader
+
+
+class Former(NamedTuple):
+    """What an inode was before its file was cut or extended."""
+
+    staged: Staged | None
+    debt: Debt | None
+    posix: Posix
+    writers: int
+
+    @classmethod
+    def of(cls, inode: Inode) -> Former:
+        return cls(inode.staged, inode.debt, inode.posix, inode.writers)
 
 
 class Content(Writable):
@@ -99,8 +114,21 @@ class Content(Writable):
         _check_size(size)
         if size == inode.size and inode.staged is not None and inode.staged.sealed:
             return
+        await self._gate_open(inode)
+        self.take_over(inode)
+        former, touched = Former.of(inode), inode.posix
+        try:
+            await self._truncate(inode, size)
+            touched = inode.posix
+            if not inode.writers:
+                await self.release(inode)
+        except BaseException:
+            if inode.posix is touched:  # else somebody has changed it meanwhile
+                self._undo(inode, former)
+            raise
+
+    async def _truncate(self, inode: Inode, size: int) -> None:
         if not size:
-            await self._gate_open(inode)
             self._begin_anew(inode)
         staged = await self._writable(inode)
         if inode.debt is not None:
@@ -108,8 +136,17 @@ class Content(Writable):
         staged.truncate(size)
         self._written(inode, size)
         self._touched(inode)
-        if not inode.writers:
-            await self.release(inode)
+
+    def _undo(self, inode: Inode, former: Former) -> None:
+        """The file is as it was, unless this is on record, or another program writes to it now."""
+        debt = inode.debt
+        if debt is None or debt is former.debt or debt.recorded or not self._journal.has(debt.id):
+            return
+        if inode.writers == former.writers:
+            self._journal.undo(debt)
+            inode.staged, inode.debt, inode.posix = former.staged, former.debt, former.posix
+            inode.kernel_version = None  # somebody may have read it meanwhile
+            self._uploader.progressed()
 
     async def create(self, inode: Inode) -> None:
         """A new, empty file: it is owed from now on, and seen, though nothing is recorded yet."""

@@ -139,7 +139,6 @@ class Writable:
 
     def _begin_anew(self, inode: Inode) -> None:
         """What was closed is kept, on disk, until what takes its place is closed too."""
-        self.take_over(inode)
         debt = inode.debt
         if inode.staged is None or debt is None or not debt.recorded:
             return

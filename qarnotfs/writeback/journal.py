@@ -193,12 +193,12 @@ class Journal(Recorded):
 
     def _undo_move(self, debt: Debt, moved: Debt, *ends: Debt) -> None:
         for end in ends:
-            self._undo(end)
+            self.undo(end)
         if debt in moved.replaced:
             moved.replaced.remove(debt)
             self._remember(debt)
         self._wait_for(debt, instead_of=moved.id)
-        self._undo(moved)
+        self.undo(moved)
 
     def drop(self, key: str) -> None:
         """Another object has the key now: whatever was owed for it is not wanted any more.

@@ -85,11 +85,12 @@ class Recorded(Owed):
         try:
             self._write(debt)
         except FileError:
-            self._undo(debt)
+            self.undo(debt)
             raise
 
-    def _undo(self, debt: Debt) -> None:
+    def undo(self, debt: Debt) -> None:
         """A debt that could not be recorded was never incurred."""
+        self.stray_upload(debt)
         self._take_out(debt)
         for pending in debt.replaced:
             self._remember(pending)

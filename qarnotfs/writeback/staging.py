@@ -128,16 +128,16 @@ class Staged:
         assert not self.sealed
         self._changed(min(size, self.size), max(size, self.size))
         if size < self.size:
+            try:
+                os.ftruncate(self._open(), size)
+            except OSError as error:
+                raise _translated(error) from error
             self.base_limit = min(self.base_limit, size)
             self.extents.cut(size)
             if size == 0:
                 self._crc, self._crc_end = 0, 0
             elif self._crc_end is not None and self._crc_end > size:
                 self._crc_end = None
-            try:
-                os.ftruncate(self._open(), size)
-            except OSError as error:
-                raise _translated(error) from error
         self.size = size
 
     # --- sealing ------------------------------------------------------------------------

@@ -7,8 +7,8 @@ for the bucket, and then changes inodes and debts in one synchronous stretch.
 from __future__ import annotations
 
 import stat
-from collections.abc import Callable
-from contextlib import AbstractContextManager, ExitStack, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 
 from qarnotfs.core import attributes, names
@@ -106,15 +106,29 @@ class Namespace:
     ) -> Inode:
         """A new file that nobody has open, or a node of another kind."""
         inode = await self.create(parent, name, mode, caller, rdev)
-        await self._content.release(inode)
+        with self._made(inode):
+            await self._content.release(inode)
         return inode
 
     async def symlink(self, parent: Inode, name: bytes, target: bytes, caller: Caller) -> Inode:
         """A symbolic link: an object whose bytes are the target, as s3fs stores it."""
         inode = await self.create(parent, name, stat.S_IFLNK | 0o777, caller)
-        await self._content.write(inode, 0, target)
-        await self._content.release(inode)
+        with self._made(inode):
+            await self._content.write(inode, 0, target)
+            await self._content.release(inode)
         return inode
+
+    @contextmanager
+    def _made(self, inode: Inode) -> Iterator[None]:
+        """At the end of a block it is on record; or else it was never there."""
+        try:
+            yield
+        except BaseException:
+            debt = inode.debt
+            if debt is not None and not debt.recorded:
+                self._displace(inode)
+                self._journal.undo(debt)
+            raise
 
     async def readlink(self, inode: Inode) -> bytes:
         if not stat.S_ISLNK(inode.posix.mode):

@@ -104,6 +104,14 @@ class Owed:
         """Whether it is not paid before a rename is over that holds a key; see `holding`."""
         return any(one.key in self._held_keys for one in self._awaited_by(debt))
 
+    def can_pay(self, *, lingering: bool) -> bool:
+        """Whether anything can be paid; ``lingering``: also deletions of what is still read."""
+        held = set[Debt]() if lingering else self._held_open()
+        return any(
+            self.stuck_behind(debt) is None and held.isdisjoint(self._awaited_by(debt))
+            for debt in self.all()
+        )
+
     def builders(self, key: str) -> list[Debt]:
         """Debts of other keys that need bytes of the object ``key`` as it is in the bucket.
 

@@ -79,6 +79,7 @@ class Uploader:
         self._dirty_bytes_max = dirty_bytes_max
         self._deleting = False  # one batch at a time: a directory's marker goes after its files
         self._all_urgent = False  # while somebody waits for room or for the end
+        self._draining = False  # while somebody waits for the end: also of what is still read
         self.streamer = Streamer(journal, sender.multipart, paid_on=self._hurry)
         self._hurried = False
         self._incurred_sec = 0.0
@@ -128,12 +129,13 @@ class Uploader:
         """Return when so little is dirty that a program may write on (back-pressure).
 
         Debts are paid and open files are sent as far as they are complete. What can neither
-        be paid nor sent is not waited for: the disk has the last word.
+        be paid nor sent is not waited for: the disk has the last word. What programs still read
+        is not deleted for that: it would make no room.
         """
         if self._journal.bytes_dirty <= self._dirty_bytes_max:
             return
         while self._journal.bytes_dirty > self._dirty_bytes_max:
-            if not self.streamer.press() and not self._can_pay():
+            if not self.streamer.press() and not self._journal.can_pay(lingering=False):
                 self._relax()
                 if self._journal.bytes_failed > self._dirty_bytes_max:
                     raise NoSpace("The bucket refuses what is owed to it: no more is accepted.")
@@ -149,11 +151,11 @@ class Uploader:
 
     async def drain(self) -> bool:
         """Pay everything now; whether nothing is left (failed debts stay)."""
-        while self._can_pay() or self.streamer.is_aborting():
-            self._all_urgent = True
+        while self._journal.can_pay(lingering=True) or self.streamer.is_aborting():
+            self._all_urgent = self._draining = True
             self._hurry()
             await self._progress.wait()
-        self._all_urgent = False
+        self._all_urgent = self._draining = False
         return not self._journal.count
 
     def progressed(self) -> None:
@@ -164,9 +166,6 @@ class Uploader:
     async def step(self) -> None:
         """Return when the next payment has ended, whichever it is."""
         await self._progress.wait()
-
-    def _can_pay(self) -> bool:
-        return any(self._journal.stuck_behind(debt) is None for debt in self._journal.all())
 
     def _hurry(self) -> None:
         self._hurried = True
@@ -241,7 +240,8 @@ class Uploader:
         nursery.start_soon(pay_in_slot)
 
     def _payable(self, debt: Debt) -> bool:
-        urgent = debt.urgent or self._all_urgent
+        makes_room = self._all_urgent and debt.kind is not Kind.DELETE
+        urgent = debt.urgent or self._draining or makes_room
         ready = debt.state is State.QUEUED or (debt.state is State.HELD and urgent)
         return ready and self._journal.is_next(debt)
 

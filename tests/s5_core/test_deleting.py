@@ -137,6 +137,34 @@ def test_an_object_that_somebody_reads_stays_until_that_ends(
 
 
 @pytest.mark.decision(10)
+@pytest.mark.parametrize("is_open", [False, True], ids=["other", "only"])
+def test_so_it_does_while_another_program_waits_for_room(
+    store: MemoryStore, play: Callable[..., None], is_open: bool
+) -> None:
+    """To delete it would make none."""
+    body = bytes(range(256)) * 10_000
+    put(store, "a", body)
+
+    async def scene(world: World) -> None:
+        reader = await world.open("a")
+        await world.unlink("a")
+        if is_open:  # nothing else can be paid
+            writer = await world.create("b")
+            await world.fs.write(writer, 0, b"1" * 1000)
+            await world.fs.write(writer, 1000, b"2")
+            await world.close(writer)
+        else:
+            await world.write("b", b"1" * 1000)
+            await world.write("c", b"2")
+            assert bucket(store)["b"] == b"1" * 1000
+        assert await world.fs.read(reader, 2_000_000, 4) == body[2_000_000:2_000_004]
+        assert await world.drain()
+        assert "a" not in bucket(store)
+
+    play(scene, dirty_bytes_max=500, upload_delay_sec=NEVER_SEC, cache_bytes_max=0)
+
+
+@pytest.mark.decision(10)
 def test_so_it_does_for_who_has_changed_a_part_of_it(
     store: MemoryStore, play: Callable[..., None]
 ) -> None:

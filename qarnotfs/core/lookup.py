@@ -260,7 +260,7 @@ class Lookup:
         node = Node(inode.name, is_directory=False, key=key, info=known)
         with suppress(NoSuchKey):
             info = await self.finder.info(node)
-        if inode.key != key:  # it was renamed meanwhile
+        if inode.key != key or inode.detached:  # it was renamed meanwhile, or removed
             return await self.getattr(inode)
         if info is None:  # the kernel looks again, and forgets that there was such a name
             raise Stale("The file was deleted from the bucket.")

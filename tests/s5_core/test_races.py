@@ -243,6 +243,34 @@ def test_a_name_that_was_lost_before_the_open_is_looked_up_again(
     play(scene, upload_delay_sec=NEVER_SEC)
 
 
+def test_a_file_that_is_removed_while_it_is_being_opened_is_looked_up_again(
+    store: MemoryStore, play: Callable[..., None]
+) -> None:
+    """Nobody had it open: its bytes are not kept, and it must not seem to be open."""
+    put(store, "a", b"bytes")
+
+    async def scene(world: World) -> None:
+        found = await world.inode("a")
+        found.lookups += 1
+        while world.fs.lookup.lasting.left_sec(found)[1]:
+            await trio.sleep(0.01)
+        stopped = StoppedPut(store, "head", "a")
+
+        async def open_it() -> None:
+            with pytest.raises(Stale):
+                await world.fs.open(found, os.O_RDONLY)
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(open_it)
+            await stopped.sent()
+            await world.unlink("a")
+            stopped.arrive()
+        assert await world.drain()
+
+    play(scene, cache_ttl_sec=0.05)
+    assert bucket(store) == {}
+
+
 def test_a_directory_renamed_while_a_file_of_it_is_sent_leaves_no_name_behind(
     store: MemoryStore, play: Callable[..., None]
 ) -> None:

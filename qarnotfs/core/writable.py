@@ -66,7 +66,7 @@ class Writable:
         self.take_over(inode)
         if inode.staged is not None:
             if inode.opens:
-                inode.staged.pin()
+                self._journal.keep_base(inode.staged.pin())
             else:
                 inode.staged = None
         inode.debt = None
@@ -104,7 +104,7 @@ class Writable:
     def _owe(self, inode: Inode, staged: Staged, own: Debt | None) -> None:
         """The file's bytes are owed from now on; ``own``: what was owed for it so far."""
         if inode.detached and not inode.replaced:
-            return
+            return self._journal.keep_base(staged)
         key, latest = inode.key, self._journal.latest(inode.key)
         expected = Condition(etag=inode.info.etag) if inode.info else Condition(absent=True)
         others = latest if latest is not own else None

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Container, Iterable, Iterator
 from contextlib import contextmanager
 from itertools import count
+from weakref import WeakSet
 
 from qarnotfs.store.base import Condition, ObjectInfo
 from qarnotfs.writeback.debts import Debt, Kind, State, conflict_key
@@ -31,6 +32,7 @@ class Owed:
         self._lingering: set[Debt] = set()  # deletions of files that programs have open
         self._held_keys: Counter[str] = Counter()  # see `holding`
         self._builders: dict[str, set[Debt]] = {}  # by the key of their base; see `builders`
+        self._nameless = WeakSet[Staged]()  # of removed files that programs have open
         # Accepted from programs and not sent; each debt carries its share in ``counted_bytes``.
         self.bytes_dirty = 0
 
@@ -284,13 +286,19 @@ class Owed:
             one.expected = there
         return found
 
+    def keep_base(self, staged: Staged) -> None:
+        """Nothing is owed for it any more, but a program goes on with it."""
+        self._nameless.add(staged)
+
     def rebase(self, sent: Staged, info: ObjectInfo) -> list[Debt]:
         """What was sent is what it and its copies build upon: but for changes, the same bytes."""
-        others = (one for top in self.all() for one in with_replaced(top))
-        found = [one for one in others if _is_alike(one, sent)]
+        debts = [one for top in self.all() for one in with_replaced(top)]
+        alike = [one for one in self._nameless if _is_alike(one, sent)]
+        alike += [one.staged for one in debts if one.staged and _is_alike(one.staged, sent)]
+        for staged in alike:
+            staged.base = info
+        found = [one for one in debts if one.staged in alike]
         for one in found:
-            assert one.staged is not None
-            one.staged.base = info
             self._note_base(one)
         return found
 
@@ -323,12 +331,11 @@ def _needs(debt: Debt, key: str) -> bool:
     return bool(staged.base_limit) and not staged.whole
 
 
-def _is_alike(debt: Debt, sent: Staged) -> bool:
+def _is_alike(mine: Staged, sent: Staged) -> bool:
     """Whether its bytes are ``sent``, or that with other changes: of one lineage and one base."""
-    mine, base = debt.staged, sent.base
-    if mine is None or mine.base is None or base is None or mine.lineage != sent.lineage:
+    if mine.base is None or sent.base is None or mine.lineage != sent.lineage:
         return False
-    return mine.base.key == base.key and mine.base.same_version(base)
+    return mine.base.key == sent.base.key and mine.base.same_version(sent.base)
 
 
 def with_replaced(debt: Debt) -> list[Debt]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 from collections.abc import Awaitable, Callable
 
 import pytest
@@ -11,6 +12,7 @@ import trio
 from qarnotfs.errors import Unavailable
 from qarnotfs.store.memory import MemoryStore
 from tests.s5_core.house import NEVER_SEC, World, bucket, put
+from tests.s5_core.stops import StoppedPut
 
 
 async def drain(world: World) -> None:
@@ -184,6 +186,39 @@ def test_so_it_does_for_who_has_changed_a_part_of_it(
 
     play(scene, upload_delay_sec=0.01)
     assert bucket(store) == {"later": b"1"}
+
+
+@pytest.mark.decision(10)
+@pytest.mark.parametrize("unlinked", ["before", "after"])
+def test_so_it_does_for_who_changes_it_while_it_is_sent(
+    unlinked: str, store: MemoryStore, play: Callable[..., None]
+) -> None:
+    """What he has not changed, and has not read yet, is that of the version that arrives."""
+    body = random.Random(1).randbytes(20 << 20)
+    put(store, "a", body)
+
+    async def scene(world: World) -> None:
+        handle = await world.open("a", os.O_RDWR)
+        await world.fs.write(handle, 0, b"one")
+        stopped = StoppedPut(store, "upload_part")
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(world.fs.fsync, handle)
+            await stopped.sent()
+            if unlinked == "before":
+                await world.unlink("a")
+            await world.fs.write(handle, 4, b"two")
+            if unlinked == "after":
+                await world.unlink("a")
+            stopped.arrive()
+        while world.house.journal.is_paying("a"):
+            await trio.sleep(0.01)
+        assert await world.fs.read(handle, 0, 8) == b"one" + body[3:4] + b"two" + body[7:8]
+        assert await world.fs.read(handle, len(body) - 100, 100) == body[-100:]
+        await world.close(handle)
+        assert await world.drain()
+
+    play(scene, cache_bytes_max=0)
+    assert bucket(store) == {}
 
 
 @pytest.mark.decision(4)

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from qarnotfs.cache.blockmap import HEADER_BYTES
 from qarnotfs.cache.blocks import BLOCK_BYTES
 from qarnotfs.cache.disk import Disk
-from qarnotfs.cache.entry import HEADER_BYTES
 from qarnotfs.cache.shelves import GRACE_SEC
 from qarnotfs.store.base import ObjectInfo
 from tests.s4_cache.scripted import blocks

@@ -231,13 +231,15 @@ class Content(Writable):
 
     async def release(self, inode: Inode, *, completes: bool = True) -> None:
         """Nobody writes to the file any more: what it holds may be sent."""
-        with suppress(NotUploaded):  # it was said when the file was closed, and is in `status`
-            await self.commit(inode, completes=completes)
-        if inode.debt is not None:
-            self._journal.release(inode.debt, self._uploader.due_sec(inode.debt))
-            self._uploader.wake()
-        if inode.staged is not None and not inode.writers:
-            inode.staged.close()
+        try:
+            with suppress(NotUploaded):  # it was said at close, and is in `status`
+                await self.commit(inode, completes=completes)
+            if inode.debt is not None:
+                self._journal.release(inode.debt, self._uploader.due_sec(inode.debt))
+                self._uploader.wake()
+        finally:
+            if inode.staged is not None and not inode.writers:
+                inode.staged.close()
 
 
 def _check_size(size: int) -> None:

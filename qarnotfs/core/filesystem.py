@@ -219,11 +219,13 @@ class Filesystem:
         inode = handle.inode
         inode.opens -= 1
         inode.writers -= handle.writable
-        if handle.writable and not inode.writers:
-            await self._content.release(inode)
-        if inode.detached and not inode.opens:
-            self.names.let_go(inode)
-        self.lookup.inodes.collect(inode)
+        try:
+            if handle.writable and not inode.writers:
+                await self._content.release(inode)
+        finally:
+            if inode.detached and not inode.opens:
+                self.names.let_go(inode)
+            self.lookup.inodes.collect(inode)
 
     async def seal_all(self) -> None:
         """Record what programs wrote and did not close: the mount ends now, and asks nobody."""

@@ -62,3 +62,30 @@ def test_what_could_not_be_made_is_not_there(
 
     play(scene, upload_delay_sec=NEVER_SEC)
     assert list(bucket(store)) == ["a"]
+
+
+@pytest.mark.parametrize("removed", [False, True])
+def test_the_end_of_a_file_that_cannot_be_recorded_leaves_nothing_open(
+    removed: bool, store: MemoryStore, play: Play, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def scene(world: World) -> None:
+        handle = await world.create("a")
+        inode = await world.inode("a")
+        inode.lookups += not removed  # the kernel remembers it
+        await world.fs.write(handle, 0, b"bytes")
+        with monkeypatch.context() as patch:
+            patch.setattr(world.house.journal._records, "change", full)
+            with pytest.raises(NoSpace):
+                await world.close(handle)
+        assert inode.staged is not None
+        assert inode.staged._fd is None
+        if removed:
+            await world.unlink("a")
+            assert inode not in world.fs.lookup.inodes.all()
+        else:
+            assert await world.read("a") == b"bytes"
+        await world.fs.seal_all()
+        assert await world.drain()
+
+    play(scene, upload_delay_sec=NEVER_SEC)
+    assert bucket(store) == ({} if removed else {"a": b"bytes"})

@@ -65,8 +65,7 @@ class Lookup:
         if parent.key != key:  # the directory was renamed meanwhile
             return await self.lookup(parent, name)
         if node is None:
-            self.gone(parent, name)
-            raise NoSuchEntry("There is no such file.")
+            raise self.gone(parent, name)
         return await self._inode(parent, node)
 
     async def _inode(self, parent: Inode, node: Node) -> Inode:
@@ -84,8 +83,7 @@ class Lookup:
         try:
             info = await self.finder.info(node)
         except NoSuchKey:
-            self.gone(parent, node.name)
-            raise NoSuchEntry("There is no such file.") from None
+            raise self.gone(parent, node.name) from None
         if parent.key != key:
             return await self.lookup(parent, node.name)
         debt = self.finder.debt(node.key)
@@ -93,11 +91,12 @@ class Lookup:
             return self._owed_inode(parent, node, debt)
         return self._file_inode(parent, node, info)
 
-    def gone(self, parent: Inode, name: bytes) -> None:
-        """A name turned out to be gone from the bucket."""
+    def gone(self, parent: Inode, name: bytes) -> NoSuchEntry:
+        """A name turned out to be gone from the bucket: the error that says so."""
         inode = parent.children.get(name)
         if inode is not None and not inode.children:
             self.replaced(inode, taken=False)
+        return NoSuchEntry("There is no such file.")
 
     def replaced(self, inode: Inode, *, taken: bool) -> None:
         """Its name is gone, or stands for something else; programs may have it open still."""

@@ -28,7 +28,6 @@ from qarnotfs.errors import (
     InvalidArgument,
     InvalidName,
     IsADirectory,
-    NoSuchEntry,
     NotADirectory,
     ReadOnly,
 )
@@ -225,8 +224,7 @@ class Namespace:
         if parent.key != key:  # it was renamed meanwhile
             return await self._existing(parent, name)
         if node is None:
-            self._lookup.gone(parent, name)
-            raise NoSuchEntry("There is no such file.")
+            raise self._lookup.gone(parent, name)
         return node
 
     # --- renaming -----------------------------------------------------------------------------

@@ -65,8 +65,9 @@ def test_what_is_written_to_a_file_whose_name_became_a_directory_is_not_lost(
     play(scene, cache_ttl_sec=0)
 
 
+@pytest.mark.parametrize("opened", [True, False])
 def test_a_file_stored_beside_another_is_renamed_before_its_name_is_looked_up_again(
-    store: MemoryStore, play: Play
+    opened: bool, store: MemoryStore, play: Play
 ) -> None:
     """The kernel keeps the name for the TTL."""
     put(store, "a", b"old")
@@ -78,12 +79,16 @@ def test_a_file_stored_beside_another_is_renamed_before_its_name_is_looked_up_ag
         await world.fs.write(handle, 0, b"ours")
         await world.close(handle)
         assert await world.drain()
-        again = await world.fs.open(inode, os.O_RDONLY)
-        await world.close(again)
+        if opened:
+            await world.close(await world.fs.open(inode, os.O_RDONLY))
         with trio.fail_after(5):
             await world.rename("a", "b")
+        assert await world.read("b") == b"theirs"
+        assert await world.drain()
 
     play(scene)
+    assert bucket(store)["b"] == b"theirs"
+    assert sorted(bucket(store).values()) == [b"ours", b"theirs"]
 
 
 def test_a_directory_that_became_a_file_is_renamed(store: MemoryStore, play: Play) -> None:

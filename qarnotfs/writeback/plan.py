@@ -21,6 +21,8 @@ from qarnotfs.writeback.extents import Extents
 
 PART_BYTES = 8 << 20  # the SDK's: a file's etag depends on it, and on etags its synchronisation
 BACKOFF_SEC_MAX = 60.0
+LULL_SEC = 0.03  # programs that close file after file get the processor first,
+BURST_DELAYS = 2  # but no longer than so many delays more
 TEMPORARY = re.compile(
     r"\..+\.[A-Za-z0-9]{6}"  # rsync, mkstemp with a hidden name
     r"|.*\.(part|partial|filepart|crdownload|download|tmp|temp|swp|swx|aria2)"
@@ -113,6 +115,12 @@ def is_temporary(key: str) -> bool:
     What would be sent of it early would be sent for nothing.
     """
     return TEMPORARY.fullmatch(key.rpartition("/")[2]) is not None
+
+
+def due_sec(not_before_sec: float, incurred_sec: float, delay_sec: float) -> float:
+    """When a debt is paid that may be from then on, after the last one was incurred."""
+    burst_end_sec = not_before_sec + BURST_DELAYS * delay_sec
+    return max(not_before_sec, min(burst_end_sec, incurred_sec + LULL_SEC))
 
 
 def backoff_sec(attempts: int, chance: float) -> float:

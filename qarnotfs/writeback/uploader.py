@@ -36,7 +36,7 @@ from qarnotfs.writeback.budget import Patience
 from qarnotfs.writeback.debts import Debt, Kind, State
 from qarnotfs.writeback.deleting import LATE_SEC, Deleted, delete
 from qarnotfs.writeback.journal import Journal
-from qarnotfs.writeback.plan import backoff_sec
+from qarnotfs.writeback.plan import backoff_sec, due_sec
 from qarnotfs.writeback.sending import Sender
 from qarnotfs.writeback.staging import INLINE_BYTES_MAX
 from qarnotfs.writeback.streaming import Streamer
@@ -46,8 +46,6 @@ log = logging.getLogger(__name__)
 
 UPLOADS_MAX = 32  # at once; each holds one small file or a few parts in memory
 LOOK_SEC = 0.02  # no more often than this are the debts looked through without need
-LULL_SEC = 0.03  # programs that close file after file get the processor first,
-BURST_DELAYS = 2  # but no longer than so many delays more
 DEFECT_SEC = 5.0
 CORRUPT_MAX = 5  # tries of what arrives damaged, or meets yet another; then it is no accident
 
@@ -197,27 +195,27 @@ class Uploader:
     def _start_due(self, nursery: trio.Nursery) -> float:
         """Start what is due and has a free slot; when the next debt falls due."""
         now_sec, next_sec = trio.current_time(), float("inf")
-        lull_sec, burst_sec = self._incurred_sec + LULL_SEC, BURST_DELAYS * self._delay_sec
         free, deletions = int(self._slots.available_tokens), list[Debt]()
         for debt in self._journal.all() if free else ():  # who gives a slot back wakes us
             is_deletion = debt.kind is Kind.DELETE
             if is_deletion and (self._deleting or len(deletions) == DELETE_COUNT_MAX):
                 continue  # the end of a batch wakes us
-            if not self._payable(debt):
+            if not (free or is_deletion) or not self._payable(debt):
                 continue
-            due_sec = max(debt.not_before_sec, min(debt.not_before_sec + burst_sec, lull_sec))
+            at_sec = due_sec(debt.not_before_sec, self._incurred_sec, self._delay_sec)
             if (debt.urgent or self._all_urgent) and not debt.attempts:
-                due_sec = now_sec
-            if due_sec > now_sec:
-                next_sec = min(next_sec, due_sec)
+                at_sec = now_sec
+            if at_sec > now_sec:
+                next_sec = min(next_sec, at_sec)
             elif is_deletion:
+                free -= not deletions  # the batch has its turn, too
                 deletions.append(debt)
             else:
                 self._start(nursery, self._pay, [debt])
                 free -= 1
-                if not free:
-                    break
-        if deletions and free:
+            if not free and len(deletions) in (0, DELETE_COUNT_MAX):
+                break
+        if deletions:
             self._deleting = True
             self._start(nursery, self._pay_deletions, deletions)
         return next_sec

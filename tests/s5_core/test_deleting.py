@@ -11,6 +11,7 @@ import trio
 
 from qarnotfs.errors import Unavailable
 from qarnotfs.store.memory import MemoryStore
+from qarnotfs.writeback import uploader
 from tests.s5_core.house import NEVER_SEC, World, bucket, put
 from tests.s5_core.stops import StoppedPut
 
@@ -110,6 +111,34 @@ def test_a_prompt_deletion_costs_no_look(store: MemoryStore, play: Callable[...,
 
     play(scene)
     assert bucket(store) == {}
+
+
+def test_deletions_have_their_turn_while_files_are_written_all_the_time(
+    store: MemoryStore, play: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(uploader, "UPLOADS_MAX", 1)
+    for number in range(3):
+        put(store, f"old{number}")
+
+    async def scene(world: World) -> None:
+        await world.names()
+        stopped = StoppedPut(store)
+        await world.write("first", b"x")
+        await stopped.sent()
+        for number in range(3):
+            await world.unlink(f"old{number}")
+            await world.write(f"new{number}", b"x")
+        store.calls.clear()
+        stopped.arrive()
+        assert await world.drain()
+        order = [(method, key) for method, key in store.calls if method in ("put", "delete")]
+        assert order == [
+            ("put", "first"),
+            ("delete", ""),
+            *(("put", f"new{number}") for number in range(3)),
+        ]
+
+    play(scene)
 
 
 @pytest.mark.decision(10)

@@ -8,7 +8,7 @@ import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from qarnotfs.store.memory import MemoryStore
-from qarnotfs.writeback.uploader import BURST_DELAYS, LULL_SEC
+from qarnotfs.writeback.plan import BURST_DELAYS, LULL_SEC
 from tests.s5_core.house import World, bucket, entered
 
 DELAY_SEC = 1.0

@@ -124,9 +124,8 @@ class Staged:
             self.write(low, data[low - offset : high - offset])
 
     def truncate(self, size: int) -> None:
-        """Cut the file, or extend it with a hole."""
+        """Cut the file, or extend it with a hole; where that fails it is as it was."""
         assert not self.sealed
-        self._changed(min(size, self.size), max(size, self.size))
         if size < self.size:
             try:
                 os.ftruncate(self._open(), size)
@@ -138,6 +137,7 @@ class Staged:
                 self._crc, self._crc_end = 0, 0
             elif self._crc_end is not None and self._crc_end > size:
                 self._crc_end = None
+        self._changed(min(size, self.size), max(size, self.size))
         self.size = size
 
     # --- sealing ------------------------------------------------------------------------

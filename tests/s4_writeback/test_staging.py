@@ -140,6 +140,26 @@ def test_a_full_disk_is_said_and_what_was_written_stays(
     staged.verify(staged.seal())
 
 
+@pytest.mark.parametrize("failing", ["open", "ftruncate"])
+def test_a_truncation_that_fails_changes_nothing(
+    failing: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """There is no descriptor for a staged file, or no room; the program is told."""
+    staged = Staging(tmp_path).create(INFO)
+    staged.write(10, b"kept")
+    staged.close()
+
+    def full(*_: object) -> int:
+        raise OSError(errno.ENOSPC, "full")
+
+    monkeypatch.setattr(os, failing, full)
+    with pytest.raises(NoSpace):
+        staged.truncate(5)
+    monkeypatch.undo()
+    assert content(staged) == BASE[:10] + b"kept" + BASE[14:]
+    assert staged.draft().base_limit == len(BASE)
+
+
 def test_the_last_pin_removes_the_file(tmp_path: Path) -> None:
     staged = Staging(tmp_path).create(None)
     staged.write(0, b"x")

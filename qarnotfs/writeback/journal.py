@@ -24,7 +24,7 @@ from qarnotfs.writeback.plan import parts
 from qarnotfs.writeback.recorded import Recorded
 from qarnotfs.writeback.staging import Seal, Staged
 
-PERHAPS_MAX = 8  # tries of different bytes without an answer that are remembered
+PERHAPS_MAX = 256  # tries of different bytes without an answer that are remembered
 
 
 class Journal(Recorded):

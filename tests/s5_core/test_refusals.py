@@ -24,6 +24,7 @@ from qarnotfs.errors import (
 )
 from qarnotfs.store.base import Flight
 from qarnotfs.store.memory import MemoryStore
+from qarnotfs.writeback import uploader
 from qarnotfs.writeback.debts import Kind, State
 from qarnotfs.writeback.plan import PART_BYTES
 from tests.s5_core.house import NEVER_SEC, World, bucket, put
@@ -273,6 +274,34 @@ def test_a_file_rewritten_behind_its_lost_answer_meets_nobody_else(
 
     play(scene)
     assert bucket(store) == {"a": b"two"}
+
+
+def test_the_first_of_many_tries_without_an_answer_meets_nobody_else(
+    store: MemoryStore, play: Play, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A server hangs for long, and the file is written again and again: only the first arrived."""
+    monkeypatch.setattr(uploader, "backoff_sec", lambda *_: 0.001)
+    put(store, "a", b"old")
+    real, tries = store.put, 0
+
+    def unheard(*args: Any, **kwargs: Any) -> Flight[str]:
+        nonlocal tries
+        tries += 1
+        real(*args, **kwargs)  # all but the first meet a 412, which nobody hears
+        return Flight.failed(Unavailable("timeout"))
+
+    async def scene(world: World) -> None:
+        store.put = unheard  # type: ignore[method-assign]  # the network's part
+        for number in range(50):
+            before = tries
+            await world.write("a", b"version %d" % number)
+            while tries == before:
+                await trio.sleep(0.001)
+        store.put = real  # type: ignore[method-assign]  # as it was
+        assert await world.drain()
+
+    play(scene)
+    assert bucket(store) == {"a": b"version 49"}
 
 
 def test_what_replaces_a_file_waits_for_its_upload_to_be_aborted(

@@ -35,3 +35,9 @@ async def copy(
     if attributes is None:
         return made
     return made._replace(metadata=dict(attributes.metadata), content_type=attributes.content_type)
+
+
+def may_be_copy(copied: ObjectInfo, source: ObjectInfo) -> bool:
+    """Whether both hold the same bytes; of what is made of parts, a copy has another etag."""
+    is_in_parts = "-" in source.etag + copied.etag and copied.size == source.size
+    return is_in_parts or copied.same_version(source)

@@ -33,7 +33,7 @@ from qarnotfs.store.base import (
     ObjectInfo,
     Store,
 )
-from qarnotfs.writeback.copying import copy
+from qarnotfs.writeback.copying import copy, may_be_copy
 from qarnotfs.writeback.debts import Debt, Kind, conflict_key
 from qarnotfs.writeback.journal import Journal
 from qarnotfs.writeback.multipart import Multipart, md5, replaced_elsewhere
@@ -107,10 +107,12 @@ class Sender:
             if stored.key == debt.key and younger and younger is not debt and younger.recorded:
                 return stored  # which brings its own
             try:
-                stored = await self.describe(stored.key, wanted, stored)
+                described = await self.describe(stored.key, wanted, stored)
             except NoSuchKey:  # deleted elsewhere since
                 return stored
-            copied = wanted
+            if not may_be_copy(described, stored):  # replaced elsewhere since
+                return stored
+            stored, copied = described, wanted
 
     async def describe(
         self, key: str, attributes: Attributes, known: ObjectInfo | None

@@ -13,10 +13,10 @@ import trio
 
 from qarnotfs.core.filesystem import Changes
 from qarnotfs.errors import NoSuchEntry, Unavailable
-from qarnotfs.store.base import Flight, ObjectInfo
+from qarnotfs.store.base import Copied, Flight, ObjectInfo
 from qarnotfs.store.memory import MemoryStore
 from tests.s5_core.house import NEVER_SEC, World, bucket, put
-from tests.s5_core.stops import StoppedCopy
+from tests.s5_core.stops import StoppedCopy, StoppedPut
 
 Play = Callable[..., None]
 FSYNC_SEC = 10.0  # a tenth is enough
@@ -57,6 +57,39 @@ def test_the_mode_of_what_was_stored_beside_is_not_anothers(store: MemoryStore, 
 
     play(scene, cache_ttl_sec=0)
     assert store.head("a").result().metadata == {"note": "theirs"}
+
+
+def test_what_replaced_ours_before_its_newest_attributes_were_stored_is_anothers(
+    store: MemoryStore, play: Play
+) -> None:
+    """The program goes on writing: that builds upon what was sent here, not upon theirs."""
+
+    async def scene(world: World) -> None:
+        handle = await world.create("a")
+        await world.fs.write(handle, 0, b"one")
+        stopped, real = StoppedPut(store), store.copy_object
+
+        def copy_object(*args: Any) -> Flight[Copied]:
+            put(store, "a", b"theirs")
+            return real(*args)
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(world.fs.fsync, handle)
+            await stopped.sent()
+            await world.fs.setattr(await world.inode("a"), Changes(mode=0o600))
+            await world.fs.write(handle, 3, b"two")
+            store.copy_object = copy_object  # type: ignore[assignment, method-assign]  # the network's part
+            stopped.arrive()
+            while b"theirs" not in bucket(store).values():
+                await trio.sleep(0.001)
+        store.copy_object = real  # type: ignore[method-assign]  # as it was
+        await world.close(handle)
+        assert await world.drain()
+
+    play(scene, upload_delay_sec=NEVER_SEC)
+    found = bucket(store)
+    assert found.pop("a") == b"theirs"
+    assert list(found.values()) == [b"onetwo"]
 
 
 def test_who_syncs_while_another_thread_writes_is_answered(store: MemoryStore, play: Play) -> None:

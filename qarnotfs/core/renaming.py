@@ -197,7 +197,8 @@ class Renamer:
         self._journal.drop(copied.key)
         if late and late.kind is Kind.META and not copied.has(late.attributes):
             self._owe_late(copied.key, late.attributes)
-        self.owe_delete(key, Condition(etag=copied.etag), certain=True)
+        source = Condition(etag=self._source_of(key, copied, inode).etag)
+        self.owe_delete(key, source, perhaps={copied.etag: ""}, certain=True)
         if inode is not None:
             if inode.staged is not None:  # its debt was paid, and the bucket has these bytes
                 inode.staged.close()
@@ -208,6 +209,12 @@ class Renamer:
             inode.key = copied.key
             if not (inode.info and inode.opens) or _may_be_copy(copied, inode.info):
                 inode.info = copied  # else who reads keeps his version
+
+    def _source_of(self, key: str, copied: ObjectInfo, inode: Inode | None) -> ObjectInfo:
+        """What was copied, as far as is known: of parts, it has another etag."""
+        belief = self._index.believed(key)
+        known = (belief.info if belief else None, inode.info if inode else None)
+        return next((info for info in known if info and _may_be_copy(copied, info)), copied)
 
     # --- debts --------------------------------------------------------------------------------
 

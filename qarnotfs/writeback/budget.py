@@ -1,7 +1,8 @@
 """How many bytes may be on their way to the bucket at once, over the whole mount.
 
 Used by `sending` and `multipart`, which wait for their share in order, and by `streaming`,
-which takes what nobody waits for. Also the event that tells of each step forward.
+which takes what nobody waits for. Also the event that tells of each step forward, and what
+`uploader` goes by when it lets programs wait for one.
 """
 
 from __future__ import annotations
@@ -14,6 +15,9 @@ from contextlib import asynccontextmanager
 import trio
 
 from qarnotfs.errors import NotUploaded
+from qarnotfs.writeback.owed import Owed
+
+FEW = 32  # files that may be refused for ever; where more are tried in vain, it is the server
 
 
 class Budget:
@@ -123,3 +127,18 @@ class Patience:
 
     def _end_sec(self) -> float:
         return max(self._began_sec, self._progress.taken_sec) + self._limit_sec
+
+
+def may_get_room(owed: Owed) -> bool:
+    """Whether less is dirty when all was paid that can be; the server may never take some of it.
+
+    So a few files that failed are not waited for when they are the smaller part.
+    """
+    count, payable_bytes = 0, 0
+    for debt in owed.all():
+        if debt.counted_bytes and owed.stuck_behind(debt) is None:
+            count, payable_bytes = count + 1, payable_bytes + debt.counted_bytes
+            is_much = count > FEW or 2 * payable_bytes >= owed.bytes_dirty
+            if is_much or not debt.attempts:
+                return True
+    return False

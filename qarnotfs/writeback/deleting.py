@@ -9,14 +9,19 @@ but for something of ours that may have arrived there.
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import trio
 
 from qarnotfs.bridge import Bridge
 from qarnotfs.errors import NoSuchKey, StoreError
+from qarnotfs.index.index import Index
 from qarnotfs.store.base import UNCONDITIONAL, ObjectInfo, Store
 from qarnotfs.writeback.debts import ANY, Debt
+
+log = logging.getLogger(__name__)
 
 LATE_SEC = 10.0  # after the program's call; less is a queue, and to look would double its requests
 LOOKS_MAX = 16  # at once
@@ -28,6 +33,16 @@ class Deleted:
 
     failed: dict[str, Exception] = field(default_factory=dict)
     spared: dict[str, ObjectInfo] = field(default_factory=dict)
+
+    def tell(self, index: Index, debts: Sequence[Debt]) -> None:
+        """What is believed from now on about the keys of those that did not fail."""
+        with index.at_once():
+            for debt in debts:
+                if debt.key in self.spared:
+                    log.warning("%s was replaced elsewhere and is not deleted", debt.key)
+                    index.remember(self.spared[debt.key])
+                else:
+                    index.remember_missing(debt.key)
 
 
 async def delete(store: Store, bridge: Bridge, batch: list[Debt], long_ago_sec: float) -> Deleted:

@@ -32,7 +32,7 @@ from qarnotfs.errors import (
 )
 from qarnotfs.index.index import Index
 from qarnotfs.store.base import DELETE_COUNT_MAX, ObjectInfo, Store
-from qarnotfs.writeback.budget import Patience
+from qarnotfs.writeback.budget import Patience, may_get_room
 from qarnotfs.writeback.debts import Debt, Kind, State
 from qarnotfs.writeback.deleting import LATE_SEC, Deleted, delete
 from qarnotfs.writeback.journal import Journal
@@ -133,7 +133,7 @@ class Uploader:
         if self._journal.bytes_dirty <= self._dirty_bytes_max:
             return
         while self._journal.bytes_dirty > self._dirty_bytes_max:
-            if not self.streamer.press() and not self._journal.can_pay(lingering=False):
+            if not self.streamer.press() and not may_get_room(self._journal):
                 self._relax()
                 if self._journal.bytes_failed > self._dirty_bytes_max:
                     raise NoSpace("The bucket refuses what is owed to it: no more is accepted.")
@@ -310,7 +310,7 @@ class Uploader:
             log.exception("a batch of deletions failed")
             done = Deleted(failed=dict.fromkeys((debt.key for debt in batch), error))
         try:
-            self._deleted([debt for debt in batch if debt.key not in done.failed], done.spared)
+            self._deleted([debt for debt in batch if debt.key not in done.failed], done)
         except FileError as error:  # once more, then
             done.failed = {debt.key: error for debt in batch} | done.failed
         for debt in batch:
@@ -321,17 +321,11 @@ class Uploader:
                 self._fail(debt, error_of_key)
         self._deleting = False
 
-    def _deleted(self, debts: list[Debt], spared: dict[str, ObjectInfo]) -> None:
-        with self._index.at_once():
-            for debt in debts:
-                if debt.key in spared:
-                    log.warning("%s was replaced elsewhere and is not deleted", debt.key)
-                    self._index.remember(spared[debt.key])
-                else:
-                    self._index.remember_missing(debt.key)
+    def _deleted(self, debts: list[Debt], done: Deleted) -> None:
+        done.tell(self._index, debts)
         self._journal.deleted(debts)
         self._progress.took()
-        self.totals.deletions += len(debts) - len(spared)
+        self.totals.deletions += len(debts) - len(done.spared)
 
     def _paid(self, debt: Debt, info: ObjectInfo | None) -> None:
         self._journal.paid(debt, info)

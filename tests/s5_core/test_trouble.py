@@ -123,6 +123,42 @@ def test_a_full_debt_that_is_refused_is_an_error_not_a_hang(
     play(scene, dirty_bytes_max=50)
 
 
+def test_a_file_that_the_server_never_takes_stops_no_writer(
+    store: MemoryStore, play: Callable[..., None]
+) -> None:
+    def fails(method: str, key: str) -> Exception | None:
+        return Unavailable("500") if (method, key) == ("put", "poison") else None
+
+    store.faults = fails
+
+    async def scene(world: World) -> None:
+        await world.write("poison", b"x" * 20)
+        handle = await world.create(".file.AbC123")  # rsync's: it is not sent early
+        for number in range(100):
+            await world.fs.write(handle, number, b"y")
+        await world.close(handle)
+
+    play(scene, dirty_bytes_max=50)
+
+
+def test_a_writer_waits_for_much_though_the_server_does_not_answer(
+    store: MemoryStore, play: Callable[..., None]
+) -> None:
+    store.faults = lambda method, _: Unavailable("503") if method == "put" else None
+
+    async def scene(world: World) -> None:
+        await world.write("closed", b"x" * 40)
+        handle = await world.create("open")
+        await world.fs.write(handle, 0, b"y" * 20)
+        with trio.move_on_after(0.3) as waited:
+            await world.fs.write(handle, 20, b"y")
+        assert waited.cancelled_caught
+        store.faults = lambda *_: None
+        await world.fs.write(handle, 20, b"y")
+
+    play(scene, dirty_bytes_max=50)
+
+
 def test_two_closes_at_once_record_once(store: MemoryStore, play: Callable[..., None]) -> None:
     put(store, "a", b"0123456789")
 

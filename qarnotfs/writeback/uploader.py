@@ -112,10 +112,10 @@ class Uploader:
         Returns too, with ``debt.paid`` false, when it became another debt or a file that is
         being written: the caller looks again.
         """
-        self._journal.urge(debt)
-        self._hurry()
         patience = Patience(self._progress, self._patience_sec)
         while self._journal.has(debt.id) and debt.state is not State.OPEN:
+            self._journal.urge(debt)  # and what is before it by now
+            self._hurry()
             if debt.state is State.FAILED:
                 raise NotUploaded(debt.error or "The bucket refused the file.")
             stuck = self._journal.stuck_behind(debt)

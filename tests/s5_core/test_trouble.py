@@ -159,6 +159,30 @@ def test_a_writer_waits_for_much_though_the_server_does_not_answer(
     play(scene, dirty_bytes_max=50)
 
 
+def test_what_somebody_waits_for_is_renamed_while_it_is_sent(
+    store: MemoryStore, play: Callable[..., None]
+) -> None:
+    """He waits for the end of its first name, and that for it under whichever name it has."""
+    put(store, "a", b"old")
+
+    async def scene(world: World) -> None:
+        await world.write("a", b"new")
+        await world.rename("a", "b")
+        end = world.house.journal.latest("a")
+        assert end
+        stopped = StoppedPut(store)
+        with trio.fail_after(5):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(world.house.uploader.settle, end)
+                await stopped.sent()
+                await world.rename("b", "c")
+                stopped.arrive()
+
+    play(scene, upload_delay_sec=NEVER_SEC)
+    assert "a" not in bucket(store)
+    assert bucket(store)["c"] == b"new"
+
+
 def test_two_closes_at_once_record_once(store: MemoryStore, play: Callable[..., None]) -> None:
     put(store, "a", b"0123456789")
 

@@ -135,8 +135,8 @@ def may_get_room(owed: Owed) -> bool:
     So a few files that failed are not waited for when they are the smaller part.
     """
     count, payable_bytes = 0, 0
-    for debt in owed.all():
-        if debt.counted_bytes and owed.stuck_behind(debt) is None:
+    for debt in owed.payable(lingering=False):
+        if debt.counted_bytes:
             count, payable_bytes = count + 1, payable_bytes + debt.counted_bytes
             is_much = count > FEW or 2 * payable_bytes >= owed.bytes_dirty
             if is_much or not debt.attempts:

@@ -37,6 +37,7 @@ class Journal(Recorded):
         debt = self._incur(Kind.PUT, key, attributes, expected)
         debt.staged, debt.state = staged, State.OPEN
         self._note_base(debt)
+        self._note_copy(debt)
         return debt
 
     def reopen(self, debt: Debt) -> None:
@@ -301,6 +302,7 @@ class Journal(Recorded):
             better += self._build_upon(there, self.behind(debt))
         elif info.key != debt.key and (end := self.behind(debt)) and end.kind is Kind.DELETE:
             better += self._build_upon(Condition(absent=True), end)  # what is there is another's
+        better += self._note_copy(self.behind(debt))
         self._forget(debt, completed=debt.upload, better=better)
         self._ended(debt)
         debt.paid = True

@@ -13,6 +13,7 @@ from itertools import count
 from weakref import WeakSet
 
 from qarnotfs.store.base import Condition, ObjectInfo
+from qarnotfs.writeback.copies import Copies
 from qarnotfs.writeback.debts import Debt, Kind, State, conflict_key
 from qarnotfs.writeback.overlay import Overlay
 from qarnotfs.writeback.staging import Staged
@@ -23,6 +24,7 @@ class Owed:
 
     def __init__(self) -> None:
         self.overlay = Overlay()
+        self.copies = Copies()
         self._debts: dict[int, Debt] = {}
         # Invariant: the debts of one key in the order they must be paid. Only the first is
         # ever PAYING, or a deletion that may be under way; at most one comes behind those.
@@ -106,12 +108,13 @@ class Owed:
         """Whether it is not paid before a rename is over that holds a key; see `holding`."""
         return any(one.key in self._held_keys for one in self._awaited_by(debt))
 
-    def can_pay(self, *, lingering: bool) -> bool:
-        """Whether anything can be paid; ``lingering``: also deletions of what is still read."""
+    def payable(self, *, lingering: bool) -> Iterator[Debt]:
+        """What can be paid; ``lingering``: also deletions of what is still read."""
         held = set[Debt]() if lingering else self._held_open()
-        return any(
-            self.stuck_behind(debt) is None and held.isdisjoint(self._awaited_by(debt))
+        return (
+            debt
             for debt in self.all()
+            if self.stuck_behind(debt) is None and held.isdisjoint(self._awaited_by(debt))
         )
 
     def builders(self, key: str) -> list[Debt]:
@@ -289,6 +292,13 @@ class Owed:
     def keep_base(self, staged: Staged) -> None:
         """Nothing is owed for it any more, but a program goes on with it."""
         self._nameless.add(staged)
+
+    def _note_copy(self, debt: Debt | None) -> list[Debt]:
+        """What it builds upon may have been copied onto itself, and have another etag now."""
+        found = [one for one in with_replaced(debt) if self.copies.tries(one)] if debt else []
+        for one in found:
+            one.perhaps = {**one.perhaps, **self.copies.tries(one)}
+        return found
 
     def rebase(self, sent: Staged, info: ObjectInfo) -> list[Debt]:
         """What was sent is what it and its copies build upon: but for changes, the same bytes."""

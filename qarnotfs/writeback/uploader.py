@@ -149,7 +149,7 @@ class Uploader:
 
     async def drain(self) -> bool:
         """Pay everything now; whether nothing is left (failed debts stay)."""
-        while self._journal.can_pay(lingering=True) or self.streamer.is_aborting():
+        while any(self._journal.payable(lingering=True)) or self.streamer.is_aborting():
             self._all_urgent = self._draining = True
             self._hurry()
             await self._progress.wait()
@@ -294,11 +294,15 @@ class Uploader:
 
     async def _pay_attributes(self, debt: Debt) -> None:
         try:
-            known = self._index.believed(debt.key)
-            info = await self.sender.describe(debt.key, debt.attributes, known and known.info)
+            belief = self._index.believed(debt.key)
+            known = belief.info if belief else None
+            if known is None or "-" in known.etag:  # of parts: the copy may have another etag
+                known = await self._bridge.wait(self._store.head(debt.key))
+            info = await self.sender.describe(debt.key, debt.attributes, known)
         except NoSuchKey:
             log.warning("%s was deleted elsewhere before its attributes were stored", debt.key)
             return self._paid(debt, None)
+        self._journal.copies.note(known, info)
         self._index.remember(info)
         self._paid(debt, info)
 

@@ -17,7 +17,7 @@ import trio
 from qarnotfs.errors import NotUploaded
 from qarnotfs.writeback.owed import Owed
 
-FEW = 32  # files that may be refused for ever; where more are tried in vain, it is the server
+FEW = 32  # debts that may never be paid; where there are more, something will be
 
 
 class Budget:
@@ -136,9 +136,8 @@ def may_get_room(owed: Owed) -> bool:
     """
     count, payable_bytes = 0, 0
     for debt in owed.payable(lingering=False):
-        if debt.counted_bytes:
-            count, payable_bytes = count + 1, payable_bytes + debt.counted_bytes
-            is_much = count > FEW or 2 * payable_bytes >= owed.bytes_dirty
-            if is_much or not debt.attempts:
-                return True
+        count, payable_bytes = count + 1, payable_bytes + debt.counted_bytes
+        is_much = count > FEW or 2 * payable_bytes >= owed.bytes_dirty
+        if is_much or (debt.counted_bytes and not debt.attempts):
+            return True
     return False

@@ -20,7 +20,7 @@ import trio
 
 from qarnotfs.errors import NoSuchKey, Refused, StoreError
 from qarnotfs.index.book import Below
-from qarnotfs.index.lister import Lister
+from qarnotfs.index.lister import UNUSED_SEC, Lister
 from qarnotfs.index.listing import Listing, entries_of, parent_of
 from qarnotfs.store.base import Capabilities, ObjectInfo, Room
 
@@ -54,8 +54,7 @@ class Index(Lister):
         while True:
             await trio.sleep(WRITE_SEC)
             self._disk.flush()
-            if len(self._changes) > CHANGES_MAX:
-                self._forget_sweeps(0)
+            self._forget_sweeps(0.0 if len(self._changes) > CHANGES_MAX else UNUSED_SEC)
 
     # --- asking -----------------------------------------------------------------------------
 

@@ -7,7 +7,6 @@ one grows while it is read.
 from __future__ import annotations
 
 import time
-from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from functools import partial
 from pathlib import Path
@@ -29,7 +28,8 @@ from qarnotfs.store.base import ListPage, ObjectInfo, Store
 T = TypeVar("T")
 
 HEADS_PLACES = 8  # of several keys each, at once: the other threads are for who cannot wait
-SWEEPS_MAX = 4  # long listings under way; one more, and who reads the first goes on without
+SWEEPS_MAX = 4  # long listings asked for ahead of their readers; of others, a page at a time
+UNUSED_SEC = 5.0  # then the reader has stopped, or needs no pages ahead
 
 
 class Lister(Book):
@@ -53,7 +53,7 @@ class Lister(Book):
         self._store, self._bridge = store, bridge
         self._once, self._ahead = Once(now), Ahead()
         self._heads_places = trio.CapacityLimiter(HEADS_PLACES)
-        self._sweeps: OrderedDict[int, Sweep] = OrderedDict()  # by the number of their listing
+        self._sweeps: dict[int, Sweep] = {}  # that hold pages ahead, by the number of their listing
 
     async def _or_believed(self, question: Callable[[], Awaitable[T]]) -> T:
         """Ask; and once more when nobody answers and beliefs of any age therefore count."""
@@ -119,8 +119,7 @@ class Lister(Book):
 
     async def grow(self, listing: Listing) -> None:
         """Add one page to a listing that is not complete."""
-        flight = ("grow", listing.number, listing.end)
-        await self._once(flight, lambda: self._next_page(listing))
+        await self._once(("grow", listing.number), lambda: self._next_page(listing))
         self.read_on(listing)
 
     def read_on(self, listing: Listing) -> None:
@@ -136,16 +135,21 @@ class Lister(Book):
         await sweep.fill()
         self._append(listing, sweep)
         if not listing.complete:
-            self._sweeps[listing.number] = sweep
-            self._forget_sweeps(SWEEPS_MAX)
+            self._hold(listing, sweep)
         if self.keeps:
             self._keep(listing)
         return listing
 
     async def _next_page(self, listing: Listing) -> None:
-        while not (sweep := self._sweep_of(listing)).is_ready:
-            await self._filled(listing, sweep)
-        self._append(listing, sweep)
+        sweep = self._sweeps.get(listing.number) or self._new_sweep(listing)
+        self._hold(listing, sweep)
+        try:
+            while not sweep.is_ready:
+                await self._filled(listing, sweep)
+            self._append(listing, sweep)
+        finally:
+            if self._sweeps.get(listing.number) is not sweep:
+                sweep.close()
 
     def _append(self, listing: Listing, sweep: Sweep) -> None:
         """Add the page that comes next; our own changes are newer."""
@@ -171,22 +175,24 @@ class Lister(Book):
     async def _filled(self, listing: Listing, sweep: Sweep) -> None:
         await self._once(("fill", listing.number), sweep.fill)
 
-    def _sweep_of(self, listing: Listing) -> Sweep:
-        """What asks for the rest of a listing."""
-        sweep = self._sweeps.get(listing.number) or self._new_sweep(listing)
-        self._sweeps[listing.number] = sweep
-        self._sweeps.move_to_end(listing.number)
-        self._forget_sweeps(SWEEPS_MAX)
-        return sweep
+    def _hold(self, listing: Listing, sweep: Sweep) -> None:
+        """Keep what a sweep holds for the next page, if there is room for one more."""
+        if len(self._sweeps) < SWEEPS_MAX:
+            self._sweeps.setdefault(listing.number, sweep)
 
     def _new_sweep(self, listing: Listing) -> Sweep:
         ask = partial(self._list_page, listing.prefix, "/")
         return Sweep(ask, self._changes, listing.prefix, listing.end)
 
-    def _forget_sweeps(self, count_max: int) -> None:
-        """What they hold is lost; who reads on asks again."""
-        while len(self._sweeps) > count_max:
-            self._sweeps.popitem(last=False)[1].close()
+    def _forget_sweeps(self, unused_sec: float = 0.0) -> None:
+        """What they hold is lost, but for a page that somebody waits for: he closes his sweep."""
+        now_sec = time.monotonic()
+        for number, sweep in list(self._sweeps.items()):
+            is_waited_for = ("grow", number) in self._once
+            if unused_sec <= (0.0 if is_waited_for else now_sec - sweep.taken_sec):
+                del self._sweeps[number]
+                if not is_waited_for:
+                    sweep.close()
 
     async def _list_page(
         self,

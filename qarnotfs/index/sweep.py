@@ -7,6 +7,7 @@ changes since then are newer.
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
@@ -62,6 +63,7 @@ class Sweep:
         self._ask, self._changes, self._prefix = ask, changes, prefix
         self._pieces = deque([_Piece(after or None, uncut_pages=PLAIN_PAGES)])
         self._is_closed = False
+        self.taken_sec = time.monotonic()  # when its reader came last
 
     @property
     def is_ready(self) -> bool:
@@ -76,6 +78,7 @@ class Sweep:
 
     def take(self) -> tuple[Page, dict[str, ObjectInfo | None]]:
         """The next page, and what we changed since it was asked for."""
+        self.taken_sec = time.monotonic()
         piece = self._pieces[0]
         page = piece.pages.popleft()
         if piece.is_whole and not piece.pages:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import tempfile
+import threading
 from collections.abc import Callable, Iterable
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trio
@@ -16,6 +18,7 @@ from qarnotfs.bridge import Bridge
 from qarnotfs.errors import Unavailable
 from qarnotfs.index import spans
 from qarnotfs.index.index import Index
+from qarnotfs.index.lister import SWEEPS_MAX
 from qarnotfs.index.listing import Entry, entries_of
 from qarnotfs.index.sweep import HELD_MAX, WIDTH
 from qarnotfs.store.base import ListPage
@@ -23,6 +26,7 @@ from qarnotfs.store.memory import MemoryStore
 from tests.s3_index.asking import put
 
 PAGE = 3
+HANG_SEC = 10.0
 
 numbers = st.integers(0, 400).map("{:04}".format)
 names = st.one_of(
@@ -161,12 +165,99 @@ def test_a_reader_that_stops_has_a_bounded_number_of_pages_waiting() -> None:
         for number in range(5):
             index.remember(put(store, f"e/{number}"))
         assert len(index._changes) > 0
-        index._forget_sweeps(0)
+        index._forget_sweeps()
         index.remember(put(store, "e/last"))
         assert len(index._changes) == 0  # nobody waits for them
         while not listing.complete:
             await index.grow(listing)
         assert listing.count == 2000
+
+    living(store, story)
+
+
+class StoppedLists:
+    """From now on, LISTs of a store wait for one another, and for `go_on`."""
+
+    def __init__(self, store: ShortPages, count: int) -> None:
+        self.asked, self._count = 0, count
+        self.all_asked, self.go_on = threading.Event(), threading.Event()
+        self._real, store.list_page = store.list_page, self._stopped  # type: ignore[method-assign]  # a stand-in
+
+    def _stopped(self, *args: str, **how: Any) -> ListPage:
+        self.asked += 1
+        if self.asked == self._count:
+            self.all_asked.set()
+        self.go_on.wait(HANG_SEC)
+        return self._real(*args, **how)
+
+    async def wait(self) -> None:
+        assert await trio.to_thread.run_sync(self.all_asked.wait, HANG_SEC)
+
+
+@pytest.mark.parametrize("count", [2 * SWEEPS_MAX, SWEEPS_MAX])
+def test_readers_of_many_directories_each_get_the_page_that_they_asked_for(count: int) -> None:
+    """Also when, meanwhile, nothing may be held for them any more."""
+    store = ShortPages()
+    for number in range(count * 20):
+        put(store, f"{number % count}/{number:04}")
+
+    async def story(index: Index) -> None:
+        listings = [await index.begun(f"{number}/") for number in range(count)]
+        lists = StoppedLists(store, count)
+        with trio.fail_after(HANG_SEC):
+            async with trio.open_nursery() as nursery:
+                for listing in listings:
+                    nursery.start_soon(index.grow, listing)
+                await lists.wait()
+                index._forget_sweeps()
+                lists.go_on.set()
+        assert lists.asked == count
+        assert [listing.count for listing in listings] == count * [2 * PAGE]
+        assert not index._changes._under_way  # nothing is held
+        for listing in listings:
+            while not listing.complete:
+                await index.grow(listing)
+        assert {listing.count for listing in listings} == {20}
+
+    living(store, story, ahead=False)
+
+
+def test_nothing_else_is_held_for_a_reader_that_waits_for_a_page() -> None:
+    store = directory([f"{number:07}.bin" for number in range(2000)])
+
+    async def story(index: Index) -> None:
+        listing = await index.begun("d/")
+        for _ in range(4):
+            await index.grow(listing)
+        assert index._changes._under_way
+        lists, before = StoppedLists(store, 1), listing.count
+        with trio.fail_after(HANG_SEC):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(index.grow, listing)
+                await lists.wait()
+                index._forget_sweeps()
+                lists.go_on.set()
+        assert listing.count == before + 10
+        assert not index._changes._under_way
+
+    living(store, story, ahead=False)
+
+
+def test_what_is_held_for_a_reader_that_has_stopped_is_forgotten(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Others have its place then."""
+    store = directory([f"{number:07}.bin" for number in range(2000)])
+    monkeypatch.setattr("qarnotfs.index.index.UNUSED_SEC", 0.01)
+
+    async def story(index: Index) -> None:
+        listing = await index.begun("d/")
+        for _ in range(4):
+            await index.grow(listing)
+        assert index._changes._under_way
+        with trio.fail_after(HANG_SEC):
+            while index._sweeps or index._changes._under_way:
+                await trio.sleep(0.001)
 
     living(store, story)
 

@@ -62,16 +62,16 @@ class Pins:
             self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             with closing(self._open()) as db, db:
                 yield db
-        except sqlite3.Error as error:
+        except (OSError, sqlite3.Error) as error:
             raise FileError(f"{self._path} cannot be written: {error}.") from error
 
     def _rows(self, query: str, *values: str) -> list[tuple[Any, ...]]:
-        if not self._path.exists():
-            return []
         try:
+            if not self._path.exists():
+                return []
             with closing(self._open()) as db:
                 return db.execute(query, values).fetchall()
-        except sqlite3.Error as error:
+        except (OSError, sqlite3.Error) as error:
             log.warning("%s cannot be read, nothing is pinned: %s", self._path, error)
             return []
 

@@ -10,7 +10,7 @@ import pytest
 import trio
 
 from qarnotfs.cache.pins import Pins
-from qarnotfs.errors import QarnotfsError, Unavailable, UsageError
+from qarnotfs.errors import FileError, QarnotfsError, Unavailable, UsageError
 from qarnotfs.store.memory import MemoryStore
 from tests.s5_core.house import World, entered, put
 
@@ -188,6 +188,28 @@ def test_a_damaged_pin_database_is_made_anew(tmp_path: Path) -> None:
     assert Pins.of(tmp_path).names() == {"name"}
     assert pins.bytes_besides("q/") == 5
     assert pins.bytes_besides("p/") == 0
+
+
+def test_pins_that_cannot_be_kept_are_an_error(tmp_path: Path) -> None:
+    """A mount says so and lives."""
+    (tmp_path / "file").write_bytes(b"")
+    pins = Pins.of(tmp_path / "file" / "blocks")
+    for change in (lambda: pins.pin("p/", [("name", 5)]), lambda: pins.unpin("p/")):
+        with pytest.raises(FileError, match=r"pins\.db cannot be written"):
+            change()
+    assert pins.names() == frozenset()
+
+
+def test_a_damaged_pin_database_that_cannot_be_removed_pins_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "pins.db").write_bytes(b"garbage" * 1000)
+
+    def refuse(path: Path, missing_ok: bool = False) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(path))
+
+    monkeypatch.setattr(Path, "unlink", refuse)
+    assert Pins.of(tmp_path).names() == frozenset()
 
 
 def test_our_own_change_meanwhile_is_not_undone(tmp_path: Path) -> None:

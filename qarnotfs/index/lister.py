@@ -17,12 +17,12 @@ import trio
 from qarnotfs.bridge import Bridge
 from qarnotfs.errors import Unavailable
 from qarnotfs.index.ahead import Ahead
-from qarnotfs.index.book import Book
 from qarnotfs.index.flat import Flat
 from qarnotfs.index.listing import Listing, child_of
 from qarnotfs.index.once import Once
 from qarnotfs.index.reach import Reach
 from qarnotfs.index.sweep import PAGE_NAMES, Sweep
+from qarnotfs.index.told import Told
 from qarnotfs.store.base import ListPage, ObjectInfo, Store
 
 T = TypeVar("T")
@@ -32,7 +32,7 @@ SWEEPS_MAX = 4  # long listings asked for ahead of their readers; of others, a p
 UNUSED_SEC = 5.0  # then the reader has stopped, or needs no pages ahead
 
 
-class Lister(Book):
+class Lister(Told):
     """A book of which the listings can be asked for."""
 
     def __init__(

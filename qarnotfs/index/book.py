@@ -172,8 +172,9 @@ class Book:
         if info and info.metadata is not None:
             self._disk.save_attributes(info, now_sec if seen_sec is None else seen_sec)
 
-    def _new_listing(self, prefix: str) -> Listing:
-        return Listing(self._narrowed(prefix), self._now(), number=secrets.randbits(62))
+    def _new_listing(self, prefix: str, validated_sec: float | None = None) -> Listing:
+        validated_sec = self._now() if validated_sec is None else validated_sec
+        return Listing(self._narrowed(prefix), validated_sec, number=secrets.randbits(62))
 
     def _loaded(self, prefix: str) -> Listing | None:
         prefix = self._narrowed(prefix)

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 
 from qarnotfs.index.beliefs import Belief
-from qarnotfs.index.book import Book
+from qarnotfs.index.book import Below, Book
 from qarnotfs.index.listing import Listing, ancestors_of, child_of, parent_of
 from qarnotfs.index.versions import same_attributes
 from qarnotfs.store.base import ObjectInfo
@@ -80,10 +80,15 @@ class Told(Book):
         return emptied and above.complete and not above.count
 
     def remember_empty(self, prefix: str) -> None:
-        """A directory that is certain to be new: nothing is in it."""
-        listing = self._new_listing(prefix)
-        self._keep(listing)
-        self._disk.save_listing(listing)
+        """A directory that we make where nothing was: as certain as that is, nothing is in it."""
+        known: Listing | Below | None = self.listing_around(prefix[:-1])
+        if not (isinstance(known, Listing) and known.covers(prefix)):
+            known = self._fresh(self._below.get(self._narrowed(prefix)))
+        below = self._loaded(prefix)
+        if known and not (below and below.validated_sec >= known.validated_sec):
+            listing = self._new_listing(prefix, known.validated_sec)
+            self._keep(listing)
+            self._disk.save_listing(listing)
 
     @contextmanager
     def doubting(self, key: str) -> Iterator[None]:

@@ -30,6 +30,13 @@ INSERT INTO objects VALUES (?, ?, ?, ?, ?) ON CONFLICT (key) DO UPDATE SET valid
 SAVE_ATTRIBUTES = "INSERT OR REPLACE INTO attributes VALUES (?, ?, ?, ?, ?, ?)"
 PAGE = "first, last, count, checksum, data"
 AMONG = "key IN (SELECT value FROM json_each(?))"
+CHANGED_BY_OTHERS = """
+SELECT DISTINCT objects.* FROM changes CROSS JOIN objects USING (key)
+    WHERE changed > ? AND owner != ? AND substr(key, 1, length(?3)) = ?3
+"""
+# For so long a change is kept for others, who may be listing its directory. Listings that were
+# asked for before are not written down.
+CHANGES_SEC = 3600.0
 WAITING_MAX = 1000  # rows; more are written at once
 
 
@@ -44,7 +51,7 @@ class Beliefs:
     """The database. No method raises for a database that does not work."""
 
     def __init__(self, path: Path) -> None:
-        self._owner = secrets.randbits(62)  # of our doubts
+        self._owner = secrets.randbits(62)  # of our doubts and changes
         self._unfinished: set[int] = set()  # listings of ours
         self._base = database.opened(path)
         self._db = self._base.db
@@ -186,6 +193,18 @@ class Beliefs:
                 "INSERT OR REPLACE INTO listings VALUES (?, ?, ?, ?)",
                 (listing.prefix, listing.validated_sec, listing.number, listing.page_count),
             )
+
+    def save_change(self, key: str, changed_sec: float) -> None:
+        """We stored or deleted an object, and `save_object` was told."""
+        self._write("DELETE FROM changes WHERE changed < ?", [(changed_sec - CHANGES_SEC,)])
+        self._write(
+            "INSERT OR REPLACE INTO changes VALUES (?, ?, ?)", [(changed_sec, key, self._owner)]
+        )
+
+    def changed_by_others(self, listing: Listing) -> list[tuple[str, ObjectInfo | None]]:
+        """What other mounts stored or deleted below a directory since it was listed."""
+        since = listing.validated_sec, self._owner, listing.prefix
+        return [(row[0], _belief(row).info) for row in self._rows(CHANGED_BY_OTHERS, *since)]
 
     def drop_listing(self, prefix: str) -> None:
         self._write("DELETE FROM listings WHERE prefix = ?", [(prefix,)])

@@ -33,6 +33,8 @@ CREATE TABLE IF NOT EXISTS pages (number INTEGER, first TEXT, last TEXT NOT NULL
     PRIMARY KEY (number, first));
 CREATE TABLE IF NOT EXISTS patches (number INTEGER, name TEXT, present INTEGER NOT NULL,
     size INTEGER, etag TEXT, modified INTEGER, PRIMARY KEY (number, name)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS changes (changed REAL, key TEXT, owner INTEGER NOT NULL,
+    PRIMARY KEY (changed, key)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS doubts (key TEXT, owner INTEGER, PRIMARY KEY (key, owner)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS facts (name TEXT PRIMARY KEY, value TEXT, validated REAL) WITHOUT ROWID;
 """
@@ -91,6 +93,7 @@ def _tidy(db: sqlite3.Connection, *, is_alone: bool) -> None:
         forget(db, *key)
     if is_alone:
         db.execute("DELETE FROM doubts")
+        db.execute("DELETE FROM changes")
         for table in ("pages", "patches"):
             db.execute(f"DELETE FROM {table} WHERE number NOT IN (SELECT number FROM listings)")
 

@@ -87,11 +87,12 @@ class Lister(Told):
 
         Teaches the listing of each directory that is below it as a whole.
         """
-        every = self._new_listing(prefix)
-        flat, ours = Flat(every.prefix, self._new_listing), dict[str, ObjectInfo | None]()
+        every, asked_sec = self._new_listing(prefix), self._now()
+        flat = Flat(every.prefix, lambda found: self._new_listing(found, asked_sec))
+        ours = dict[str, ObjectInfo | None]()
         after = "" if every.prefix.startswith(self._filter) else None
         while after is not None:
-            since = self._changes.enter()
+            since, asked_sec = self._changes.enter(), self._now()
             try:
                 page = await self._list_page(every.prefix, "", after or None)
             finally:
@@ -113,7 +114,7 @@ class Lister(Told):
             self._keep(listing)
             for number in range(listing.page_count):
                 self._disk.save_page(listing, number)
-            self._disk.save_listing(listing)
+            self._save(listing)
             for key, info in ours.items():
                 self._patch(listing.prefix, key, info)
 
@@ -170,7 +171,7 @@ class Lister(Told):
             self._sweeps.pop(listing.number, None)
             if self.keeps:
                 self._keep(listing)  # it weighs more than when it was begun
-                self._disk.save_listing(listing)
+                self._save(listing)
 
     async def _filled(self, listing: Listing, sweep: Sweep) -> None:
         await self._once(("fill", listing.number), sweep.fill)

@@ -9,7 +9,7 @@ import math
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 
-from qarnotfs.index.beliefs import Belief
+from qarnotfs.index.beliefs import CHANGES_SEC, Belief
 from qarnotfs.index.book import Below, Book
 from qarnotfs.index.listing import Listing, ancestors_of, child_of, parent_of
 from qarnotfs.index.versions import same_attributes
@@ -26,9 +26,11 @@ class Told(Book):
     def remember(self, info: ObjectInfo) -> None:
         """We stored this version ourselves, just now."""
         self._changes.note(info.key, info)
+        now_sec = self._now()
         with self._disk.at_once():
-            self._believe(info.key, info, self._now(), seen_sec=math.inf)
+            self._believe(info.key, info, now_sec, seen_sec=math.inf)
             self._disk.flush()
+            self._disk.save_change(info.key, now_sec)
             if info.metadata is None:
                 self._disk.drop_attributes(info.key)
             if info.key in self._doubted:
@@ -43,14 +45,17 @@ class Told(Book):
     def remember_missing(self, key: str) -> None:
         """We deleted this key ourselves, just now. For a marker ``dir/``: and the directory."""
         self._changes.note(key, None)
-        self._believe(key, None, self._now())
-        self._disk.flush()
-        for prefix in ancestors_of(key):
-            self._below.pop(prefix, None)
-        self._patch(parent_of(key), key, None)
-        directory = parent_of(key)  # of a marker: what it marks
-        while directory and self._may_have_ended(directory, has_lost_marker=key == directory):
-            directory = parent_of(directory[:-1])
+        now_sec = self._now()
+        with self._disk.at_once():
+            self._believe(key, None, now_sec)
+            self._disk.flush()
+            self._disk.save_change(key, now_sec)
+            for prefix in ancestors_of(key):
+                self._below.pop(prefix, None)
+            self._patch(parent_of(key), key, None)
+            directory = parent_of(key)  # of a marker: what it marks
+            while directory and self._may_have_ended(directory, has_lost_marker=key == directory):
+                directory = parent_of(directory[:-1])
 
     def _may_have_ended(self, directory: str, *, has_lost_marker: bool) -> bool:
         """Something in a directory went, perhaps the last; whether its parent may have ended."""
@@ -88,7 +93,7 @@ class Told(Book):
         if known and not (below and below.validated_sec >= known.validated_sec):
             listing = self._new_listing(prefix, known.validated_sec)
             self._keep(listing)
-            self._disk.save_listing(listing)
+            self._save(listing)
 
     @contextmanager
     def doubting(self, key: str) -> Iterator[None]:
@@ -126,6 +131,18 @@ class Told(Book):
             self._below.pop(prefix, None)
             self._listings.pop(self._narrowed(prefix), None)
         self._disk.forget(key)
+
+    def _save(self, listing: Listing) -> None:
+        """Write down a whole listing, with what other mounts changed since it was asked for.
+
+        It takes the place of one that they may have laid that over.
+        """
+        if self._now() - listing.validated_sec < CHANGES_SEC:
+            with self._disk.at_once():
+                self._disk.save_listing(listing)
+                for key, info in self._disk.changed_by_others(listing):
+                    name, is_prefix = child_of(listing.prefix, key)
+                    self._lay(listing, key, info, name, is_prefix=is_prefix)
 
     def _patch(self, prefix: str, key: str, info: ObjectInfo | None) -> None:
         """Lay our own change over a believed listing."""

@@ -265,7 +265,7 @@ class Filesystem:
         prefix = self._finder.stored_prefix(self._handles.directory(number).inode.key)
         for debt in self._journal.all():
             at: Debt | None = debt
-            while at and at.recorded and at.key.rpartition("/")[0] == prefix[:-1]:
+            while at and at.recorded and _is_directly_in(prefix, at.key):
                 await self._uploader.settle(at)  # or a younger one that took its place
                 at = None if at.paid or at.state is State.OPEN else self._journal.latest(at.key)
 
@@ -274,6 +274,11 @@ class Filesystem:
         inode = self.lookup.inodes.forget(number, lookups)
         if inode is not None:
             self._content.let_go(inode)
+
+
+def _is_directly_in(prefix: str, key: str) -> bool:
+    """Whether a key is a name in a directory, of a file or of a directory, or its marker's."""
+    return key.startswith(prefix) and "/" not in key[len(prefix) : -1]
 
 
 def _limited(used: int, limit: int | None, endless: int) -> tuple[int, int]:

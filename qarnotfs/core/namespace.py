@@ -82,7 +82,7 @@ class Namespace:
         posix = self._new_posix(parent, stat.S_IFDIR | mode & 0o7777, caller)
         inode = self._inodes.add(parent, name, is_directory=True, key=prefix, posix=posix)
         was_removed = self._journal.latest(key) is not None
-        self.owe_marker(inode)
+        self.owe_marker(inode, yields=True)
         if not was_removed:  # else there may be deletions under way below it
             self._index.remember_empty(key)
         self._entries_changed(parent)
@@ -215,7 +215,7 @@ class Namespace:
         if inode is self._inodes.root or await self._finder.has_children(inode.key):
             return
         if await self._finder.marker(inode.key) is None and not inode.detached:
-            self.owe_marker(inode)
+            self.owe_marker(inode, yields=True)
 
     async def _existing(self, parent: Inode, name: bytes) -> Node:
         self.check_writable()
@@ -307,17 +307,24 @@ class Namespace:
 
     # --- debts --------------------------------------------------------------------------------
 
-    def owe_marker(self, inode: Inode, marker: Marker | None = None) -> None:
-        """The object that keeps a directory, with its attributes; ``marker``: that there is one."""
+    def owe_marker(
+        self, inode: Inode, marker: Marker | None = None, *, yields: bool = False
+    ) -> None:
+        """The object that keeps a directory, with its attributes; ``marker``: that there is one.
+
+        Where others stored one meanwhile, its bytes stay, and if ours ``yields`` its attributes.
+        """
         key = marker.key if marker else self._view.stored(inode.key)
         stored = Attributes(
             attributes.encode(inode.posix), attributes.content_type(key, inode.posix.mode)
         )
         pending = self._journal.latest(key)
-        if (marker and marker.size) or (pending is not None and pending.present):
+        if marker or (pending is not None and pending.present):
             debt = self._journal.owe_attributes(key, stored)
+            debt.yields &= yields
         else:
-            debt = self._journal.owe_empty(key, stored, UNCONDITIONAL)
+            debt = self._journal.owe_empty(key, stored, Condition(absent=True))
+            debt.yields = yields
         inode.marker = self._lookup.marker_posix(stored)
         self.soon(debt)
 

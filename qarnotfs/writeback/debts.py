@@ -80,6 +80,7 @@ class Debt:
     not_before_sec: float = 0.0
     urgent: bool = False
     begun: bool = False  # whether any of it may have reached the bucket
+    yields: bool = False  # of a marker: its attributes, to those of one that others stored
     paid: bool = False
     # What it took the place of: stays on disk, with its staged file, until this is recorded.
     replaced: list[Debt] = field(default_factory=list)

@@ -123,14 +123,18 @@ class Journal(Recorded):
     ) -> Debt | None:
         """The end of a key, where we believe the bucket has ``expected``, or ``perhaps`` these.
 
-        ``None`` where a put that never began is all there was. ``certain``: its new name has the
+        ``None`` where a put that never began is all there was; but a directory's end is always
+        owed, and hides what is still to be deleted in it. ``certain``: its new name has the
         bytes already, and a full disk cannot undo that.
         """
         pending = self._pending(key)
-        if pending and pending.kind is Kind.PUT and self._never_existed(pending):
+        is_new = pending and pending.kind is Kind.PUT and self._never_existed(pending)
+        if pending and is_new and not key.endswith("/"):
             self._forget(pending)
             return None
         debt = self._end(key, expected, perhaps)
+        if is_new:
+            debt.expected = expected
         if certain:
             self._write_certain(debt)
         else:

@@ -74,7 +74,7 @@ class Sender:
 
     async def send(self, debt: Debt) -> Sent:
         """Store the debt's bytes under its key, or beside it when somebody else was there."""
-        expected = UNCONDITIONAL if self._overwrite else debt.expected
+        expected = UNCONDITIONAL if self._overwrite and debt.staged else debt.expected
         try:
             return Sent(await self._send_to(debt, debt.key, expected))
         except PreconditionFailed:
@@ -84,11 +84,11 @@ class Sender:
                 return Sent(await self._send_to(debt, debt.key, ours))
         if theirs is None:  # deleted elsewhere while we changed it: ours is all there is
             return Sent(await self._send_to(debt, debt.key, Condition(absent=True)))
-        if debt.staged is None:  # a directory that somebody else made too
-            return Sent(theirs)
         younger = self._journal.behind(debt)
         if younger and younger.kind is Kind.DELETE:  # renamed or removed: nobody wants ours here
             return Sent(None, theirs)
+        if debt.staged is None:  # a directory that somebody else made too
+            return Sent(theirs)
         if younger and younger.kind is Kind.PUT and not debt.attempts:
             raise Unavailable("Younger bytes are stored beside instead.")
         return Sent(await self._send_beside(debt), theirs)
@@ -96,13 +96,13 @@ class Sender:
     async def with_newest(self, debt: Debt, stored: ObjectInfo, sent: Attributes) -> ObjectInfo:
         """Store attributes, too, that were changed while it was ``sent`` with others.
 
-        An upload has those it was begun with, and a file of an earlier try its own.
+        An upload has those it was begun with, and a file of an earlier try, or a marker that was
+        there already, its own.
         """
-        copied: Attributes | None = None
+        copied = sent if debt.yields else None
         while True:
             wanted, younger = debt.attributes, self._journal.latest(debt.key)
-            is_new = wanted is not copied and (debt.staged or wanted is not sent)
-            if stored.has(wanted) or not is_new:
+            if stored.has(wanted) or wanted is copied:
                 return stored
             if stored.key == debt.key and younger and younger is not debt and younger.recorded:
                 return stored  # which brings its own

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import stat
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 
 from qarnotfs.core import attributes, names
@@ -25,11 +25,13 @@ from qarnotfs.core.tree import Node
 from qarnotfs.errors import (
     DirectoryNotEmpty,
     EntryExists,
+    FileError,
     InvalidArgument,
     InvalidName,
     IsADirectory,
     NotADirectory,
     ReadOnly,
+    StoreError,
 )
 from qarnotfs.index.index import Index
 from qarnotfs.store.base import UNCONDITIONAL, Attributes, Condition
@@ -211,11 +213,20 @@ class Namespace:
             self._inodes.detach(inode)
 
     async def _keep_directory(self, inode: Inode) -> None:
-        """A directory that lost its last entry stays: by a marker, if it has none."""
-        if inode is self._inodes.root or await self._finder.has_children(inode.key):
+        """A directory that lost its last entry stays: by a marker, if it has none.
+
+        It lost it, whatever goes wrong here.
+        """
+        if inode is self._inodes.root:
             return
-        if await self._finder.marker(inode.key) is None and not inode.detached:
-            self.owe_marker(inode, yields=True)
+        try:
+            stays = await self._finder.has_children(inode.key)
+            stays = stays or await self._finder.marker(inode.key) is not None
+        except StoreError:
+            stays = False  # as far as is known: a marker that is there is left as it is
+        if not stays and not inode.detached:
+            with suppress(FileError):  # a full disk
+                self.owe_marker(inode, yields=True)
 
     async def _existing(self, parent: Inode, name: bytes) -> Node:
         self.check_writable()

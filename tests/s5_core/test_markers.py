@@ -1,14 +1,17 @@
-"""Directories that somebody else made, too, or stored bytes under their names: unseen till then."""
+"""The objects that keep directories, also where others stored some, or nobody can be asked."""
 
 from __future__ import annotations
 
 import stat
 from collections.abc import Awaitable, Callable
+from typing import NoReturn
 
 import pytest
 import trio
 
 from qarnotfs.core.filesystem import Changes
+from qarnotfs.core.inodes import Inode
+from qarnotfs.errors import NoSpace, Unavailable
 from qarnotfs.store.base import Capabilities
 from qarnotfs.store.memory import MemoryStore
 from tests.s5_core.house import NEVER_SEC, World, bucket, put
@@ -156,3 +159,51 @@ def test_new_attributes_of_a_known_directory_are_one_copy(store: MemoryStore, pl
         assert mode(store, "d/") == 0o711
 
     play(scene, upload_delay_sec=NEVER_SEC)
+
+
+async def remove_below(world: World) -> None:
+    await world.rmdir("d/x")
+
+
+async def move_out(world: World) -> None:
+    await world.rename("d/x", "y")
+
+
+@pytest.mark.parametrize("marked", [True, False])
+@pytest.mark.parametrize("broken", ["bucket", "disk"])
+@pytest.mark.parametrize("act", [empty, move_out, remove_below])
+def test_what_has_happened_is_not_said_to_have_failed(
+    store: MemoryStore,
+    play: Play,
+    monkeypatch: pytest.MonkeyPatch,
+    act: Act,
+    broken: str,
+    marked: bool,
+) -> None:
+    put(store, "d/x/" if act is remove_below else "d/x", b"")
+    if marked:
+        put(store, "d/", b"", mode=THEIRS)
+
+    def fail(*_: object) -> NoReturn:
+        raise Unavailable("not now") if broken == "bucket" else NoSpace("full")
+
+    async def scene(world: World) -> None:
+        real = world.fs.names._keep_directory
+
+        async def keep(inode: Inode) -> None:
+            with monkeypatch.context() as patch:
+                if broken == "bucket":
+                    patch.setattr(store, "faults", fail)
+                else:
+                    patch.setattr(world.house.journal._records, "change", fail)
+                await real(inode)
+
+        await world.inode("d/x")
+        monkeypatch.setattr(world.fs.names, "_keep_directory", keep)
+        await act(world)
+        assert await world.drain()
+        assert set(bucket(store)) - {"y"} == ({"d/"} if marked or broken == "bucket" else set())
+        if marked:
+            assert mode(store, "d/") == 0o700
+
+    play(scene, cache_ttl_sec=0, io_timeout_sec=0.3, upload_delay_sec=NEVER_SEC)

@@ -73,8 +73,7 @@ class Filesystem:
                 raise IsADirectory("A directory has no size to set.")
             await self._truncate(inode, changes.size)
         if changes != Changes(size=changes.size) or changes.size is None:
-            inode.posix = self._changed(inode.posix, changes)
-            await self._owe_attributes(inode)
+            await self._owe_attributes(inode, lambda posix: self._changed(posix, changes))
         return inode
 
     async def _truncate(self, inode: Inode, size: int) -> None:
@@ -84,8 +83,9 @@ class Filesystem:
             await self._content.truncate(inode, size)
             return
         now_ns = self._now_ns()
-        inode.posix = inode.posix._replace(mtime_ns=now_ns, ctime_ns=now_ns)
-        await self._owe_attributes(inode)
+        await self._owe_attributes(
+            inode, lambda posix: posix._replace(mtime_ns=now_ns, ctime_ns=now_ns)
+        )
 
     def _changed(self, posix: Posix, changes: Changes) -> Posix:
         if changes.mode is not None:
@@ -100,16 +100,26 @@ class Filesystem:
             posix = posix._replace(mtime_ns=attributes.nearest_ns(changes.mtime_ns))
         return posix._replace(ctime_ns=self._now_ns())
 
-    async def _owe_attributes(self, inode: Inode) -> None:
-        """Changed attributes become part of a put that is owed, or a debt of their own."""
-        attributes.check(inode.posix)
+    async def _owe_attributes(self, inode: Inode, change: Callable[[Posix], Posix]) -> None:
+        """Changed attributes become part of a put that is owed, or a debt of their own.
+
+        What cannot be stored or recorded is not shown, either.
+        """
+        has_marker = inode.is_directory and not inode.detached
+        marker = await self._marker(inode) if has_marker else None
+        before, inode.posix = inode.posix, change(inode.posix)
+        try:
+            attributes.check(inode.posix)
+            self._record_attributes(inode, marker)
+        except QarnotfsError:
+            inode.posix = before
+            raise
+
+    def _record_attributes(self, inode: Inode, marker: Marker | None) -> None:
         self._content.take_over(inode)
         if (inode.detached and inode.debt is None) or inode is self.lookup.inodes.root:
             return
         if inode.is_directory:
-            marker = await self._marker(inode)
-            if inode.detached:
-                return
             self.names.owe_marker(inode, marker)
             return
         key = inode.debt.key if inode.debt else inode.key  # of a file that is stored beside
@@ -131,10 +141,10 @@ class Filesystem:
         """Change the users' extended attributes of a file or directory."""
         self.names.check_writable()
         await self.lookup.getattr(inode)
-        posix = inode.posix._replace(xattrs=change(inode.posix.xattrs), ctime_ns=self._now_ns())
-        attributes.check(posix)
-        inode.posix = posix
-        await self._owe_attributes(inode)
+        await self._owe_attributes(
+            inode,
+            lambda posix: posix._replace(xattrs=change(posix.xattrs), ctime_ns=self._now_ns()),
+        )
 
     def stored_key(self, inode: Inode) -> str:
         """The key in the bucket; of a directory, its marker's, whether there is one or not."""

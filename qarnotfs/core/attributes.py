@@ -43,6 +43,7 @@ NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 _HEADER = "x-amz-meta-"  # S3 does not say whether it counts; counting it is the safe side
 _TIME_NS_MAX = 2**63 - 1  # what an st_mtime holds in nanoseconds: the year 2262
+_LONGEST_NS = -_TIME_NS_MAX  # no time takes more characters
 _ID_MAX = 2**32 - 2  # the last one, (uid_t) -1, means "unchanged" to chown
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -160,12 +161,13 @@ def decode(
 def check(posix: Posix) -> None:
     """Make sure that the extended attributes can be stored and will be read back as they are.
 
-    `NoSpace` when the metadata is larger than S3 takes; `InvalidArgument` for a name that
-    s3fs's encoding cannot tell from the end of a value.
+    `NoSpace` when the metadata is larger than S3 takes, whatever times a write gives it later;
+    `InvalidArgument` for a name that s3fs's encoding cannot tell from the end of a value.
     """
     if posix.xattrs and _xattrs(_xattrs_text(posix.xattrs)) != posix.xattrs:
         raise InvalidArgument("An extended attribute has a name that cannot be stored.")
-    stored = "".join(_HEADER + name + value for name, value in encode(posix).items())
+    longest = posix._replace(mtime_ns=_LONGEST_NS, atime_ns=_LONGEST_NS, ctime_ns=_LONGEST_NS)
+    stored = "".join(_HEADER + name + value for name, value in encode(longest).items())
     size = len(stored.encode(errors="surrogatepass"))
     if size > METADATA_BYTES_MAX:
         raise NoSpace(

@@ -42,6 +42,14 @@ def read(metadata: Mapping[str, str] | None, *, is_directory: bool = False) -> P
     return decode(metadata, modified_sec=MODIFIED_SEC, is_directory=is_directory, defaults=DEFAULTS)
 
 
+def fits(posix: Posix) -> bool:
+    try:
+        check(posix)
+    except NoSpace:
+        return False
+    return True
+
+
 class TestRoundTrip:
     @given(
         st.builds(
@@ -261,16 +269,28 @@ class TestXattrs:
         assert "xattr" not in encode(PLAIN)
 
     @given(st.integers(0, 3000))
+    @example(1377)  # the last that fits
+    @example(1378)
     def test_room(self, size: int) -> None:
-        posix = PLAIN._replace(xattrs={"user.a": b"x" * size})
+        longest_ns = -(2**63 - 1)
+        posix = PLAIN._replace(
+            xattrs={"user.a": b"x" * size},
+            mtime_ns=longest_ns,
+            atime_ns=longest_ns,
+            ctime_ns=longest_ns,
+        )
         stored_bytes = sum(len(name + value) for name, value in encode(posix).items())
         prefixes_bytes = len(OURS) * len("x-amz-meta-")  # S3 may count them
-        try:
-            check(posix)
-        except NoSpace:
-            assert stored_bytes > METADATA_BYTES_MAX - prefixes_bytes
-        else:
-            assert stored_bytes <= METADATA_BYTES_MAX - prefixes_bytes
+        assert fits(posix) == (stored_bytes <= METADATA_BYTES_MAX - prefixes_bytes)
+
+    @given(st.integers(0, 3000), times_ns, times_ns, times_ns)
+    @example(1378, *[1_700_000_000_999_999_999] * 3)
+    def test_what_fits_does_so_with_any_times(
+        self, size: int, mtime_ns: int, atime_ns: int, ctime_ns: int
+    ) -> None:
+        posix = PLAIN._replace(xattrs={"user.a": b"x" * size})
+        later = posix._replace(mtime_ns=mtime_ns, atime_ns=atime_ns, ctime_ns=ctime_ns)
+        assert fits(posix) == fits(later)
 
     def test_metadata_of_others_takes_room_too(self) -> None:
         check(PLAIN._replace(extra={"a": "x" * 1500}))

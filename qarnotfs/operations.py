@@ -96,7 +96,7 @@ class Operations(pyfuse3.Operations):
         try:
             inode = await self._fs.lookup.lookup(parent, name)
         except NoSuchEntry:
-            return self._absent(parent)
+            return self._absent(parent, name)
         return self._looked_up(inode)
 
     async def forget(self, inode_list: Sequence[tuple[int, int]]) -> None:
@@ -321,9 +321,9 @@ class Operations(pyfuse3.Operations):
         entry.attr_timeout = attributes_sec if inode.exact else 0
         return entry
 
-    def _absent(self, parent: Inode) -> EntryAttributes:
+    def _absent(self, parent: Inode, name: bytes) -> EntryAttributes:
         """No such name, and for how long the kernel need not ask again."""
-        left_sec = self._fs.lookup.lasting.absent_sec(parent)
+        left_sec = self._fs.lookup.lasting.absent_sec(parent, name)
         if not left_sec:
             raise pyfuse3.FUSEError(errno.ENOENT)
         entry = EntryAttributes()

@@ -107,6 +107,13 @@ class Inodes:
         """Detached inodes of files that lost their name without our doing."""
         return [inode for inode in self._nameless if inode.replaced]
 
+    def may_return(self, name: bytes) -> bool:
+        """Whether a program has a file open for writing that lost such a name to another machine.
+
+        Once it writes, the name is there again.
+        """
+        return any(one.name == name and one.writers and one.replaced for one in self._nameless)
+
     def move(self, inode: Inode, parent: Inode, name: bytes) -> None:
         """Another place, which must be free; a detached inode has a name again."""
         assert name not in parent.children

@@ -6,15 +6,15 @@ Used by `operations`, through `lookup`.
 from __future__ import annotations
 
 from qarnotfs.core.finder import Finder
-from qarnotfs.core.inodes import ROOT_NUMBER, Inode
+from qarnotfs.core.inodes import ROOT_NUMBER, Inode, Inodes
 from qarnotfs.index.index import Index
 
 
 class Lasting:
     """How long beliefs last, in seconds, for the inodes of one mount."""
 
-    def __init__(self, index: Index, finder: Finder) -> None:
-        self._index, self._finder = index, finder
+    def __init__(self, index: Index, finder: Finder, inodes: Inodes) -> None:
+        self._index, self._finder, self._inodes = index, finder, inodes
 
     def left_sec(self, inode: Inode) -> tuple[float, float]:
         """Of a name, and of its attributes."""
@@ -34,6 +34,8 @@ class Lasting:
         prefix = self._finder.stored_prefix(inode.key)  # above the filter nothing has that key
         return max(self._index.left_sec(prefix), self._index.listing_left_sec(prefix))
 
-    def absent_sec(self, parent: Inode) -> float:
-        """Of a name that is not in a directory."""
+    def absent_sec(self, parent: Inode, name: bytes) -> float:
+        """Of a name that is not in a directory; 0 where a program may bring it back by writing."""
+        if self._inodes.may_return(name):
+            return 0
         return self._index.listing_left_sec(self._finder.stored_prefix(parent.key))

@@ -50,7 +50,7 @@ class Lookup:
         self.dates = Dates()
         root = Inode(ROOT_NUMBER, None, b"", True, "", self.marker_posix(None))
         self.inodes = Inodes(root)
-        self.lasting = Lasting(index, finder)
+        self.lasting = Lasting(index, finder, self.inodes)
 
     # --- names --------------------------------------------------------------------------------
 

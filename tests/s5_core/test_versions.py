@@ -171,3 +171,28 @@ def test_who_reads_what_was_uploaded_keeps_it_when_it_is_renamed(
         assert await world.fs.read(handle, 0, 100) == b"newer"
 
     play(scene)
+
+
+@pytest.mark.decision(3)
+@pytest.mark.parametrize("flags", [os.O_RDONLY, os.O_RDWR])
+def test_a_name_that_a_program_may_bring_back_is_not_kept_as_absent(
+    store: MemoryStore, play: Callable[..., None], flags: int
+) -> None:
+    put(store, "a")
+
+    async def scene(world: World) -> None:
+        root, lasting = world.fs.lookup.inodes.root, world.fs.lookup.lasting
+        handle = await world.open("a", flags)
+        store.delete(["a"])
+        await world.house.index.survey("")
+        with pytest.raises(NoSuchEntry):
+            await world.inode("a")
+        assert lasting.absent_sec(root, b"b") > 0
+        assert bool(lasting.absent_sec(root, b"a")) == (flags == os.O_RDONLY)
+        if flags == os.O_RDWR:
+            await world.fs.write(handle, 0, b"anew")
+            assert await world.read("a") == b"anew"
+        await world.close(handle)
+        assert lasting.absent_sec(root, b"a") > 0
+
+    play(scene)

@@ -21,8 +21,8 @@ from pyfuse3 import EntryAttributes, FileInfo, RequestContext, SetattrFields, St
 
 from qarnotfs.core.filesystem import Changes, Filesystem
 from qarnotfs.core.inodes import ROOT_NUMBER, Inode
+from qarnotfs.core.making import Caller
 from qarnotfs.core.names import NAME_BYTES_MAX
-from qarnotfs.core.namespace import Caller
 from qarnotfs.core.xattrs import Xattrs
 from qarnotfs.errors import NoSuchEntry, QarnotfsError
 

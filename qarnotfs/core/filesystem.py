@@ -17,7 +17,8 @@ from qarnotfs.core.attributes import Posix
 from qarnotfs.core.finder import Marker
 from qarnotfs.core.handles import DirectoryHandle, FileHandle, Handles
 from qarnotfs.core.inodes import Inode
-from qarnotfs.core.namespace import Namespace, Rooms
+from qarnotfs.core.making import Rooms
+from qarnotfs.core.namespace import Namespace
 from qarnotfs.core.tree import Node
 from qarnotfs.errors import IsADirectory, QarnotfsError
 from qarnotfs.store.base import Room

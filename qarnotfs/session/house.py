@@ -25,8 +25,8 @@ from qarnotfs.core.content import Content
 from qarnotfs.core.filesystem import Filesystem
 from qarnotfs.core.finder import Finder
 from qarnotfs.core.lookup import Lookup
+from qarnotfs.core.making import Rooms
 from qarnotfs.core.moving import Mover
-from qarnotfs.core.namespace import Rooms
 from qarnotfs.core.xattrs import Xattrs
 from qarnotfs.index.index import Index
 from qarnotfs.operations import Operations

@@ -18,7 +18,7 @@ import trio
 
 from qarnotfs.core.filesystem import Filesystem
 from qarnotfs.core.inodes import Inode
-from qarnotfs.core.namespace import Caller
+from qarnotfs.core.making import Caller
 from qarnotfs.errors import NoSuchEntry, NotADirectory
 from qarnotfs.session import House, MountOptions, build
 from qarnotfs.store.base import Attributes

@@ -188,9 +188,12 @@ class Owed:
         return key in self._held_keys
 
     def deletion_under_way(self, key: str) -> Debt | None:
-        """A deletion of the key that was begun and may be carried out at any time."""
-        first = next(iter(self._by_key.get(key, ())), None)
-        return first if first and first.kind is Kind.DELETE and first.begun else None
+        """A deletion of the key that was begun and may be carried out at any time.
+
+        Of a former life we do not know: it may have older bytes before it.
+        """
+        debts = self._by_key.get(key, ())
+        return next((one for one in debts if one.kind is Kind.DELETE and one.begun), None)
 
     def perhaps_at(self, key: str, lineage: str) -> set[str]:
         """Etags that tries of this lineage without an answer may have stored under a key."""

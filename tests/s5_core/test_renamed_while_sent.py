@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
+import trio
 from trio.testing import wait_all_tasks_blocked
 
 from qarnotfs.store.memory import MemoryStore
@@ -63,3 +64,22 @@ def test_a_directory_does_not_end_before_what_is_in_it(
     play(life)
     play(next_life, upload_delay_sec=NEVER_SEC)
     assert bucket(store) == {"e/": b"", "e/a": b"new"}
+
+
+def test_the_next_life_renames_it_back(store: MemoryStore, play: Callable[..., None]) -> None:
+    """The end of its first name is not to wait for what comes behind it under that very name."""
+
+    async def life(world: World) -> None:
+        stopped = StoppedPut(store)
+        await world.write("b", b"bytes")
+        await stopped.sent()
+        await world.rename("b", "a")
+
+    async def next_life(world: World) -> None:
+        await world.rename("a", "b")
+        with trio.fail_after(5):
+            assert await world.drain()
+
+    play(life)
+    play(next_life, upload_delay_sec=NEVER_SEC)
+    assert bucket(store) == {"b": b"bytes"}

@@ -166,16 +166,18 @@ class Recorded(Owed):
     def _replay(self) -> None:
         damaged: set[str | None] = set()  # names of staged files whose records are useless
         for debt_id, text in self._records.rows():
-            self._next_id = debt_id + 1
+            self._next_id = max(self._next_id, debt_id + 1)
             try:
                 record = unpack(text)
+                # On disk it waits for that number for good, whoever has it.
+                self._next_id = max(self._next_id, record.after + 1)
                 damaged.add(record.staged_name)
                 self._revive(debt_id, record)
                 damaged.discard(record.staged_name)
             except (Corrupt, OSError) as error:
                 self._set_record_aside(debt_id, text, str(error))
         for debt in self._debts.values():
-            if debt.after not in self._debts:  # it was paid, and its number will be another's
+            if debt.after not in self._debts:  # it was paid
                 debt.after = 0
         known = {debt.staged.path.name for debt in self._debts.values() if debt.staged}
         for path in self.staging.directory.iterdir():

@@ -20,14 +20,14 @@ from contextlib import suppress
 from qarnotfs.errors import FileError
 from qarnotfs.store.base import UNCONDITIONAL, Attributes, Condition, ObjectInfo
 from qarnotfs.writeback.debts import ANY, NO_TRIES, Debt, Kind, State, Tries
+from qarnotfs.writeback.heir import Heir
 from qarnotfs.writeback.plan import parts
-from qarnotfs.writeback.recorded import Recorded
 from qarnotfs.writeback.staging import Seal, Staged
 
 PERHAPS_MAX = 256  # tries of different bytes without an answer that are remembered
 
 
-class Journal(Recorded):
+class Journal(Heir):
     """The debts of one mount. Every method is one synchronous stretch."""
 
     # --- incurring ------------------------------------------------------------------------

@@ -1,22 +1,20 @@
 """The debts on disk: rows, staged files, and what a new life makes of them.
 
-Used as the base of `journal`, which says what can be owed. Here it is written, replayed
+Used as the base of `heir` and `journal`, which says what can be owed. Here it is written, replayed
 and forgotten: rows first, staged files afterwards. What cannot be read is quarantined.
 """
 
 from __future__ import annotations
 
-import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import replace
 from pathlib import Path
 from weakref import WeakValueDictionary
 
 from qarnotfs.errors import Corrupt, FileError
-from qarnotfs.store.base import Condition, ObjectInfo
-from qarnotfs.writeback.debts import ANY, NO_TRIES, Debt, Kind, Record, pack, unpack
+from qarnotfs.store.base import ObjectInfo
+from qarnotfs.writeback.debts import ANY, Debt, Kind, Record, pack, unpack
 from qarnotfs.writeback.moves import Moves
 from qarnotfs.writeback.owed import Owed, with_replaced
 from qarnotfs.writeback.plan import PART_BYTES, parts
@@ -179,6 +177,7 @@ class Recorded(Owed):
         for debt in self._debts.values():
             if debt.after not in self._debts:  # it was paid
                 debt.after = 0
+        self._untie()
         known = {debt.staged.path.name for debt in self._debts.values() if debt.staged}
         for path in self.staging.directory.iterdir():
             if path.name not in known:
@@ -186,6 +185,32 @@ class Recorded(Owed):
                     self._aside.set_file_aside(path, known=path.name in damaged)
                 except OSError as error:
                     self.report(f"{path} belongs to no record, and could not be moved: {error}.")
+
+    def _untie(self) -> None:
+        """Of a former life: a deletion is not to wait for what is behind it under its key.
+
+        It was never begun, then, and what is behind it takes its place.
+        """
+        for debt in self.all():
+            self._break_circle(debt)
+            younger = self.behind(debt)
+            if debt.kind is Kind.DELETE and younger and debt in self._before(debt.after):
+                younger.expected = debt.expected
+                younger.perhaps = {**younger.perhaps, **debt.perhaps}
+                younger.replaced.append(debt)
+                self._take_out(debt)
+                self._wait_for(younger, instead_of=debt.id)
+
+    def _before(self, debt_id: int) -> set[Debt]:
+        """A debt, what is owed before it under its key, and all that these wait for."""
+        found, rest = set[Debt](), [self._debts.get(debt_id)]
+        while rest:
+            one = rest.pop()
+            if one and one not in found:
+                found.add(one)
+                debts = self._by_key[one.key]
+                rest += [self._debts.get(one.after), *debts[: debts.index(one)]]
+        return found
 
     def _set_record_aside(self, debt_id: int, text: str, reason: str) -> None:
         try:
@@ -235,50 +260,7 @@ class Recorded(Owed):
         """Something a person should know of."""
         self._aside.report(sentence)
 
-    # --- inheriting -------------------------------------------------------------------------
-
-    def inherit(self, theirs: Recorded) -> None:
-        """The debts of a dead mount's journal become ours; their staged files are here already.
-
-        All are recorded here, at once, before any is removed there. Dying in between leaves
-        them in both: a staged file that we know already is the same debt. Where both mounts
-        changed one key, neither knew of the other, and both versions are kept.
-        """
-        known = {debt.staged.path.name: debt for debt in self.all() if debt.staged}
-        ours: dict[int, Debt] = {}
-        taken: set[str] = set()
-        for debt in theirs.all():
-            same = known.get(debt.staged.path.name) if debt.staged else None
-            key = debt.key
-            if not same and key in self._by_key:
-                if debt.staged is None:
-                    self._report_contested(debt)
-                    continue
-                key = self.beside(key, time.time(), taken)
-            ours[debt.id] = same or self._like(debt, key)
-            taken.add(key)
-        new = [
-            (debt, ours[debt.id])
-            for debt in theirs.all()
-            if debt.id in ours and not self.has(ours[debt.id].id)
-        ]
-        for debt, mine in new:
-            mine.after = ours[debt.after].id if debt.after in ours else 0
-            self._awaited.add(mine.after)
-        self._records.change([(mine.id, pack(mine)) for _, mine in new], [])
-        for debt, mine in new:
-            self._remember(mine)
-            if debt.upload is not None:
-                self.uploads.begin(debt.upload)
-                if mine.key == debt.key:
-                    self.take_upload(mine, debt.upload)
-                else:
-                    self.uploads.stray(debt.upload)
-        for upload in theirs.uploads.strays():
-            self.uploads.begin(upload)
-        self.moves.begin(theirs.moves.left)
-        self.moves.left += theirs.moves.left
-        self._hold_unmoved(theirs.moves.left)
+    # --- renames of former lives ------------------------------------------------------------
 
     def _hold_unmoved(self, moves: Iterable[MoveRow]) -> None:
         """What a rename that was cut off moves or replaces is not uploaded before it is over."""
@@ -292,42 +274,6 @@ class Recorded(Owed):
         """These renames are over, or wait for the next life."""
         self._held_keys -= Counter(self._unmoved)
         self._unmoved.clear()
-
-    def _like(self, debt: Debt, key: str) -> Debt:
-        """A debt of another journal as one of ours, with the staged file that is here.
-
-        Under another key, where we owe something for its own, it is a new file.
-        """
-        mine = replace(debt, id=self._next_id, upload=None, counted_bytes=0)
-        if key != debt.key:
-            mine.key, mine.expected = key, Condition(absent=True)
-            mine.begun, mine.perhaps, mine.beside = False, NO_TRIES, ""
-        self._next_id += 1
-        if debt.staged and debt.seal:
-            theirs = debt.staged
-            mine.staged = self._staged(theirs.path.name, theirs.base, debt.seal, theirs.lineage)
-        return mine
-
-    def _report_contested(self, debt: Debt) -> None:
-        """New attributes or a deletion mean another version than ours."""
-        mine = self.latest(debt.key)
-        if mine is None or (mine.kind, mine.attributes) != (debt.kind, debt.attributes):
-            what = "was deleted" if debt.kind is Kind.DELETE else "got other attributes"
-            self.report(
-                f"{debt.key!r} {what} by one mount that died and changed by another: it stays."
-            )
-
-    def give_up(self) -> None:
-        """Another journal has every debt and upload of ours: rows first, then staged files."""
-        debts, uploads = list(self.all()), [row.id for row in self._records.uploads()]
-        try:
-            self._records.change([], [debt.id for debt in debts], ended=uploads)
-            self._records.change_moves([], [move.key for move in self.moves.left])
-        except FileError:  # a full disk: a whole file can go, and makes room
-            self._records.remove()
-        for debt in debts:
-            if debt.staged:
-                debt.staged.path.unlink(missing_ok=True)
 
 
 def _notes_tries(staged: Staged | None) -> bool:

@@ -1,0 +1,98 @@
+"""What becomes of the debts of a dead mount's journal: they are another one's from now on.
+
+Used as the base of `journal`, by `adoption`, which has both. All are recorded in the one before
+any is removed from the other.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+
+from qarnotfs.errors import FileError
+from qarnotfs.store.base import Condition
+from qarnotfs.writeback.debts import NO_TRIES, Debt, Kind, pack
+from qarnotfs.writeback.recorded import Recorded
+
+
+class Heir(Recorded):
+    """The debts on disk, and those that are taken over."""
+
+    def inherit(self, theirs: Heir) -> None:
+        """The debts of a dead mount's journal become ours; their staged files are here already.
+
+        All are recorded here, at once, before any is removed there. Dying in between leaves
+        them in both: a staged file that we know already is the same debt. Where both mounts
+        changed one key, neither knew of the other, and both versions are kept.
+        """
+        known = {debt.staged.path.name: debt for debt in self.all() if debt.staged}
+        ours: dict[int, Debt] = {}
+        taken: set[str] = set()
+        for debt in theirs.all():
+            same = known.get(debt.staged.path.name) if debt.staged else None
+            key = debt.key
+            if not same and key in self._by_key:
+                if debt.staged is None:
+                    self._report_contested(debt)
+                    continue
+                key = self.beside(key, time.time(), taken)
+            ours[debt.id] = same or self._like(debt, key)
+            taken.add(key)
+        new = [
+            (debt, ours[debt.id])
+            for debt in theirs.all()
+            if debt.id in ours and not self.has(ours[debt.id].id)
+        ]
+        for debt, mine in new:
+            mine.after = ours[debt.after].id if debt.after in ours else 0
+            self._awaited.add(mine.after)
+        self._records.change([(mine.id, pack(mine)) for _, mine in new], [])
+        for debt, mine in new:
+            self._remember(mine)
+            if debt.upload is not None:
+                self.uploads.begin(debt.upload)
+                if mine.key == debt.key:
+                    self.take_upload(mine, debt.upload)
+                else:
+                    self.uploads.stray(debt.upload)
+        for upload in theirs.uploads.strays():
+            self.uploads.begin(upload)
+        self.moves.begin(theirs.moves.left)
+        self.moves.left += theirs.moves.left
+        self._hold_unmoved(theirs.moves.left)
+
+    def _like(self, debt: Debt, key: str) -> Debt:
+        """A debt of another journal as one of ours, with the staged file that is here.
+
+        Under another key, where we owe something for its own, it is a new file.
+        """
+        mine = replace(debt, id=self._next_id, upload=None, counted_bytes=0)
+        if key != debt.key:
+            mine.key, mine.expected = key, Condition(absent=True)
+            mine.begun, mine.perhaps, mine.beside = False, NO_TRIES, ""
+        self._next_id += 1
+        if debt.staged and debt.seal:
+            theirs = debt.staged
+            mine.staged = self._staged(theirs.path.name, theirs.base, debt.seal, theirs.lineage)
+        return mine
+
+    def _report_contested(self, debt: Debt) -> None:
+        """New attributes or a deletion mean another version than ours."""
+        mine = self.latest(debt.key)
+        if mine is None or (mine.kind, mine.attributes) != (debt.kind, debt.attributes):
+            what = "was deleted" if debt.kind is Kind.DELETE else "got other attributes"
+            self.report(
+                f"{debt.key!r} {what} by one mount that died and changed by another: it stays."
+            )
+
+    def give_up(self) -> None:
+        """Another journal has every debt and upload of ours: rows first, then staged files."""
+        debts, uploads = list(self.all()), [row.id for row in self._records.uploads()]
+        try:
+            self._records.change([], [debt.id for debt in debts], ended=uploads)
+            self._records.change_moves([], [move.key for move in self.moves.left])
+        except FileError:  # a full disk: a whole file can go, and makes room
+            self._records.remove()
+        for debt in debts:
+            if debt.staged:
+                debt.staged.path.unlink(missing_ok=True)

@@ -12,6 +12,7 @@ from dataclasses import replace
 from qarnotfs.errors import FileError
 from qarnotfs.store.base import Condition
 from qarnotfs.writeback.debts import NO_TRIES, Debt, Kind, pack
+from qarnotfs.writeback.owed import with_replaced
 from qarnotfs.writeback.recorded import Recorded
 
 
@@ -25,6 +26,7 @@ class Heir(Recorded):
         them in both: a staged file that we know already is the same debt. Where both mounts
         changed one key, neither knew of the other, and both versions are kept.
         """
+        self._separate_moves(theirs)
         known = {debt.staged.path.name: debt for debt in self.all() if debt.staged}
         ours: dict[int, Debt] = {}
         taken: set[str] = set()
@@ -46,27 +48,39 @@ class Heir(Recorded):
         for debt, mine in new:
             mine.after = ours[debt.after].id if debt.after in ours else 0
             self._awaited.add(mine.after)
+        self._take_uploads(theirs)
         self._records.change([(mine.id, pack(mine)) for _, mine in new], [])
         for debt, mine in new:
             self._remember(mine)
-            if debt.upload is not None:
-                self.uploads.begin(debt.upload)
-                if mine.key == debt.key:
-                    self.take_upload(mine, debt.upload)
-                else:
-                    self.uploads.stray(debt.upload)
-        for upload in theirs.uploads.strays():
-            self.uploads.begin(upload)
+            if debt.upload is not None and mine.key == debt.key:
+                self.take_upload(mine, debt.upload)
         self.moves.begin(theirs.moves.left)
         self.moves.left += theirs.moves.left
         self._hold_unmoved(theirs.moves.left)
+
+    def _take_uploads(self, theirs: Heir) -> None:
+        """Before the debts: an upload of a debt that is here already would be nobody's."""
+        kept = {debt.upload.id for debt in self.all() if debt.upload}
+        owed = [debt.upload for debt in theirs.all() if debt.upload]
+        for upload in [*owed, *theirs.uploads.strays()]:
+            if upload.id not in kept:
+                self.uploads.begin(upload)
+
+    def _separate_moves(self, theirs: Heir) -> None:
+        """What one mount wrote is not what a rename of the other replaces: that is not finished.
+
+        But a debt that both journals have is of who renames.
+        """
+        both = _files(self) & _files(theirs)
+        _leave(theirs, {debt.key for debt in self.all() if _file(debt) not in both})
+        _leave(self, {debt.key for debt in theirs.all() if _file(debt) not in both})
 
     def _like(self, debt: Debt, key: str) -> Debt:
         """A debt of another journal as one of ours, with the staged file that is here.
 
         Under another key, where we owe something for its own, it is a new file.
         """
-        mine = replace(debt, id=self._next_id, upload=None, counted_bytes=0)
+        mine = replace(debt, id=self._next_id, upload=None, counted_bytes=0, replaced=[])
         if key != debt.key:
             mine.key, mine.expected = key, Condition(absent=True)
             mine.begun, mine.perhaps, mine.beside = False, NO_TRIES, ""
@@ -89,10 +103,26 @@ class Heir(Recorded):
         """Another journal has every debt and upload of ours: rows first, then staged files."""
         debts, uploads = list(self.all()), [row.id for row in self._records.uploads()]
         try:
-            self._records.change([], [debt.id for debt in debts], ended=uploads)
+            rows = [one.id for debt in debts for one in with_replaced(debt)]
+            self._records.change([], rows, ended=uploads)
             self._records.change_moves([], [move.key for move in self.moves.left])
         except FileError:  # a full disk: a whole file can go, and makes room
             self._records.remove()
         for debt in debts:
             if debt.staged:
                 debt.staged.path.unlink(missing_ok=True)
+
+
+def _file(debt: Debt) -> str:
+    return debt.staged.path.name if debt.staged else ""
+
+
+def _files(journal: Heir) -> set[str]:
+    return {_file(debt) for debt in journal.all() if debt.staged}
+
+
+def _leave(journal: Heir, keys: set[str]) -> None:
+    """Renames of these keys, or to them, stay as they are."""
+    left = [row for row in journal.moves.left if keys & {row.key, row.new_key}]
+    journal.moves.end([row.key for row in left])
+    journal.moves.left = [row for row in journal.moves.left if row not in left]

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from qarnotfs.store.base import Condition, ObjectInfo
+from qarnotfs.writeback.adoption import adopt
 from qarnotfs.writeback.journal import Journal
 from tests.s4_writeback.test_journal import ABSENT, put, put_over
 
@@ -66,3 +67,21 @@ def test_names_that_changed_places_wait_for_each_other_no_longer(tmp_path: Path)
     journal.close()
     journal = Journal(tmp_path)
     assert any(journal.is_next(debt) for debt in journal.all())
+
+
+def test_a_circle_is_not_inherited(tmp_path: Path) -> None:
+    dead = Journal(tmp_path / "dead")
+    deletion = dead.owe_delete("b", Condition(etag="e" * 32))
+    assert deletion is not None
+    deletion.begun = True
+    deletion.after = put(dead, "b", b"younger").id
+    dead.write(deletion)
+    dead.close()
+    heir = Journal(tmp_path / "heir")
+    put(heir, "ours", b"1")
+    adopt(heir, tmp_path / "dead")
+    for debt in heir.all():
+        heir.write(debt)
+    heir.close()
+    assert [debt.key for debt in Journal(tmp_path / "heir").all()] == ["ours", "b"]
+    assert list(Journal(tmp_path / "dead").all()) == []

@@ -230,3 +230,23 @@ def test_who_stops_waiting_for_bytes_leaves_none_taken() -> None:
         assert budget.try_take(10)
 
     trio.run(main)
+
+
+def test_an_upload_is_taken_over_before_its_debt(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who dies in between leaves none that nobody aborts."""
+    dead, heir = Journal(tmp_path / "dead"), Journal(tmp_path / "heir")
+    send(dead, debt := opened(dead), 1)
+    close(dead, debt)
+    dead.close()
+    with monkeypatch.context() as patch:
+        patch.setattr(heir, "_remember", None)  # what comes after the debts are on disk
+        with pytest.raises(TypeError):
+            adopt(heir, tmp_path / "dead")
+    heir.close()
+    heir = Journal(tmp_path / "heir")
+    adopt(heir, tmp_path / "dead")
+    (adopted,) = heir.all()
+    assert adopted.upload is not None
+    assert strays(heir) == []

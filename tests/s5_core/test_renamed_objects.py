@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import trio
@@ -11,7 +12,7 @@ from qarnotfs.errors import NoSpace, Unavailable
 from qarnotfs.store.base import Copied, Flight
 from qarnotfs.store.memory import MemoryStore
 from qarnotfs.writeback.records import Records
-from tests.s5_core.house import NEVER_SEC, World, bucket, put
+from tests.s5_core.house import NEVER_SEC, World, bucket, entered, put
 from tests.s5_core.stops import StoppedCopy
 
 Play = Callable[..., None]
@@ -202,3 +203,28 @@ def test_a_full_disk_is_no_half_rename(
 
     play(scene, upload_delay_sec=NEVER_SEC)
     assert bucket(store) == {"b": b"new"}
+
+
+@pytest.mark.parametrize("key", ["a", "b"])
+@pytest.mark.parametrize("is_first", [False, True])
+def test_what_another_mount_wrote_is_not_what_it_replaces(
+    key: str, is_first: bool, store: MemoryStore, tmp_path: Path
+) -> None:
+    """Both died; whose journal the next one has as its own does not matter."""
+    put(store, "a", b"first")
+
+    async def main() -> None:
+        with trio.fail_after(20):
+            async with (
+                entered(store, tmp_path, upload_delay_sec=NEVER_SEC) as one,
+                entered(store, tmp_path, upload_delay_sec=NEVER_SEC) as two,
+            ):
+                renames, writes = (one, two) if is_first else (two, one)
+                await die_renaming(renames, store)
+                store.delete(["b"])  # the server had not begun
+                await writes.write(key, b"WRITTEN")
+            async with entered(store, tmp_path) as world:
+                assert await world.drain()
+
+    trio.run(main)
+    assert bucket(store) == {"a": b"first", key: b"WRITTEN"}

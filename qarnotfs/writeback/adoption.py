@@ -80,17 +80,8 @@ def adopt(journal: Journal, other: Path) -> int:
     theirs = _opened(other)
     try:
         journal.findings.extend(theirs.findings)
-        for debt in theirs.all():
-            if debt.staged:
-                _link(debt.staged.path, journal.staging.directory)
         journal.inherit(theirs)
         theirs.give_up()
         return len(list(theirs.all()))
     finally:
         theirs.close()
-
-
-def _link(staged: Path, directory: Path) -> None:
-    """The staged file of a debt gets a second name, in our journal."""
-    if staged.exists() and not (directory / staged.name).exists():
-        os.link(staged, directory / staged.name)

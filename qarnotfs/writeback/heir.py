@@ -6,6 +6,7 @@ any is removed from the other.
 
 from __future__ import annotations
 
+import os
 import time
 from dataclasses import replace
 
@@ -20,7 +21,7 @@ class Heir(Recorded):
     """The debts on disk, and those that are taken over."""
 
     def inherit(self, theirs: Heir) -> None:
-        """The debts of a dead mount's journal become ours; their staged files are here already.
+        """The debts of a dead mount's journal become ours, and their staged files get links here.
 
         All are recorded here, at once, before any is removed there. Dying in between leaves
         them in both: a staged file that we know already is the same debt. Where both mounts
@@ -34,6 +35,9 @@ class Heir(Recorded):
             same = known.get(debt.staged.path.name) if debt.staged else None
             key = debt.key
             if not same and key in self._by_key:
+                younger = theirs.behind(debt)
+                if younger and younger.kind is not Kind.META:
+                    continue  # that is what its program wants
                 if debt.staged is None:
                     self._report_contested(debt)
                     continue
@@ -76,7 +80,7 @@ class Heir(Recorded):
         _leave(self, {debt.key for debt in theirs.all() if _file(debt) not in both})
 
     def _like(self, debt: Debt, key: str) -> Debt:
-        """A debt of another journal as one of ours, with the staged file that is here.
+        """A debt of another journal as one of ours, with a second name of its staged file.
 
         Under another key, where we owe something for its own, it is a new file.
         """
@@ -87,6 +91,9 @@ class Heir(Recorded):
         self._next_id += 1
         if debt.staged and debt.seal:
             theirs = debt.staged
+            here = self.staging.directory / theirs.path.name
+            if not here.exists():
+                os.link(theirs.path, here)
             mine.staged = self._staged(theirs.path.name, theirs.base, debt.seal, theirs.lineage)
         return mine
 

@@ -254,6 +254,20 @@ def test_both_versions_are_kept(two: Contested) -> None:
     assert held(journal) == {"a": b"ours", beside.key: b"theirs"}
 
 
+def test_of_a_contested_key_only_the_youngest_bytes_are_wanted(two: Contested) -> None:
+    put(two.ours, "a", b"ours")
+    put(two.ours, "b", b"ours")
+    two.theirs.begin(put(two.theirs, "a", b"older"))
+    put(two.theirs, "a", b"younger")
+    renamed = put(two.theirs, "b", b"renamed")
+    two.theirs.begin(renamed)
+    two.theirs.move(renamed, "c", ABSENT)
+    kept = held(journal := two.adopted())
+    assert (kept.pop("a"), kept.pop("b"), kept.pop("c")) == (b"ours", b"ours", b"renamed")
+    assert list(kept.values()) == [b"younger"]
+    assert len(list(journal.staging.directory.iterdir())) == 4
+
+
 def test_three_versions_of_one_second_are_kept(tmp_path: Path) -> None:
     mounts = [claim(tmp_path) for _ in range(3)]
     for number, (journal, _) in enumerate(mounts):

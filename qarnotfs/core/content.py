@@ -218,7 +218,7 @@ class Content(Writable):
         while True:
             await self.commit(inode)
             debt = inode.debt or (None if inode.detached else self._journal.latest(inode.key))
-            if debt is None or not debt.recorded:
+            if debt is None or not debt.promised:
                 break
             await self._uploader.settle(debt)
             is_gone = not (debt.paid or self._journal.has(debt.id))

@@ -276,7 +276,7 @@ class Filesystem:
         prefix = self._finder.stored_prefix(self._handles.directory(number).inode.key)
         for debt in self._journal.all():
             at: Debt | None = debt
-            while at and at.recorded and _is_directly_in(prefix, at.key):
+            while at and at.promised and _is_directly_in(prefix, at.key):
                 await self._uploader.settle(at)  # or a younger one that took its place
                 at = None if at.paid or at.state is State.OPEN else self._journal.latest(at.key)
 

@@ -140,7 +140,7 @@ class Writable:
     def _begin_anew(self, inode: Inode) -> None:
         """What was closed is kept, on disk, until what takes its place is closed too."""
         debt = inode.debt
-        if inode.staged is None or debt is None or not debt.recorded:
+        if inode.staged is None or debt is None or not debt.promised:
             return
         if not self._journal.has(debt.id):
             return

@@ -38,8 +38,8 @@ class Told(Book):
                 self._disk.end_doubt(info.key)
             # All of them: that the innermost one knows the name does not say that its parent
             # knows of it. A LIST may have come between our upload and this.
+            self._doubt_above(info.key)
             for prefix in ancestors_of(info.key):
-                self._below.pop(prefix, None)
                 self._patch(prefix, info.key, info)
 
     def remember_missing(self, key: str) -> None:
@@ -50,12 +50,21 @@ class Told(Book):
             self._believe(key, None, now_sec)
             self._disk.flush()
             self._disk.save_change(key, now_sec)
-            for prefix in ancestors_of(key):
-                self._below.pop(prefix, None)
+            self._doubt_above(key)
             self._patch(parent_of(key), key, None)
             directory = parent_of(key)  # of a marker: what it marks
             while directory and self._may_have_ended(directory, has_lost_marker=key == directory):
                 directory = parent_of(directory[:-1])
+
+    def _doubt_above(self, key: str) -> None:
+        """Whether anything is below its directories is not known any more.
+
+        A life that believes nothing for long does not know the listings of those that do.
+        """
+        for prefix in ancestors_of(key):
+            self._below.pop(prefix, None)
+            if not self.keeps:
+                self._disk.drop_listing(self._narrowed(prefix))
 
     def _may_have_ended(self, directory: str, *, has_lost_marker: bool) -> bool:
         """Something in a directory went, perhaps the last; whether its parent may have ended."""

@@ -112,6 +112,11 @@ class Debt:
         return 0 if self.upload and self.upload.etags else 1
 
     @property
+    def promised(self) -> bool:
+        """Whether a program was told that it will be paid; a full disk may not say so yet."""
+        return self.recorded or self.state is not State.OPEN
+
+    @property
     def present(self) -> bool:
         """Whether the key exists once this debt is paid."""
         return self.kind is not Kind.DELETE

@@ -38,8 +38,7 @@ class Incurred(Heir):
         self._note_former(debt)
         debt.state, debt.error = State.OPEN, None
         try:
-            if debt.recorded:
-                self._write(debt)  # from here a replay must not compare the checksum
+            self._write(debt)  # from here a replay must not compare the checksum
         except FileError:
             debt.state, debt.error = before
             raise
@@ -146,10 +145,12 @@ class Incurred(Heir):
         A debt being paid cannot change: its (sealed) bytes are owed again under the new key. The
         deletion of the old key, where there may be an object, is recorded at the same moment: it
         knows what we sent there. ``certain``: on a full disk it is moved in memory, and a crash
-        would find it under its old name.
+        would find it under its old name. Of a file that is written anew, and is not closed yet,
+        what was closed before moves on disk.
         """
         assert debt.kind is Kind.PUT
         self._note_former(debt)
+        closed = None if certain else _closed_before(debt)
         was_sent = debt.begun or bool(debt.perhaps) or not debt.expected.absent
         moved = self._incur(Kind.PUT, key, debt.attributes, expected)
         moved.staged, moved.seal, moved.error = debt.staged, debt.seal, debt.error
@@ -157,18 +158,17 @@ class Incurred(Heir):
         moved.state, moved.not_before_sec = debt.state, debt.not_before_sec
         if moved.staged:
             moved.staged.pin()
-        if moved.state is State.PAYING:
-            moved.state = State.QUEUED
-            if moved.staged:
-                moved.staged.shared = True
+        if closed:
+            closed.key, closed.expected, closed.replaced = key, expected, moved.replaced
+            moved.replaced = [closed]
         else:
-            moved.replaced.append(debt)
+            self._replace(debt, moved)
         self._wait_for(moved, instead_of=debt.id)
-        if moved.state is State.OPEN and moved.staged and not moved.seal:
+        if moved.state is State.OPEN and moved.staged and not (moved.seal or closed):
             moved.seal = moved.staged.draft()  # the old name goes: its bytes must not
-        if debt in moved.replaced:
+        if debt.state is not State.PAYING:
             self._take_out(debt)
-        both = [moved]
+        both = [closed or moved]
         if was_sent or self.latest(debt.key):  # something older is still to be sent there
             # The bucket may still have what had this name before, and is not sent either.
             after = debt.after if self._after(debt) else moved.id
@@ -179,18 +179,31 @@ class Incurred(Heir):
             try:
                 self._write(*both)
             except FileError:
-                self._undo_move(debt, *both)
+                if closed:
+                    moved.replaced, closed.replaced = closed.replaced, []
+                    closed.key, closed.expected = debt.key, debt.expected
+                self._undo_move(debt, moved, *both[1:])
                 raise
         if debt.state is not State.PAYING:
             self.stray_upload(debt)
         self.recount(moved)
         return moved
 
+    def _replace(self, debt: Debt, moved: Debt) -> None:
+        """One debt has the bytes of another, and takes its place if it can."""
+        if debt.state is not State.PAYING:
+            moved.replaced.append(debt)
+            return
+        moved.state = State.QUEUED
+        if moved.staged:
+            moved.staged.shared = True
+
     def _undo_move(self, debt: Debt, moved: Debt, *ends: Debt) -> None:
         for end in ends:
             self.undo(end)
         if debt in moved.replaced:
             moved.replaced.remove(debt)
+        if not self.has(debt.id):
             self._remember(debt)
         self._wait_for(debt, instead_of=moved.id)
         self.undo(moved)
@@ -259,3 +272,12 @@ class Incurred(Heir):
                 digest = hashlib.md5(staged.read_data(0, staged.size), usedforsecurity=False)
                 self.perhaps_stored(debt, digest.hexdigest())
                 debt.perhaps = {etag: whose for etag, whose in debt.perhaps.items() if etag != ANY}
+
+
+def _closed_before(debt: Debt) -> Debt | None:
+    """What is on record of a file that is written anew, and was not closed since."""
+    if debt.recorded or debt.state is not State.OPEN or len(debt.replaced) != 1:
+        return None
+    (before,) = debt.replaced
+    is_whole = before.recorded and before.kind is Kind.PUT and not before.replaced
+    return before if is_whole else None

@@ -19,17 +19,17 @@ class Moves:
     def __init__(self, records: Records) -> None:
         self._records = records
         self.left = records.moves()
-        self._over: set[str] = set()  # moved, but on a full disk, where they still are
+        self.over: set[str] = set()  # moved, but on a full disk, where they still are
 
     def begin(self, moves: Iterable[MoveRow]) -> None:
         """These keys are about to be copied, or their debts moved; recorded when it returns."""
         rows = list(moves)
         self._records.change_moves(rows, [])
-        self._over.difference_update(row.key for row in rows)
+        self.over.difference_update(row.key for row in rows)
 
     def end(self, keys: Iterable[str]) -> None:
         """They have moved, or never will."""
-        self._over.update(keys)
-        with suppress(FileError):  # once more, then, with the next ones
-            self._records.change_moves([], list(self._over))
-            self._over.clear()
+        self.over.update(keys)
+        with suppress(FileError):  # together with the next debt, then: see `Recorded`
+            self._records.change_moves([], list(self.over))
+            self.over.clear()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from weakref import WeakValueDictionary
 
@@ -40,6 +40,7 @@ class Recorded(Owed):
         self._next_id = 1
         self._shared: WeakValueDictionary[str, Staged] = WeakValueDictionary()  # by name
         self._at_once: list[Debt] | None = None  # what waits to be recorded; see `at_once`
+        self._late: list[Debt] = []  # what has happened, and a full disk does not say
         self._unmoved: list[str] = []  # keys held until the renames of former lives are over
         self._replay()
         self._hold_unmoved(self.moves.left)
@@ -121,13 +122,22 @@ class Recorded(Owed):
                 debt.staged.unpin()
 
     def _write(self, *debts: Debt) -> None:
-        """Record debts and, in the same transaction, the end of those they took the place of."""
+        """Record debts and, in the same transaction, the end of those they took the place of.
+
+        Also what a full disk did not take before: else what is promised now would be undone by a
+        life that goes on from what the disk says.
+        """
+        late = [one for one in self._late if self.has(one.id) and not one.recorded]
+        debts = tuple(dict.fromkeys((*late, *debts)))
         gone = [one for debt in debts for one in with_replaced(debt)[1:]]
         awaited = self._awaited.intersection(debt.id for debt in debts)
         waiting = self.all() if awaited else iter(())
         rows = [(one.id, pack(one)) for one in waiting if one.recorded and one.after in awaited]
         removed = [one.id for one in gone if one.recorded]
-        self._records.change([*rows, *((debt.id, pack(debt)) for debt in debts)], removed)
+        written = [*rows, *((debt.id, pack(debt)) for debt in debts)]
+        self._records.change(written, removed, moved=self.moves.over)
+        self.moves.over.clear()
+        self._late.clear()
         for debt in debts:
             debt.recorded = True
             self.recount(debt)
@@ -142,8 +152,13 @@ class Recorded(Owed):
         if self._at_once is not None:
             self._at_once += debts
             return
-        with suppress(FileError):
+        self._write_or_later(*debts)
+
+    def _write_or_later(self, *debts: Debt) -> None:
+        try:
             self._write(*debts)
+        except FileError:
+            self._late += debts
 
     @contextmanager
     def at_once(self) -> Iterator[None]:
@@ -156,8 +171,7 @@ class Recorded(Owed):
             yield
         finally:
             debts, self._at_once = self._at_once, None
-            with suppress(FileError):
-                self._write(*(debt for debt in dict.fromkeys(debts) if self.has(debt.id)))
+            self._write_or_later(*(debt for debt in dict.fromkeys(debts) if self.has(debt.id)))
 
     # --- replaying --------------------------------------------------------------------------
 

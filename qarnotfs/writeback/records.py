@@ -8,7 +8,7 @@ and their parts. Never deletes a row but when told to.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
@@ -28,6 +28,7 @@ WRITE = "INSERT OR REPLACE INTO debts VALUES (?, ?)"
 REMOVE = "DELETE FROM debts WHERE id = ?"
 WRITE_UPLOAD = "INSERT OR REPLACE INTO uploads VALUES (?, ?, ?, ?, ?)"
 WRITE_MOVE = "INSERT OR REPLACE INTO renames VALUES (?, ?, ?, ?)"
+END_MOVE = "DELETE FROM renames WHERE key = ?"
 WRITE_PART = "INSERT OR REPLACE INTO parts VALUES (?, ?, ?, ?)"
 END_UPLOAD = ("DELETE FROM uploads WHERE id = ?", "DELETE FROM parts WHERE upload = ?")
 
@@ -105,8 +106,9 @@ class Records:
         removed: Sequence[int],
         *,
         ended: Sequence[str] = (),
+        moved: Iterable[str] = (),
     ) -> None:
-        """Write and remove rows, also of uploads that ended, all or none.
+        """Write and remove rows, also of uploads that ended and of keys that moved, all or none.
 
         None when it raises `NoSpace` or `FileError`.
         """
@@ -118,6 +120,7 @@ class Records:
             for upload_id in ended:
                 for statement in END_UPLOAD:
                     db.execute(statement, (upload_id,))
+            db.executemany(END_MOVE, [(key,) for key in moved])
 
     def write_upload(self, upload: UploadRow, parts: Sequence[PartRow]) -> None:
         """An upload, with the parts it has already."""
@@ -138,7 +141,7 @@ class Records:
         """Write and remove moves, all or none."""
         with self._transaction() as db:
             db.executemany(WRITE_MOVE, written)
-            db.executemany("DELETE FROM renames WHERE key = ?", [(key,) for key in removed])
+            db.executemany(END_MOVE, [(key,) for key in removed])
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:

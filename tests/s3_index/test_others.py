@@ -129,3 +129,23 @@ def test_changes_are_not_kept_for_ever(
         clock.now_sec += CHANGES_SEC / 2
     with closing(sqlite3.connect(tmp_path / "beliefs.db")) as db:
         assert db.execute("SELECT COUNT(*) FROM changes").fetchone() == (3,)
+
+
+def test_what_a_life_changes_that_believes_nothing_is_known_to_the_next_one(
+    store: MemoryStore, make: Callable[..., Index]
+) -> None:
+    for key in ("a", "d/x", "e/y"):
+        put(store, key)
+    index = make()
+    assert ask(lambda: index.listing("")).count == 3
+    ask(lambda: index.listing("d/"))
+    index.close()
+    between = make(ttl_sec=0)
+    store.delete(["a", "e/y"])
+    between.remember_missing("a")
+    between.remember_missing("e/y")
+    between.remember(put(store, "d/new"))
+    between.close()
+    last = make()
+    assert [name for name, _ in ask(lambda: last.listing(""))] == ["d/"]
+    assert [name for name, _ in ask(lambda: last.listing("d/"))] == ["d/new", "d/x"]

@@ -1,0 +1,173 @@
+"""Renames on a disk that fills up, or that the mount dies upon before a file is closed."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from qarnotfs.errors import NoSpace, Unavailable
+from qarnotfs.store.memory import MemoryStore
+from qarnotfs.writeback.records import Records
+from tests.s5_core.house import NEVER_SEC, World, bucket, put
+
+Play = Callable[..., None]
+
+
+class FullDisk:
+    """Only what was begun is on disk: from the copy on it is full, for the length of a rename."""
+
+    def __init__(self, patch: pytest.MonkeyPatch) -> None:
+        change, change_moves = Records.change, Records.change_moves
+
+        def full(records: Records, written: Any, removed: Any, **more: Any) -> None:
+            if written or removed:
+                raise NoSpace("The disk that holds the journal is full.")
+            change(records, written, removed, **more)
+
+        def only_begun(records: Records, written: Any, removed: Any) -> None:
+            if removed:
+                raise NoSpace("The disk that holds the journal is full.")
+            change_moves(records, written, removed)
+
+        patch.setattr(Records, "change", full)
+        patch.setattr(Records, "change_moves", only_begun)
+
+
+@pytest.mark.parametrize("key", ["a", "b", "c"])
+def test_written_after_a_rename_whose_end_a_full_disk_forgot(
+    key: str, store: MemoryStore, play: Play, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(store, "a", b"first")
+
+    async def before(world: World) -> None:
+        with monkeypatch.context() as patch:
+            FullDisk(patch)
+            await world.rename("a", "b")
+        await world.write(key, b"WRITTEN")  # closed: on record, there is room again
+
+    async def after(world: World) -> None:
+        assert await world.drain()
+
+    play(before, upload_delay_sec=NEVER_SEC)
+    play(after)
+    assert bucket(store) == {"b": b"first", key: b"WRITTEN"}
+
+
+def test_written_after_a_rename_that_failed_on_a_full_disk(
+    store: MemoryStore, play: Play, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(store, "a", b"first")
+
+    async def before(world: World) -> None:
+        with monkeypatch.context() as patch:
+            FullDisk(patch)
+            store.faults = lambda m, _: Unavailable("not now") if m == "copy_object" else None
+            with pytest.raises(Unavailable):
+                await world.rename("a", "b")
+            store.faults = lambda *_: None
+        await world.write("b", b"WRITTEN")
+
+    async def after(world: World) -> None:
+        assert await world.drain()
+
+    play(before, upload_delay_sec=NEVER_SEC, io_timeout_sec=0.1)
+    play(after)
+    assert bucket(store) == {"a": b"first", "b": b"WRITTEN"}
+
+
+async def renamed_on_a_full_disk(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    await world.mkdir("d")
+    await world.write("d/a", b"closed")
+    with monkeypatch.context() as patch:
+        FullDisk(patch)
+        await world.rename("d", "e")
+
+
+def test_fsync_after_a_directory_was_renamed_on_a_full_disk(
+    store: MemoryStore, play: Play, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def scene(world: World) -> None:
+        await renamed_on_a_full_disk(world, monkeypatch)
+        handle = await world.open("e/a", os.O_RDWR)
+        await world.fs.fsync(handle)
+        assert bucket(store).get("e/a") == b"closed"
+
+    play(scene, upload_delay_sec=NEVER_SEC)
+
+
+@pytest.mark.parametrize("flags", [os.O_RDWR, os.O_RDWR | os.O_TRUNC])
+def test_written_on_after_a_directory_was_renamed_on_a_full_disk(
+    flags: int, store: MemoryStore, play: Play, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def before(world: World) -> None:
+        await renamed_on_a_full_disk(world, monkeypatch)
+        handle = await world.open("e/a", flags)
+        await world.fs.write(handle, 0, b"NEW")  # and it is never closed
+
+    async def after(world: World) -> None:
+        await world.drain()
+        assert world.house.journal.failed == []
+        assert not list(world.house.journal.quarantine.glob("record*"))
+
+    play(before, upload_delay_sec=NEVER_SEC)
+    play(after)
+    found = {key: data for key, data in bucket(store).items() if data}
+    assert list(found.values()) in ([b"closed"], [b"NEWsed"], [b"NEW"])
+
+
+def test_fsync_of_a_directory_renamed_on_a_full_disk(
+    store: MemoryStore, play: Play, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A rename of an object: its end of the old name is in memory alone, and nobody waits."""
+    put(store, "a", b"x")
+
+    async def scene(world: World) -> None:
+        with monkeypatch.context() as patch:
+            FullDisk(patch)
+            await world.rename("a", "b")
+        number = world.fs.opendir(await world.inode(""))
+        await world.fs.fsyncdir(number)
+        assert sorted(bucket(store)) == ["b"]
+
+    play(scene, upload_delay_sec=NEVER_SEC)
+
+
+@pytest.mark.parametrize("taken", [False, True], ids=["free", "taken"])
+@pytest.mark.parametrize("end", ["dies", "closes", "is full"])
+def test_a_file_that_is_written_anew_is_renamed(
+    end: str, taken: bool, store: MemoryStore, play: Play, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was closed stays, under the new name, until the new bytes are closed."""
+
+    async def before(world: World) -> None:
+        if taken:
+            await world.write("b", b"replaced")
+        await world.write("a", b"closed")
+        handle = await world.open("a", os.O_WRONLY | os.O_TRUNC)
+        await world.fs.write(handle, 0, b"half")
+        if end == "is full":
+            with monkeypatch.context() as patch:
+                FullDisk(patch)
+                with pytest.raises(NoSpace):
+                    await world.rename("a", "b")
+            assert await world.read("a") == b"half"
+            assert not taken or await world.read("b") == b"replaced"
+        else:
+            await world.rename("a", "b")
+            assert await world.names() == ["b"]
+        if end != "dies":
+            await world.close(handle)
+
+    async def after(world: World) -> None:
+        assert await world.drain()
+        assert not world.house.journal.findings or end == "dies"
+
+    play(before, upload_delay_sec=NEVER_SEC)
+    play(after)
+    if end == "is full":
+        assert bucket(store) == {"a": b"half"} | ({"b": b"replaced"} if taken else {})
+    else:
+        assert bucket(store) == {"b": b"half" if end == "closes" else b"closed"}

@@ -15,7 +15,7 @@ from tests.s5_core.house import CALLER, NEVER_SEC, World, bucket, put
 Play = Callable[..., None]
 
 
-def full(*_: object) -> None:
+def full(*_: object, **__: object) -> None:
     raise NoSpace("The disk is full.")
 
 

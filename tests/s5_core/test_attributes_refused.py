@@ -40,7 +40,7 @@ def test_what_could_not_be_recorded_is_not_shown(
     put(store, "d/x")
 
     async def scene(world: World) -> None:
-        def full(*_: object) -> None:
+        def full(*_: object, **__: object) -> None:
             raise NoSpace("The disk that holds the journal is full.")
 
         await world.write("owed", b"1")

@@ -184,7 +184,7 @@ def test_what_has_happened_is_not_said_to_have_failed(
     if marked:
         put(store, "d/", b"", mode=THEIRS)
 
-    def fail(*_: object) -> NoReturn:
+    def fail(*_: object, **__: object) -> NoReturn:
         raise Unavailable("not now") if broken == "bucket" else NoSpace("full")
 
     async def scene(world: World) -> None:

@@ -189,7 +189,7 @@ def test_a_full_disk_is_no_half_rename(
 ) -> None:
     put(store, "a", b"new")
 
-    def full(*_: object) -> None:
+    def full(*_: object, **__: object) -> None:
         raise NoSpace("The disk that holds the journal is full.")
 
     async def scene(world: World) -> None:

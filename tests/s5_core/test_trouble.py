@@ -22,7 +22,7 @@ from tests.s5_core.house import NEVER_SEC, World, bucket, put
 from tests.s5_core.stops import StoppedCopy, StoppedPut
 
 
-def full(*_: object) -> None:
+def full(*_: object, **__: object) -> None:
     raise NoSpace("The disk that holds the journal is full.")
 
 

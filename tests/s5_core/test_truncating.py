@@ -18,7 +18,7 @@ Play = Callable[..., None]
 BYTES = b"accepted"
 
 
-def full(*_: object) -> None:
+def full(*_: object, **__: object) -> None:
     raise NoSpace("The disk that holds the journal is full.")
 
 

@@ -22,6 +22,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from itertools import cycle
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -79,6 +80,7 @@ class Soak:
         self.injected: Counter[Fault] = Counter()
         self._place, self._gateway, self._proxy = place, gateway, proxy
         self._dice = random.Random(number)
+        self._faults = cycle(self._dice.sample(FAULTS, len(FAULTS)))  # each has its turn
         self._runtime = Path(tempfile.mkdtemp(prefix="qfs-"))
         self._cli = Cli(place, self._runtime, gateway.environment)
         self._s3 = make_client(gateway)
@@ -122,7 +124,7 @@ class Soak:
 
     def copy(self) -> None:
         """A tree in and out through one kind of fault."""
-        fault = self._dice.choice(FAULTS)
+        fault = next(self._faults)
         files = make_files(self._dice.getrandbits(32), COPY_COUNT)
         with tempfile.TemporaryDirectory(dir=self._place) as folder:
             source, target = Path(folder, "source"), Path(folder, "target")

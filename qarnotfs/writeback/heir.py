@@ -92,7 +92,7 @@ class Heir(Recorded):
         if debt.staged and debt.seal:
             theirs = debt.staged
             here = self.staging.directory / theirs.path.name
-            if not here.exists():
+            if theirs.path.exists() and not here.exists():
                 os.link(theirs.path, here)
             mine.staged = self._staged(theirs.path.name, theirs.base, debt.seal, theirs.lineage)
         return mine

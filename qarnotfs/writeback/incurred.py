@@ -158,9 +158,10 @@ class Incurred(Heir):
         moved.state, moved.not_before_sec = debt.state, debt.not_before_sec
         if moved.staged:
             moved.staged.pin()
+        before = (closed.expected, closed.perhaps) if closed else None
         if closed:
-            closed.key, closed.expected, closed.replaced = key, expected, moved.replaced
-            moved.replaced = [closed]
+            closed.key, closed.expected, closed.perhaps = key, moved.expected, moved.perhaps
+            closed.replaced, moved.replaced = moved.replaced, [closed]
         else:
             self._replace(debt, moved)
         self._wait_for(moved, instead_of=debt.id)
@@ -179,13 +180,15 @@ class Incurred(Heir):
             try:
                 self._write(*both)
             except FileError:
-                if closed:
+                if closed and before:
                     moved.replaced, closed.replaced = closed.replaced, []
-                    closed.key, closed.expected = debt.key, debt.expected
+                    closed.key, (closed.expected, closed.perhaps) = debt.key, before
                 self._undo_move(debt, moved, *both[1:])
                 raise
         if debt.state is not State.PAYING:
             self.stray_upload(debt)
+        if closed:
+            self._release([debt])  # it is on no record, and in nobody's place
         self.recount(moved)
         return moved
 
@@ -219,6 +222,7 @@ class Incurred(Heir):
                     self._forget(debt)
                 except FileError:
                     self._take_out(debt)
+                    self._not_late([debt])
 
     def perhaps_stored(self, debt: Debt, etag: str, *, recorded: bool = False) -> None:
         """A request that stores this under the debt's key is about to be sent.

@@ -6,7 +6,7 @@ in between leaves two names. What is recorded here lets the next life finish it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 
 from qarnotfs.errors import FileError
@@ -16,8 +16,9 @@ from qarnotfs.writeback.records import MoveRow, Records
 class Moves:
     """The moves of one journal. ``left``: those of former lives."""
 
-    def __init__(self, records: Records) -> None:
+    def __init__(self, records: Records, waits: Callable[[], bool]) -> None:
         self._records = records
+        self._waits = waits  # whether what has moved is not on record yet
         self.left = records.moves()
         self.over: set[str] = set()  # moved, but on a full disk, where they still are
 
@@ -30,6 +31,8 @@ class Moves:
     def end(self, keys: Iterable[str]) -> None:
         """They have moved, or never will."""
         self.over.update(keys)
+        if self._waits():
+            return
         with suppress(FileError):  # together with the next debt, then: see `Recorded`
             self._records.change_moves([], list(self.over))
             self.over.clear()

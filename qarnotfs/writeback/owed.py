@@ -88,13 +88,13 @@ class Owed(Order):
 
         Nobody before a file that needs what he is to replace, if there is anybody else.
         """
-        circle, at = list[Debt](), self._debts.get(debt.id)
+        circle, at = dict[Debt, None](), self._debts.get(debt.id)
         while at is not None and at not in circle:
-            circle.append(at)
+            circle[at] = None
             at = self._debts.get(at.after)
         if at is debt:
             free = (one for one in circle if not needs(self._debts[one.after], one.key))
-            next(free, circle[-1]).after = 0
+            next(free, list(circle)[-1]).after = 0
 
     def _build_upon(self, there: Condition, younger: Debt | None) -> list[Debt]:
         """The bucket has this under a younger debt's key; what is on disk until that is, too."""

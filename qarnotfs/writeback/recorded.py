@@ -14,7 +14,7 @@ from weakref import WeakValueDictionary
 
 from qarnotfs.errors import Corrupt, FileError
 from qarnotfs.store.base import ObjectInfo
-from qarnotfs.writeback.debts import ANY, Debt, Kind, Record, pack, unpack
+from qarnotfs.writeback.debts import ANY, Debt, Kind, Record, State, pack, unpack
 from qarnotfs.writeback.moves import Moves
 from qarnotfs.writeback.owed import Owed, with_replaced
 from qarnotfs.writeback.plan import PART_BYTES, parts
@@ -36,7 +36,7 @@ class Recorded(Owed):
         self._aside = Quarantine(self.quarantine)
         self._records = Records(directory / "journal.db")
         self.uploads = Uploads(self._records)
-        self.moves = Moves(self._records)
+        self.moves = Moves(self._records, lambda: bool(self._late))
         self._next_id = 1
         self._shared: WeakValueDictionary[str, Staged] = WeakValueDictionary()  # by name
         self._at_once: list[Debt] | None = None  # what waits to be recorded; see `at_once`
@@ -117,9 +117,16 @@ class Recorded(Owed):
 
     def _release(self, gone: list[Debt]) -> None:
         """The staged files of debts that are no longer on disk may go."""
+        self._not_late(gone)
         for debt in gone:
             if debt.staged:
                 debt.staged.unpin()
+
+    def _not_late(self, debts: list[Debt]) -> None:
+        """These need not be recorded any more."""
+        if self._late:
+            ended = set(debts)
+            self._late = [one for one in self._late if one not in ended]
 
     def _write(self, *debts: Debt) -> None:
         """Record debts and, in the same transaction, the end of those they took the place of.
@@ -127,17 +134,23 @@ class Recorded(Owed):
         Also what a full disk did not take before: else what is promised now would be undone by a
         life that goes on from what the disk says.
         """
-        late = [one for one in self._late if self.has(one.id) and not one.recorded]
+        late = [one for one in self._late if self.has(one.id)]
+        for one in late:
+            if one.state is State.OPEN and one.staged:
+                one.seal = one.staged.draft()
         debts = tuple(dict.fromkeys((*late, *debts)))
         gone = [one for debt in debts for one in with_replaced(debt)[1:]]
+        # What is written anew, and not closed yet, hides what the disk does not say of its name.
+        hidden = set[Debt](self._late).difference(late, gone)
         awaited = self._awaited.intersection(debt.id for debt in debts)
         waiting = self.all() if awaited else iter(())
         rows = [(one.id, pack(one)) for one in waiting if one.recorded and one.after in awaited]
         removed = [one.id for one in gone if one.recorded]
         written = [*rows, *((debt.id, pack(debt)) for debt in debts)]
-        self._records.change(written, removed, moved=self.moves.over)
-        self.moves.over.clear()
-        self._late.clear()
+        self._records.change(written, removed, moved=() if hidden else self.moves.over)
+        self._late = list(hidden)
+        if not hidden:
+            self.moves.over.clear()
         for debt in debts:
             debt.recorded = True
             self.recount(debt)

@@ -8,7 +8,7 @@ and their parts. Never deletes a row but when told to.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
@@ -106,13 +106,13 @@ class Records:
         removed: Sequence[int],
         *,
         ended: Sequence[str] = (),
-        moved: Iterable[str] = (),
+        moved: Collection[str] = (),
     ) -> None:
         """Write and remove rows, also of uploads that ended and of keys that moved, all or none.
 
         None when it raises `NoSpace` or `FileError`.
         """
-        if not written and not removed and not ended:
+        if not (written or removed or ended or moved):
             return
         with self._transaction() as db:
             db.executemany(WRITE, written)

@@ -349,3 +349,17 @@ def test_a_full_disk_does_not_bring_back_what_was_adopted(
     journal.paid(debt, ObjectInfo("a", 1, "e" * 32, 0))
     die((journal, lock))
     assert held(claim(tmp_path)[0]) == {}
+
+
+def test_an_empty_file_of_a_dead_mount_has_no_staged_file(tmp_path: Path) -> None:
+    first, second = claim(tmp_path), claim(tmp_path)
+    journal, _ = second
+    staged = journal.staging.create(None)
+    journal.record(journal.open("empty", staged, Attributes(), ABSENT), staged.seal())
+    assert not staged.path.exists()
+    put(journal, "full", b"bytes")
+    die(first, second)
+    heir, lock = claim(tmp_path)
+    assert {debt.key: debt.size for debt in heir.all()} == {"empty": 0, "full": 5}
+    assert not heir.findings
+    lock.release()

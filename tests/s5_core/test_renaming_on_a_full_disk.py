@@ -7,11 +7,13 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+import trio
 
 from qarnotfs.errors import NoSpace, Unavailable
 from qarnotfs.store.memory import MemoryStore
 from qarnotfs.writeback.records import Records
 from tests.s5_core.house import NEVER_SEC, World, bucket, put
+from tests.s5_core.stops import StoppedPut
 
 Play = Callable[..., None]
 
@@ -160,6 +162,9 @@ def test_a_file_that_is_written_anew_is_renamed(
             assert await world.names() == ["b"]
         if end != "dies":
             await world.close(handle)
+        if end == "closes":
+            assert await world.drain()
+            assert not list(world.house.journal.staging.directory.iterdir())
 
     async def after(world: World) -> None:
         assert await world.drain()
@@ -171,3 +176,53 @@ def test_a_file_that_is_written_anew_is_renamed(
         assert bucket(store) == {"a": b"half"} | ({"b": b"replaced"} if taken else {})
     else:
         assert bucket(store) == {"b": b"half" if end == "closes" else b"closed"}
+
+
+def test_a_name_that_is_written_anew_after_a_full_disk_forgot_its_end(
+    store: MemoryStore, play: Play, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As logs are rotated: the new file is still open when another one is closed."""
+    put(store, "a", b"first")
+
+    async def before(world: World) -> None:
+        with monkeypatch.context() as patch:
+            FullDisk(patch)
+            await world.rename("a", "b")
+        handle = await world.create("a")
+        await world.fs.write(handle, 0, b"not closed")
+        await world.write("c", b"closed")
+
+    async def after(world: World) -> None:
+        assert await world.drain()
+
+    play(before, upload_delay_sec=NEVER_SEC)
+    play(after)
+    assert bucket(store) == {"b": b"first", "c": b"closed"}
+
+
+def test_what_was_closed_is_renamed_onto_what_may_have_arrived(
+    store: MemoryStore, play: Play
+) -> None:
+    async def before(world: World) -> None:
+        stopped = StoppedPut(store)
+        await world.write("b", b"older")
+        handle = await world.open("b", os.O_RDWR)
+        with trio.move_on_after(0.3):
+            await world.fs.fsync(handle)
+        stopped.arrive_unheard()
+        stopped.fail()
+        await world.close(handle)
+        debt = world.house.journal.latest("b")
+        while debt and not debt.attempts:
+            await trio.sleep(0.001)
+        await world.write("a", b"closed")
+        handle = await world.open("a", os.O_WRONLY | os.O_TRUNC)
+        await world.fs.write(handle, 0, b"half")
+        await world.rename("a", "b")
+
+    async def after(world: World) -> None:
+        assert await world.drain()
+
+    play(before, upload_delay_sec=NEVER_SEC)
+    play(after)
+    assert bucket(store) == {"b": b"closed"}

@@ -27,11 +27,15 @@ class Below:
     async def check_empty(self, prefix: str) -> None:
         """`DirectoryNotEmpty` if somebody else has stored something there, whatever we believe."""
         for scope in self._view.scopes(prefix):
+            # What is deleted while the server lists may be listed, and not be owed any more.
+            overlay = self._journal.overlay
+            going = {key for key in overlay.keys_below(scope.prefix) if overlay.get(key) is False}
             page = await self._bridge.patiently(
                 lambda scope=scope: self._bridge.call(self._store.list_page, scope.prefix)  # type: ignore[misc]  # a lambda's default has no type
             )
             for info in page.objects:
-                if info.key != scope.prefix and self._journal.overlay.get(info.key) is not False:
+                is_going = info.key in going or overlay.get(info.key) is False
+                if info.key != scope.prefix and not is_going:
                     self._index.remember(info)
                     raise DirectoryNotEmpty("Another client has made a directory of that name.")
 

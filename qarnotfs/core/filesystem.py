@@ -250,7 +250,9 @@ class Filesystem:
     # --- open directories ---------------------------------------------------------------------
 
     def opendir(self, inode: Inode) -> int:
-        return self._handles.add(DirectoryHandle(inode, self._finder.browse(inode.key)))
+        return self._handles.add(
+            DirectoryHandle(inode, self._finder.browse(inode.key), changes=inode.changes)
+        )
 
     def rewinddir(self, number: int) -> None:
         """The directory is read from its start: as it is now."""
@@ -264,7 +266,8 @@ class Filesystem:
         while (nodes := handle.at(start)) is None:
             if handle.browse.directory != inode.key:
                 handle.follow(self._finder.browse(inode.key))
-            handle.changes = inode.changes
+            if handle.browse.again is None:  # else it is what was shown before
+                handle.changes = inode.changes
             handle.add(await self._finder.page(handle.browse))
         return inode, nodes
 

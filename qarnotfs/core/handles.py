@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from qarnotfs.core.browse import Browse
 
 NAME_END = b"\0"  # what no name has in it
+SHOWN_MAX = 1000  # nodes at once
 LAST = b"\xff"  # behind every name: they are UTF-8
 
 
@@ -43,7 +44,7 @@ class DirectoryHandle:
     browse: Browse
     start: int = 0  # the number of the first node of ``page``
     page: list[Node] = field(default_factory=list)
-    changes: int = 0  # of the directory, when the page was asked for
+    changes: int = 0  # of the directory, when the page was asked for, or put together before
     ended: bool = False
     _key: str = ""  # of the directory, when the page was read
     _earlier: list[tuple[int, bytes]] = field(default_factory=list)
@@ -51,14 +52,14 @@ class DirectoryHandle:
 
     def rewind(self, browse: Browse) -> None:
         """From the start again, and as of now."""
-        self.browse, self._given = browse, frozenset()
+        self.browse, self._given, self.changes = browse, frozenset(), self.inode.changes
         self.start, self.page, self.ended, self._earlier = 0, [], False, []
 
     def follow(self, browse: Browse) -> None:
         """The directory was renamed: what was not given yet is read there."""
         pages = [names.split(NAME_END) for _, names in self._earlier]
         self._given = frozenset(node.name for node in self.page).union(*pages)
-        self.browse = browse
+        self.browse, self.changes = browse, self.inode.changes
 
     def add(self, page: list[Node]) -> None:
         """The next page; an empty one is the end."""
@@ -71,7 +72,7 @@ class DirectoryHandle:
     def at(self, number: int) -> list[Node] | None:
         """Nodes from ``number`` on, at least one but at the end; ``None``: not read so far yet."""
         if number >= self.start:
-            found = self.page[number - self.start :]
+            found = self.page[number - self.start :][:SHOWN_MAX]
             if (self._key, self.changes) != (self.inode.key, self.inode.changes):
                 found = [self._aged(node) for node in found]
             return found if found or self.ended else None

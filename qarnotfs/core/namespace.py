@@ -152,9 +152,10 @@ class Namespace(Making):
                 await self._mover.directory(node.key, visible + "/", inode, lost, replaces=replaces)
                 self._lookup.dates.move(node.key, visible + "/")
             else:
-                known = Condition(etag=target.info.etag) if target and target.info else None
+                there = None if target else Condition(absent=True)
+                if target and target.info:
+                    there = Condition(etag=target.info.etag)
                 key = target.key if target else self._new_key(visible)
-                there = known or Condition(absent=True)
                 way = Way(moved, keep, replace_target)
                 if not await self._mover.files.file(node, key, there, inode, way):
                     return await self.rename(old, new, replace_target=replace_target)

@@ -54,9 +54,10 @@ class Renamer:
         self._journal, self._uploader = journal, uploader
 
     async def file(
-        self, file: Node, new_key: str, known: Condition, inode: Inode | None, way: Way
+        self, file: Node, new_key: str, known: Condition | None, inode: Inode | None, way: Way
     ) -> bool:
-        """Move one file. ``known``: what the bucket has under the new key, as we believe.
+        """Move one file. ``known``: what the bucket has under the new key, as we believe; ``None``
+        where something was owed for it, which may arrive meanwhile.
 
         False: nothing has happened, as ``way.moved()``.
         """
@@ -69,7 +70,7 @@ class Renamer:
         with self._journal.holding((key, new_key)):
             if not self.is_owed(key):
                 await self.settle(new_key)
-                if not way.replaces and not self.is_owed(new_key):
+                if not way.replaces and self._journal.overlay.get(new_key) is None:
                     await self._absent(new_key)
                 copied = await self._copy_recorded(file, new_key, self._there(new_key, known))
             # From here on one synchronous stretch. A program may have written meanwhile.
@@ -80,11 +81,11 @@ class Renamer:
                 return False
             way.keep()
             if self.is_owed(key):
-                known = self._there(new_key, known)
+                there = self._there(new_key, known)
                 if copied:  # a program wrote while it was copied
                     self._journal.drop(new_key)
-                    known = Condition(etag=copied.etag)
-                self.move_debt(key, new_key, known, inode, certain=copied is not None)
+                    there = Condition(etag=copied.etag)
+                self.move_debt(key, new_key, there, inode, certain=copied is not None)
             elif copied is not None:
                 self.moved_object(key, copied, inode)
             if copied:
@@ -94,10 +95,12 @@ class Renamer:
 
     # --- objects ------------------------------------------------------------------------------
 
-    def _there(self, key: str, known: Condition) -> Condition:
-        """What the bucket has under a key: what was owed for it may have arrived since."""
+    def _there(self, key: str, known: Condition | None) -> Condition:
+        """What the bucket has under a key, as we believe; see `file`."""
+        if known is not None:
+            return known
         heard = None if self._journal.latest(key) else self._index.heard(key)
-        return Condition(etag=heard.info.etag) if heard and heard.info else known
+        return Condition(etag=heard.info.etag) if heard and heard.info else Condition(absent=True)
 
     async def _absent(self, key: str) -> None:
         """`EntryExists` if somebody else has stored something under a new name."""

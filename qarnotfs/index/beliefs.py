@@ -32,7 +32,7 @@ PAGE = "first, last, count, checksum, data"
 AMONG = "key IN (SELECT value FROM json_each(?))"
 CHANGED_BY_OTHERS = """
 SELECT DISTINCT objects.* FROM changes CROSS JOIN objects USING (key)
-    WHERE changed > ? AND owner != ? AND substr(key, 1, length(?3)) = ?3
+    WHERE changed > ? AND owner != ? AND key >= ? AND key < ?
 """
 # For so long a change is kept for others, who may be listing its directory. Listings that were
 # asked for before are not written down.
@@ -203,7 +203,9 @@ class Beliefs:
 
     def changed_by_others(self, listing: Listing) -> list[tuple[str, ObjectInfo | None]]:
         """What other mounts stored or deleted below a directory since it was listed."""
-        since = listing.validated_sec, self._owner, listing.prefix
+        prefix = listing.prefix  # ends with a slash, behind which "0" comes
+        end = prefix[:-1] + "0" if prefix.endswith("/") else prefix + "\U0010ffff"
+        since = listing.validated_sec, self._owner, prefix, end
         return [(row[0], _belief(row).info) for row in self._rows(CHANGED_BY_OTHERS, *since)]
 
     def drop_listing(self, prefix: str) -> None:

@@ -35,6 +35,7 @@ CREATE TABLE IF NOT EXISTS patches (number INTEGER, name TEXT, present INTEGER N
     size INTEGER, etag TEXT, modified INTEGER, PRIMARY KEY (number, name)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS changes (changed REAL, key TEXT, owner INTEGER NOT NULL,
     PRIMARY KEY (changed, key)) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS changes_of_key ON changes (key);
 CREATE TABLE IF NOT EXISTS doubts (key TEXT, owner INTEGER, PRIMARY KEY (key, owner)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS facts (name TEXT PRIMARY KEY, value TEXT, validated REAL) WITHOUT ROWID;
 """

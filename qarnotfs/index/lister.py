@@ -29,7 +29,7 @@ T = TypeVar("T")
 
 HEADS_PLACES = 8  # of several keys each, at once: the other threads are for who cannot wait
 SWEEPS_MAX = 4  # long listings asked for ahead of their readers; of others, a page at a time
-UNUSED_SEC = 5.0  # then the reader has stopped, or needs no pages ahead
+UNUSED_SEC = 60.0  # then the reader has stopped, or needs no pages ahead
 
 
 class Lister(Told):

@@ -17,6 +17,7 @@ from qarnotfs.errors import (
     InvalidName,
     NoSuchEntry,
 )
+from qarnotfs.store.base import ListPage
 from qarnotfs.store.memory import MemoryStore
 from tests.s5_core.house import NEVER_SEC, World, bucket, put
 from tests.s5_core.stops import StoppedCopy, StoppedPut
@@ -311,3 +312,74 @@ def test_what_is_stored_beside_below_a_renamed_directory_is_stored_once(
 
     play(scene, cache_ttl_sec=0)
     assert sorted(bucket(store).values()) == [b"theirs", b"two"]
+
+
+@pytest.mark.parametrize("held", [False, True])
+def test_rename_without_replacing_takes_a_name_that_was_removed_here(
+    held: bool, store: MemoryStore, play: Play
+) -> None:
+    put(store, "a", b"ours")
+    put(store, "b", b"removed")
+
+    async def scene(world: World) -> None:
+        handle = await world.open("b") if held else None
+        await world.unlink("b")
+        await world.fs.names.rename(
+            await world.parent("a"), await world.parent("b"), replace_target=False
+        )
+        assert await world.read("b") == b"ours"
+        if handle is not None:
+            await world.close(handle)
+        assert await world.drain()
+
+    play(scene, upload_delay_sec=NEVER_SEC)
+    assert bucket(store) == {"b": b"ours"}
+
+
+def test_a_directory_takes_a_name_whose_files_go_while_the_server_lists(
+    store: MemoryStore, play: Play
+) -> None:
+    put(store, "app/x", b"old")
+    put(store, "new/x", b"new")
+
+    async def scene(world: World) -> None:
+        await world.unlink("app/x")
+        await world.rmdir("app")
+        real = store.list_page
+
+        def list_page(prefix: str, **options: Any) -> ListPage:
+            page = real(prefix, **options)
+            if prefix == "app/":
+                store.list_page = real  # type: ignore[method-assign]  # for one call
+                journal = world.house.journal
+                trio.from_thread.run(world.drain)
+                assert journal.latest("app/x") is None
+            return page
+
+        store.list_page = list_page  # type: ignore[method-assign]  # the server's part
+        await world.rename("new", "app")
+        assert await world.tree() == {"app": None, "app/x": b"new"}
+        assert await world.drain()
+
+    play(scene, upload_delay_sec=NEVER_SEC)
+    assert {key: data for key, data in bucket(store).items() if data} == {"app/x": b"new"}
+
+
+def test_what_others_stored_and_a_listing_has_shown_is_renamed_over(
+    store: MemoryStore, play: Play
+) -> None:
+    """What was heard of the name before is older."""
+    put(store, "b", b"first")
+
+    async def scene(world: World) -> None:
+        await world.read("b")
+        put(store, "b", b"second")
+        world.house.index._listings.clear()
+        world.house.index._disk.drop_listing("")
+        assert await world.names() == ["b"]
+        await world.write("tmp", b"third")
+        await world.rename("tmp", "b")
+        assert await world.drain()
+
+    play(scene, attrs="listing")
+    assert bucket(store) == {"b": b"third"}

@@ -150,7 +150,7 @@ class Incurred(Heir):
         """
         assert debt.kind is Kind.PUT
         self._note_former(debt)
-        closed = None if certain else _closed_before(debt)
+        closed = _closed_before(debt)
         was_sent = debt.begun or bool(debt.perhaps) or not debt.expected.absent
         moved = self._incur(Kind.PUT, key, debt.attributes, expected)
         moved.staged, moved.seal, moved.error = debt.staged, debt.seal, debt.error

@@ -184,7 +184,9 @@ class Recorded(Owed):
             yield
         finally:
             debts, self._at_once = self._at_once, None
-            self._write_or_later(*(debt for debt in dict.fromkeys(debts) if self.has(debt.id)))
+            # Also what is on disk until the open file that took its place is closed.
+            kept = {one for top in self.all() for one in with_replaced(top)} if debts else set()
+            self._write_or_later(*(debt for debt in dict.fromkeys(debts) if debt in kept))
 
     # --- replaying --------------------------------------------------------------------------
 

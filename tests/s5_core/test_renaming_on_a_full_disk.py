@@ -226,3 +226,31 @@ def test_what_was_closed_is_renamed_onto_what_may_have_arrived(
     play(before, upload_delay_sec=NEVER_SEC)
     play(after)
     assert bucket(store) == {"b": b"closed"}
+
+
+@pytest.mark.parametrize("closes", [False, True], ids=["dies", "closes"])
+@pytest.mark.parametrize("disk", ["has room", "is full", "has room again"])
+def test_a_directory_is_renamed_while_a_file_in_it_is_written_anew(
+    disk: str, closes: bool, store: MemoryStore, play: Play, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def before(world: World) -> None:
+        await world.mkdir("d")
+        await world.write("d/a", b"closed")
+        handle = await world.open("d/a", os.O_WRONLY | os.O_TRUNC)
+        await world.fs.write(handle, 0, b"half")
+        with monkeypatch.context() as patch:
+            if disk != "has room":
+                FullDisk(patch)
+            await world.rename("d", "e")
+        if disk == "has room again":
+            await world.write("c", b"other")
+        if closes:
+            await world.close(handle)
+
+    async def after(world: World) -> None:
+        assert await world.drain()
+        assert await world.names() == (["c", "e"] if disk == "has room again" else ["e"])
+        assert await world.read("e/a") == (b"half" if closes else b"closed")
+
+    play(before, upload_delay_sec=NEVER_SEC)
+    play(after)

@@ -147,4 +147,6 @@ class Space:
                 if time.monotonic() > give_up_sec:
                     log.warning("nothing is kept in the cache for a while: others make room in it")
                     self.pause()
-            time.sleep(POLL_SEC)
+            time.sleep(
+                POLL_SEC
+            )  # between two tries, until the deadline

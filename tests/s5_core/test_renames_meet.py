@@ -30,6 +30,22 @@ def looked_up(world: World, inode: Any) -> Any:
     return inode
 
 
+async def meet(
+    world: World, stopped: StoppedCopy, first: tuple[str, str], second: tuple[str, str]
+) -> None:
+    """A rename begins while another one copies."""
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(world.rename, *first)
+        await stopped.made()
+        nursery.start_soon(world.rename, *second)
+        await wait_all_tasks_blocked()
+        stopped.go_on()
+
+
+async def files(world: World) -> dict[str, bytes | None]:
+    return {path: data for path, data in (await world.tree()).items() if data is not None}
+
+
 def test_a_directory_is_renamed_while_the_one_it_is_in_is_renamed(
     store: MemoryStore, play: Play
 ) -> None:
@@ -42,16 +58,10 @@ def test_a_directory_is_renamed_while_the_one_it_is_in_is_renamed(
         looked_up(world, await world.inode("p/q/x"))
         p = await world.inode("p")
         stopped = StoppedCopy(store)
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(world.rename, "p/q", "p/s")
-            await stopped.made()
-            nursery.start_soon(world.rename, "p", "z")
-            await wait_all_tasks_blocked()
-            stopped.go_on()
+        await meet(world, stopped, ("p/q", "p/s"), ("p", "z"))
         assert p.name == b"z"
         assert await world.drain()
-        tree = await world.tree()
-        assert {k: v for k, v in tree.items() if v is not None} == {"z/s/x": b"x", "z/y": b"y"}
+        assert await files(world) == {"z/s/x": b"x", "z/y": b"y"}
 
     play(scene)
 
@@ -72,8 +82,7 @@ def test_a_file_is_moved_to_a_directory_while_the_one_that_is_in_is_renamed(
             await world.rename("s", "w")
             stopped.go_on()
         assert await world.drain()
-        tree = await world.tree()
-        assert {k: v for k, v in tree.items() if v is not None} == {
+        assert await files(world) == {
             "w/t/b": b"a",
             "w/t/other": b"o",
         }
@@ -91,15 +100,9 @@ def test_a_directory_is_moved_to_one_while_the_one_that_is_in_is_renamed(
         for path in ("p", "p/a", "s", "s/t"):
             looked_up(world, await world.inode(path))
         stopped = StoppedCopy(store)
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(world.rename, "p/a", "s/t/b")
-            await stopped.made()
-            nursery.start_soon(world.rename, "s", "w")
-            await wait_all_tasks_blocked()
-            stopped.go_on()
+        await meet(world, stopped, ("p/a", "s/t/b"), ("s", "w"))
         assert await world.drain()
-        tree = await world.tree()
-        assert {k: v for k, v in tree.items() if v is not None} == {
+        assert await files(world) == {
             "w/t/b/x": b"a",
             "w/t/other": b"o",
         }
@@ -134,15 +137,9 @@ def test_it_is_moved_late_to_a_directory_while_the_one_that_is_in_is_renamed(
         for path in ("p", "p/a", "s", "s/t"):
             looked_up(world, await world.inode(path))
         stopped = LateCopy(store)
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(world.rename, "p/a", "s/t/b")
-            await stopped.made()
-            nursery.start_soon(world.rename, "s", "w")
-            await wait_all_tasks_blocked()
-            stopped.go_on()
+        await meet(world, stopped, ("p/a", "s/t/b"), ("s", "w"))
         assert await world.drain()
-        tree = await world.tree()
-        assert {k: v for k, v in tree.items() if v is not None} == {
+        assert await files(world) == {
             "w/t/b" if what == "file" else "w/t/b/x": b"a",
             "w/t/other": b"o",
         }
@@ -159,12 +156,7 @@ def test_a_rename_whose_directory_has_moved_meanwhile_leaves_usable_directories(
         for path in ("p", "p/q", "p/q/x"):
             looked_up(world, await world.inode(path))
         stopped = LateCopy(store)
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(world.rename, "p/q", "p/s")
-            await stopped.made()
-            nursery.start_soon(world.rename, "p", "z")
-            await wait_all_tasks_blocked()
-            stopped.go_on()
+        await meet(world, stopped, ("p/q", "p/s"), ("p", "z"))
         await world.write("z/s/new", b"new")
         assert await world.drain()
         assert {k for k in bucket(store) if not k.endswith("/")} == {"z/s/x", "z/s/new"}

@@ -147,6 +147,4 @@ class Space:
                 if time.monotonic() > give_up_sec:
                     log.warning("nothing is kept in the cache for a while: others make room in it")
                     self.pause()
-            time.sleep(
-                POLL_SEC
-            )  # between two tries, until the deadline
+            time.sleep(POLL_SEC)  # between two tries, until the deadline

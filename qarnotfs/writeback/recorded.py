@@ -186,7 +186,9 @@ class Recorded(Owed):
             debts, self._at_once = self._at_once, None
             # Also what is on disk until the open file that took its place is closed.
             kept = {one for top in self.all() for one in with_replaced(top)} if debts else set()
-            self._write_or_later(*(debt for debt in dict.fromkeys(debts) if debt in kept))
+            owed = [debt for debt in dict.fromkeys(debts) if debt in kept]
+            over = {one for debt in owed for one in with_replaced(debt)[1:]}
+            self._write_or_later(*(debt for debt in owed if debt not in over))
 
     # --- replaying --------------------------------------------------------------------------
 

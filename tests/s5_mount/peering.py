@@ -54,6 +54,8 @@ class Peer(Mounted):
         self.kill()
 
     def hang_up(self) -> None:
+        assert self._client.poll() is None, self.log()
+        assert self.path.is_mount(), self.log()
         self._client.send_signal(signal.SIGHUP)
 
     def log_tail(self) -> str:

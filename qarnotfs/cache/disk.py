@@ -29,12 +29,13 @@ from pathlib import Path
 from qarnotfs.cache import ledger
 from qarnotfs.cache.blockmap import Identity, identify
 from qarnotfs.cache.blocks import BLOCK_BYTES, Span, block_span
-from qarnotfs.cache.entry import CRC32, BadBlocks, Checksum, Entry, base_path, pieces, punch
+from qarnotfs.cache.entry import BadBlocks, Entry, base_path, pieces, punch
 from qarnotfs.cache.opened import Opened
 from qarnotfs.cache.pins import Pins
 from qarnotfs.cache.recent import Recent
 from qarnotfs.cache.shelves import survey
 from qarnotfs.cache.space import Space
+from qarnotfs.checksums import CRC32C, Checksum
 from qarnotfs.store.base import ObjectInfo
 
 log = logging.getLogger(__name__)
@@ -57,7 +58,7 @@ class Disk:
         *,
         scope: str = "",
         ttl_sec: float | None = None,
-        checksum: Checksum = CRC32,
+        checksum: Checksum = CRC32C,
         memory_bytes_max: int = MEMORY_BYTES_MAX,
         clock: Callable[[], float] = time.time,
     ) -> None:

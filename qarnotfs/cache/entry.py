@@ -16,9 +16,7 @@ import ctypes
 import errno
 import os
 import struct
-import zlib
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
 
 from qarnotfs.cache.blockmap import (
@@ -40,20 +38,10 @@ from qarnotfs.cache.blockmap import (
 )
 from qarnotfs.cache.blocks import BLOCK_BYTES, Span, block_span
 from qarnotfs.cache.ledger import holes
+from qarnotfs.checksums import Checksum
 
 FALLOC_FL_KEEP_SIZE = 1  # linux/falloc.h
 FALLOC_FL_PUNCH_HOLE = 2
-
-
-@dataclass(frozen=True, slots=True)
-class Checksum:
-    """A checksum of 32 bits and the name it has in the block map."""
-
-    name: str
-    of: Callable[[memoryview], int]
-
-
-CRC32 = Checksum("crc32", zlib.crc32)
 
 
 def base_path(directory: Path, name: str) -> str:

@@ -17,7 +17,8 @@ from pathlib import Path
 from uuid import uuid4
 
 from qarnotfs.cache.blockmap import BadMap, Identity
-from qarnotfs.cache.entry import Checksum, Entry, base_path, mark_whole, write_map
+from qarnotfs.cache.entry import Entry, base_path, mark_whole, write_map
+from qarnotfs.checksums import Checksum
 
 log = logging.getLogger(__name__)
 

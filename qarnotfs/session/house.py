@@ -17,7 +17,6 @@ from qarnotfs import control
 from qarnotfs.bridge import Bridge
 from qarnotfs.bucket import Bucket
 from qarnotfs.cache.disk import Disk
-from qarnotfs.cache.entry import Checksum
 from qarnotfs.cache.reader import Reader
 from qarnotfs.cache.warming import Warmer, Warmth
 from qarnotfs.core.attributes import Defaults
@@ -32,7 +31,6 @@ from qarnotfs.index.index import Index
 from qarnotfs.operations import Operations
 from qarnotfs.session.options import MountOptions
 from qarnotfs.store.base import Capabilities, ObjectInfo
-from qarnotfs.store.s3.checksums import crc32c
 from qarnotfs.writeback.adoption import JournalLock, claim
 from qarnotfs.writeback.journal import Journal
 from qarnotfs.writeback.sending import Sender
@@ -141,10 +139,7 @@ def reading_rooms(
         filter_prefix=bucket.view.filter_prefix,
         offline_reads=offline_reads,
     )
-    checksum = Checksum("crc32c", crc32c)
-    disk = Disk(
-        place / "blocks", cache_bytes_max, scope=place.name, ttl_sec=ttl_sec, checksum=checksum
-    )
+    disk = Disk(place / "blocks", cache_bytes_max, scope=place.name, ttl_sec=ttl_sec)
     reader = Reader(
         bucket.store,
         bridge,

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
+from qarnotfs.checksums import CHECKSUMS, CRC32
 from qarnotfs.errors import Corrupt
 from qarnotfs.store.base import KEY_BYTES_MAX, UNCONDITIONAL, Attributes, Condition, ObjectInfo
 from qarnotfs.writeback.plan import is_temporary
@@ -197,11 +198,7 @@ def _record(raw: dict[str, Any]) -> Record:
         staged_name=raw["staged"],
         lineage=raw.get("lineage"),
         base=ObjectInfo(**raw["base"]) if raw["base"] else None,
-        seal=Seal(
-            seal["size"], seal["base_limit"], tuple((a, b) for a, b in seal["extents"]), seal["crc"]
-        )
-        if seal
-        else None,
+        seal=_seal(seal) if seal else None,
         was_open=raw["open"],
         expected=Condition(**raw["expected"]),
         after=raw["after"],
@@ -210,6 +207,13 @@ def _record(raw: dict[str, Any]) -> Record:
         beside=raw.get("beside", ""),
         upload=(raw["upload"][0], raw["upload"][1]) if raw.get("upload") else None,
     )
+
+
+def _seal(raw: dict[str, Any]) -> Seal:
+    """The first journals did not say which checksum it is."""
+    checksum = CHECKSUMS[raw.get("checksum", CRC32.name)].name
+    extents = tuple((start, end) for start, end in raw["extents"])
+    return Seal(raw["size"], raw["base_limit"], extents, raw["crc"], checksum)
 
 
 def _tries(raw: list[tuple[str, str] | str]) -> Tries:

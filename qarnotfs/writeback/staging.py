@@ -13,13 +13,13 @@ from __future__ import annotations
 import errno
 import os
 import shutil
-import zlib
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from uuid import uuid4
 
+from qarnotfs.checksums import CHECKSUMS, CRC32C, Checksum
 from qarnotfs.errors import Corrupt, FileError, NoSpace
 from qarnotfs.store.base import ObjectInfo
 from qarnotfs.writeback.extents import Extents
@@ -43,6 +43,7 @@ class Seal:
     base_limit: int
     extents: tuple[tuple[int, int], ...]
     crc: int
+    checksum: str = CRC32C.name
 
 
 class Staged:
@@ -67,7 +68,7 @@ class Staged:
         self.verified = False  # since it was sealed: what is on disk is what was accepted
         self.watcher: Watcher | None = None  # the upload that has parts of it
         self._fd: int | None = None
-        # CRC-32 of [0, _crc_end), valid while the only extent was written from 0 onwards.
+        # CRC-32C of [0, _crc_end), valid while the only extent was written from 0 onwards.
         self._crc = 0
         self._crc_end: int | None = 0
 
@@ -106,7 +107,7 @@ class Staged:
             return
         end = offset + len(data)
         if self._crc_end == offset:
-            self._crc, self._crc_end = zlib.crc32(data, self._crc), end
+            self._crc, self._crc_end = CRC32C.of(data, self._crc), end
         else:
             self._crc_end = None
         self.extents.add(offset, end)
@@ -149,7 +150,8 @@ class Staged:
         """
         if not self.sequential:
             with self._reading():
-                self._crc, self._crc_end = self._checksum(), self.size if self.whole else None
+                self._crc = self._checksum(self.extents)
+                self._crc_end = self.size if self.whole else None
         self.sealed = True
         return Seal(self.size, self.base_limit, tuple(self.extents), self._crc)
 
@@ -170,15 +172,13 @@ class Staged:
     def restore(self, seal: Seal) -> None:
         """Take over what a journal knows of this file. Call `verify` before believing it."""
         self.size, self.base_limit = seal.size, seal.base_limit
-        self.extents, self._crc, self._crc_end = Extents(seal.extents), seal.crc, None
+        self.extents, self._crc, self._crc_end = Extents(seal.extents), 0, None
         self.sealed = True
 
     def verify(self, seal: Seal) -> None:
         """Compare length and checksum with the seal: `Corrupt` where a byte is not as it was."""
-        end = seal.extents[-1][1] if seal.extents else 0
         with self._reading():
-            length = self.path.stat().st_size if seal.extents else 0
-            wrong = length < end or self._checksum(Extents(seal.extents)) != seal.crc
+            wrong = self._checksum(seal.extents, CHECKSUMS[seal.checksum]) != seal.crc
         if wrong:
             raise self._not_as_accepted()
         self.verified = True
@@ -192,7 +192,7 @@ class Staged:
         """All of a small file, compared as `verify` does."""
         with self._reading():
             data = self.read_apart(0, seal.size)
-        if len(data) != seal.size or zlib.crc32(data) != seal.crc:
+        if len(data) != seal.size or CHECKSUMS[seal.checksum].of(data) != seal.crc:
             raise self._not_as_accepted()
         self.verified = True
         return data
@@ -207,9 +207,9 @@ class Staged:
     def _not_as_accepted(self) -> Corrupt:
         return Corrupt(f"The staged file {self.path} is not what was accepted from the program.")
 
-    def _checksum(self, extents: Extents | None = None) -> int:
+    def _checksum(self, extents: Iterable[tuple[int, int]], checksum: Checksum = CRC32C) -> int:
         """Also off the loop, where others may close the descriptor: so it has its own."""
-        crc, ranges = 0, list(self.extents if extents is None else extents)
+        crc, ranges = 0, list(extents)
         if not ranges:
             return crc
         with self.path.open("rb", buffering=0) as file:
@@ -219,7 +219,7 @@ class Staged:
                     data = os.pread(file.fileno(), size, at)
                     if len(data) != size:
                         raise self._not_as_accepted()
-                    crc = zlib.crc32(data, crc)
+                    crc = checksum.of(data, crc)
         return crc
 
     # --- reading ------------------------------------------------------------------------

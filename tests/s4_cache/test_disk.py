@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from qarnotfs.cache.blocks import BLOCK_BYTES
-from qarnotfs.cache.entry import Checksum, base_path, punch
+from qarnotfs.cache.entry import base_path, punch
+from qarnotfs.checksums import CRC32, CRC32C, Checksum
 from qarnotfs.store.base import ObjectInfo
 from tests.s4_cache.scripted import blocks
 from tests.s4_cache.shelf import MIB, Clock, Make, keep, taken, version
@@ -43,7 +44,7 @@ def test_another_version_or_scope_has_other_blocks(make: Make) -> None:
 
 def test_another_checksum_is_never_used_to_verify(make: Make) -> None:
     info = keep(make(), b"bytes")
-    other = make(checksum=Checksum("sum", sum))
+    other = make(checksum=CRC32)
     assert other.read(info, 0, 5) is None
     other.store(info, 0, b"bytes")
     assert other.read(info, 0, 5) == b"bytes"
@@ -81,7 +82,7 @@ def test_bytes_used_is_what_the_disk_says(make: Make) -> None:
 def test_two_reads_of_one_block_verify_it_once(make: Make) -> None:
     calls: list[int] = []
 
-    def count(piece: memoryview) -> int:
+    def count(piece: bytes | memoryview, _: int = 0) -> int:
         calls.append(len(piece))
         return 7
 
@@ -187,10 +188,10 @@ def test_a_block_that_is_punched_while_it_is_read_was_not_damaged(make: Make) ->
     info = keep(disk, blocks(2))
     name = disk._identity(info).name
 
-    def punched_meanwhile(_: memoryview) -> int:
+    def punched_meanwhile(*_: object) -> int:
         punch(base_path(disk.directory, name), None, 2 * BLOCK_BYTES)
         return 0
 
-    unlucky = make(checksum=Checksum("crc32", punched_meanwhile))
+    unlucky = make(checksum=Checksum(CRC32C.name, punched_meanwhile))
     assert unlucky.read(info, 0, info.size) is None
     assert unlucky.corrupt == 0

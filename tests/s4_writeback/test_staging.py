@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
+import zlib
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -14,7 +16,10 @@ from hypothesis import strategies as st
 
 from qarnotfs.errors import Corrupt, NoSpace
 from qarnotfs.store.base import ObjectInfo
+from qarnotfs.writeback.debts import pack, unpack
+from qarnotfs.writeback.journal import Journal
 from qarnotfs.writeback.staging import Staged, Staging
+from tests.s4_writeback.test_journal import put
 
 BASE = bytes(range(40))
 INFO = ObjectInfo("k", len(BASE), "e" * 32, 0)
@@ -168,6 +173,29 @@ def test_the_last_pin_removes_the_file(tmp_path: Path) -> None:
     assert staged.path.exists()
     staged.unpin()
     assert not staged.path.exists()
+
+
+@pytest.mark.parametrize("spoilt", [False, True])
+def test_a_journal_that_names_no_checksum_has_zlibs(tmp_path: Path, spoilt: bool) -> None:
+    """So the first ones did."""
+    journal = Journal(tmp_path)
+    debt = put(journal, "key", b"hello")
+    assert debt.staged
+    row = json.loads(pack(debt)[8:])
+    assert row["seal"].pop("checksum") == "crc32c"
+    row["seal"]["crc"] = zlib.crc32(b"hello")
+    body = json.dumps(row)
+    record = unpack(f"{zlib.crc32(body.encode()):08x}{body}")
+    assert record.seal
+    if spoilt:
+        debt.staged.path.write_bytes(b"helLo")
+        with pytest.raises(Corrupt):
+            debt.staged.verify(record.seal)
+        with pytest.raises(Corrupt):
+            debt.staged.checked(record.seal)
+    else:
+        debt.staged.verify(record.seal)
+        assert debt.staged.checked(record.seal) == b"hello"
 
 
 @pytest.mark.parametrize("spoilt", [b"helLo", b"hell", None])

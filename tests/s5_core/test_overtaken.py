@@ -260,7 +260,7 @@ def test_a_directory_is_renamed_while_a_name_in_it_is_looked_up(
         async def act() -> None:
             found.append(await world.fs.lookup.lookup(directory, b"x"))
 
-        await overtaken_by_rename(world, store, "d", act)
+        await overtaken_by_rename(world, store, "d", act, "d/x")
         handle = await world.fs.open(found[0], os.O_WRONLY)
         await world.fs.write(handle, 0, b"new")
         await world.close(handle)
@@ -287,7 +287,7 @@ def test_a_directory_is_renamed_while_a_file_in_it_is_looked_for(
             else:
                 await world.fs.names.rename((directory, b"x"), (root, b"z"), replace_target=True)
 
-        await overtaken_by_rename(world, store, "d", act)
+        await overtaken_by_rename(world, store, "d", act, "d/x")
         assert await world.drain()
 
     play(scene, cache_ttl_sec=0)

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import hashlib
 from contextlib import suppress
+from dataclasses import replace
 
 from qarnotfs.errors import FileError
 from qarnotfs.store.base import UNCONDITIONAL, Attributes, Condition
 from qarnotfs.writeback.debts import ANY, NO_TRIES, Debt, Kind, State, Tries
 from qarnotfs.writeback.heir import Heir
+from qarnotfs.writeback.owed import with_replaced
 from qarnotfs.writeback.plan import parts
 from qarnotfs.writeback.staging import Seal, Staged
 
@@ -158,10 +160,11 @@ class Incurred(Heir):
         moved.state, moved.not_before_sec = debt.state, debt.not_before_sec
         if moved.staged:
             moved.staged.pin()
-        before = (closed.expected, closed.perhaps) if closed else None
+        there = moved.replaced
         if closed:
-            closed.key, closed.expected, closed.perhaps = key, moved.expected, moved.perhaps
-            closed.replaced, moved.replaced = moved.replaced, [closed]
+            closed = self._moved_along(closed, moved, [*there, *debt.replaced])
+            moved.replaced = [closed]
+            self._note_base(moved)
         else:
             self._replace(debt, moved)
         self._wait_for(moved, instead_of=debt.id)
@@ -180,9 +183,9 @@ class Incurred(Heir):
             try:
                 self._write(*both)
             except FileError:
-                if closed and before:
-                    moved.replaced, closed.replaced = closed.replaced, []
-                    closed.key, (closed.expected, closed.perhaps) = debt.key, before
+                if closed:
+                    moved.replaced = there
+                    self._release([closed])
                 self._undo_move(debt, moved, *both[1:])
                 raise
         if debt.state is not State.PAYING:
@@ -191,6 +194,16 @@ class Incurred(Heir):
             self._release([debt])  # it is on no record, and in nobody's place
         self.recount(moved)
         return moved
+
+    def _moved_along(self, closed: Debt, moved: Debt, instead_of: list[Debt]) -> Debt:
+        """The same bytes as a new debt: what is owed for a key is replayed by age."""
+        twin = replace(closed, id=self._next_id, key=moved.key, expected=moved.expected)
+        self._next_id += 1
+        twin.perhaps, twin.after, twin.replaced = moved.perhaps, moved.after, instead_of
+        twin.recorded, twin.upload, twin.beside, twin.counted_bytes = False, None, "", 0
+        if twin.staged:
+            twin.staged.pin()
+        return twin
 
     def _replace(self, debt: Debt, moved: Debt) -> None:
         """One debt has the bytes of another, and takes its place if it can."""
@@ -214,15 +227,16 @@ class Incurred(Heir):
     def drop(self, key: str) -> None:
         """Another object has the key now: whatever was owed for it is not wanted any more.
 
-        It stays on a disk that is full: the next life stores it beside what it finds then.
+        On a disk that is full it stays until something else can be recorded.
         """
         for debt in list(self._by_key.get(key, ())):
             if debt.state is not State.PAYING:
                 try:
                     self._forget(debt)
                 except FileError:
+                    self._unwanted += [one.id for one in with_replaced(debt) if one.recorded]
                     self._take_out(debt)
-                    self._not_late([debt])
+                    self._not_late(with_replaced(debt))
 
     def perhaps_stored(self, debt: Debt, etag: str, *, recorded: bool = False) -> None:
         """A request that stores this under the debt's key is about to be sent.
@@ -280,8 +294,7 @@ class Incurred(Heir):
 
 def _closed_before(debt: Debt) -> Debt | None:
     """What is on record of a file that is written anew, and was not closed since."""
-    if debt.recorded or debt.state is not State.OPEN or len(debt.replaced) != 1:
+    if debt.recorded or debt.state is not State.OPEN:
         return None
-    (before,) = debt.replaced
-    is_whole = before.recorded and before.kind is Kind.PUT and not before.replaced
-    return before if is_whole else None
+    before = [one for one in debt.replaced if one.kind is Kind.PUT and one.promised]
+    return max(before, key=lambda one: one.id, default=None)

@@ -206,6 +206,8 @@ class Order:
 
 def needs(debt: Debt, key: str) -> bool:
     """Whether a file needs bytes of the object ``key``, as it is in the bucket."""
+    if any(needs(one, key) for one in debt.replaced):
+        return True
     staged = debt.staged
     if staged is None or staged.base is None or staged.base.key != key:
         return False

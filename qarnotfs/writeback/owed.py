@@ -69,9 +69,10 @@ class Owed(Order):
         self._note_base(debt)
 
     def _note_base(self, debt: Debt) -> None:
-        base = debt.staged.base if debt.staged else None
-        if base and base.key != debt.key:
-            self._builders.setdefault(base.key, set()).add(debt)
+        for one in with_replaced(debt):
+            base = one.staged.base if one.staged else None
+            if base and base.key != debt.key:
+                self._builders.setdefault(base.key, set()).add(debt)
 
     def _wait_for(self, debt: Debt, *, instead_of: int) -> None:
         """Recorded together with ``debt``; until then the other one is on disk."""

@@ -41,6 +41,7 @@ class Recorded(Owed):
         self._shared: WeakValueDictionary[str, Staged] = WeakValueDictionary()  # by name
         self._at_once: list[Debt] | None = None  # what waits to be recorded; see `at_once`
         self._late: list[Debt] = []  # what has happened, and a full disk does not say
+        self._unwanted: list[int] = []  # rows that a full disk did not let go
         self._unmoved: list[str] = []  # keys held until the renames of former lives are over
         self._replay()
         self._hold_unmoved(self.moves.left)
@@ -91,7 +92,7 @@ class Recorded(Owed):
         """A debt that could not be recorded was never incurred."""
         self.stray_upload(debt)
         self._take_out(debt)
-        for pending in debt.replaced:
+        for pending in sorted(debt.replaced, key=lambda one: one.id):
             self._remember(pending)
             self._wait_for(pending, instead_of=debt.id)
         if debt.staged:
@@ -105,9 +106,10 @@ class Recorded(Owed):
         ``better``: debts of which more is known now; recorded at the same moment.
         """
         gone = [one for debt in debts for one in with_replaced(debt)]
-        rows = [one.id for one in gone if one.recorded]
+        rows = [*self._unwanted, *(one.id for one in gone if one.recorded)]
         written = [(one.id, pack(one)) for one in better if one.recorded and one.id not in rows]
         self._records.change(written, rows, ended=[completed.id] if completed else [])
+        self._unwanted.clear()
         for debt in debts:
             if debt.upload is not completed:
                 self.stray_upload(debt)
@@ -134,23 +136,22 @@ class Recorded(Owed):
         Also what a full disk did not take before: else what is promised now would be undone by a
         life that goes on from what the disk says.
         """
-        late = [one for one in self._late if self.has(one.id)]
+        late = self._still_owed(self._late)
         for one in late:
             if one.state is State.OPEN and one.staged:
                 one.seal = one.staged.draft()
-        debts = tuple(dict.fromkeys((*late, *debts)))
-        gone = [one for debt in debts for one in with_replaced(debt)[1:]]
-        # What is written anew, and not closed yet, hides what the disk does not say of its name.
-        hidden = set[Debt](self._late).difference(late, gone)
+        wanted = dict.fromkeys((*late, *debts))
+        gone = dict.fromkeys(one for debt in wanted for one in with_replaced(debt)[1:])
+        debts = tuple(debt for debt in wanted if debt not in gone)
         awaited = self._awaited.intersection(debt.id for debt in debts)
         waiting = self.all() if awaited else iter(())
         rows = [(one.id, pack(one)) for one in waiting if one.recorded and one.after in awaited]
-        removed = [one.id for one in gone if one.recorded]
+        removed = [*self._unwanted, *(one.id for one in gone if one.recorded)]
         written = [*rows, *((debt.id, pack(debt)) for debt in debts)]
-        self._records.change(written, removed, moved=() if hidden else self.moves.over)
-        self._late = list(hidden)
-        if not hidden:
-            self.moves.over.clear()
+        self._records.change(written, removed, moved=self.moves.over)
+        self._late.clear()
+        self._unwanted.clear()
+        self.moves.over.clear()
         for debt in debts:
             debt.recorded = True
             self.recount(debt)
@@ -158,7 +159,7 @@ class Recorded(Owed):
         for one in gone:
             if one.id in self._debts:
                 self._take_out(one)
-        self._release(gone)
+        self._release([*gone])
 
     def _write_certain(self, *debts: Debt) -> None:
         """Record what has happened already: a full disk cannot undo it."""
@@ -184,11 +185,13 @@ class Recorded(Owed):
             yield
         finally:
             debts, self._at_once = self._at_once, None
-            # Also what is on disk until the open file that took its place is closed.
-            kept = {one for top in self.all() for one in with_replaced(top)} if debts else set()
-            owed = [debt for debt in dict.fromkeys(debts) if debt in kept]
-            over = {one for debt in owed for one in with_replaced(debt)[1:]}
-            self._write_or_later(*(debt for debt in owed if debt not in over))
+            self._write_or_later(*self._still_owed(debts))
+
+    def _still_owed(self, debts: list[Debt]) -> list[Debt]:
+        """Of these, also what is on disk until the open file that took its place is closed."""
+        tops = self.all() if debts else ()
+        kept = {one for top in tops for one in with_replaced(top)}
+        return [debt for debt in debts if debt in kept]
 
     # --- replaying --------------------------------------------------------------------------
 

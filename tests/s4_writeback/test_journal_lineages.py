@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from qarnotfs.store.base import Condition, ObjectInfo
+from qarnotfs.store.base import Attributes, Condition, ObjectInfo
 from qarnotfs.writeback.journal import Journal
 from tests.s4_writeback.test_crash_adoption import Contested
 from tests.s4_writeback.test_journal import ABSENT, put, put_over
@@ -98,3 +98,15 @@ def test_a_base_that_others_replaced_is_kept_for_nobody(tmp_path: Path) -> None:
     assert changed.staged is not None
     changed.staged.gone = changed.staged.base
     assert journal.is_next(another)
+
+
+def test_what_could_not_be_recorded_leaves_the_order_as_it_was(tmp_path: Path) -> None:
+    """The file was removed after it had begun to be sent, which then failed."""
+    journal = Journal(tmp_path)
+    sent = put(journal, "a", b"one")
+    journal.begin(sent)
+    end = journal.owe_delete("a", ABSENT)
+    younger = journal.open("a", journal.staging.create(None), Attributes(), ABSENT)
+    journal.postpone(sent, 0.0, "no")
+    journal.undo(younger)
+    assert journal.latest("a") is end

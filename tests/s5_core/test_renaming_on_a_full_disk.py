@@ -254,3 +254,68 @@ def test_a_directory_is_renamed_while_a_file_in_it_is_written_anew(
 
     play(before, upload_delay_sec=NEVER_SEC)
     play(after)
+
+
+@pytest.mark.parametrize("dies", [False, True])
+def test_renamed_back_while_the_disk_fills_up(
+    dies: bool, store: MemoryStore, play: Play, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The end of its name is not wanted any more: no later life may carry it out."""
+    put(store, "a", b"first")
+
+    async def before(world: World) -> None:
+        await world.rename("a", "b")
+        with monkeypatch.context() as patch:
+            FullDisk(patch)
+            await world.rename("b", "a")
+        await world.write("c", b"there is room again")
+        if not dies:
+            assert await world.drain()
+
+    async def after(world: World) -> None:
+        assert await world.drain()
+
+    play(before, upload_delay_sec=NEVER_SEC)
+    play(after)
+    assert bucket(store) == {"a": b"first", "c": b"there is room again"}
+
+
+def test_a_copy_is_renamed_over_what_was_changed_while_the_disk_fills_up(
+    store: MemoryStore, play: Play, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(store, "a", b"first")
+    put(store, "a.bak", b"first")
+
+    async def before(world: World) -> None:
+        await world.write("a", b"WRONG")
+        with monkeypatch.context() as patch:
+            FullDisk(patch)
+            await world.rename("a.bak", "a")
+        assert await world.drain()
+
+    async def after(world: World) -> None:
+        assert await world.drain()
+
+    play(before, upload_delay_sec=NEVER_SEC)
+    play(after)
+    assert bucket(store) == {"a": b"first"}
+
+
+def test_its_old_name_is_used_again_while_it_is_written_anew(
+    store: MemoryStore, play: Play, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the full disk did not say of the rename is on record before that is."""
+
+    async def before(world: World) -> None:
+        await renamed_on_a_full_disk(world, monkeypatch)
+        handle = await world.open("e/a", os.O_WRONLY | os.O_TRUNC)
+        await world.fs.write(handle, 0, b"half")
+        await world.mkdir("d")
+        await world.write("d/a", b"second")
+
+    async def after(world: World) -> None:
+        assert await world.drain()
+
+    play(before, upload_delay_sec=NEVER_SEC)
+    play(after)
+    assert bucket(store) == {"d/": b"", "d/a": b"second", "e/": b"", "e/a": b"closed"}

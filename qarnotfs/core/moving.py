@@ -273,7 +273,8 @@ class Mover:
         with self._journal.holding([*targets, *targets.values()]):
             while missing := self._missing(targets, copied):
                 await self._copy_all(missing, copy, copied)
-            written = {row.key: row.new_key for row in rows if row.key in owed and _is_copied(row)}
+            # Also what was owed when the rename began: it may have been paid then, and copied.
+            written = {key: new for key, new in targets.items() if self.files.is_owed(key)}
             await self._copy_all(written, met, copied)
             self._move_all(targets, copied, None, [row.key for row in left if not row.new_key])
         self._journal.moves.end([row.key for row in left])
@@ -327,8 +328,3 @@ class Mover:
                 nursery.start_soon(copy_one_by_one)
         if failures:
             raise failures[0]
-
-
-def _is_copied(row: MoveRow) -> bool:
-    """Whether a rename had to copy this, when it was begun: not what was owed then."""
-    return row.modified_sec is not None or row.replaced_etag is not None

@@ -132,15 +132,12 @@ class Mover:
                 made = {
                     self._there.target(directory, prefix, new_prefix) for directory in directories
                 }
-                self._take_back(
-                    copied, made - ({self._view.stored(new_prefix)} if replaces else set())
-                )
-                for key, target in self._missing(tried, copied).items():
-                    self.files.disown(target, listed.get(key))
-                self._journal.moves.end([*targets, *directories])
+                made -= {self._view.stored(new_prefix)} if replaces else set()
+                missing = self._missing(tried, copied)
+                failed = {target: listed.get(key) for key, target in missing.items()}
+                self._take_back(copied, failed, made, over=[*targets, *directories])
                 raise
             self._move_all(targets, copied, inode, directories, lost)
-        self._journal.moves.end([*targets, *directories])
         for below in descendants(inode) if inode else ():
             if below.is_directory:
                 below.key = new_prefix + below.key.removeprefix(prefix)
@@ -197,6 +194,7 @@ class Mover:
                 elif found:
                     self.files.moved_object(key, found, known.get(key))
             self._remove(directories)
+            self._journal.moves.over.update([*targets, *directories])
         # Also what was removed there before: without its marker the directory would be seen again.
         below = (self._journal.overlay.keys_below(directory) for directory in directories)
         self.files.hurry([*directories, *(key for keys in below for key in keys)])
@@ -205,8 +203,14 @@ class Mover:
         for directory in sorted(directories, key=len, reverse=True):
             self.files.owe_delete(directory, UNCONDITIONAL, certain=True)
 
-    def _take_back(self, copied: _Copied, directories: Iterable[str]) -> None:
-        """It failed, and nothing has moved: the copies go, and the directories they made."""
+    def _take_back(
+        self, copied: _Copied, failed: _Copied, directories: Iterable[str], over: Iterable[str]
+    ) -> None:
+        """It failed, and nothing has moved: the copies go, and the directories they made.
+
+        ``failed``: by their new keys, what was to be copied, and perhaps was. The moves are
+        ``over`` at the same moment: a life that goes on from here must not find half of it.
+        """
         kept = {key for key in directories if self.files.is_owed(key)}
         copies = [info for info in copied.values() if info and not info.key.endswith("/")]
         with self._journal.at_once():
@@ -215,6 +219,9 @@ class Mover:
                     self.files.owe_delete(info.key, Condition(etag=info.etag), certain=True)
             if copied:
                 self._remove(set(directories) - kept)
+            for target, source in failed.items():
+                self.files.disown(target, source)
+            self._journal.moves.over.update(over)
         self._uploader.wake()
 
     # --- after a death ------------------------------------------------------------------------

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
+import pytest
 import trio
 
+from qarnotfs.errors import Refused
 from qarnotfs.store.memory import MemoryStore
-from tests.s5_core.house import World, bucket, put
+from qarnotfs.writeback.records import Records
+from tests.s5_core.house import NEVER_SEC, World, bucket, put
 from tests.s5_core.stops import StoppedCopy, StoppedPut
 
 Play = Callable[..., None]
@@ -50,3 +54,38 @@ def test_a_file_is_written_after_what_was_being_sent_of_it_was_copied(
     play(before)
     play(drained)
     assert files(store) == {"e/a": b"newer", "e/b": b"b"}
+
+
+class Killed(BaseException):
+    """The process is gone."""
+
+
+@pytest.mark.parametrize("fails", [False, True], ids=["done", "taken back"])
+def test_the_mount_dies_when_the_end_of_a_rename_is_on_record(
+    fails: bool, store: MemoryStore, play: Play, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of one that failed, not everything was tried: all of it stays, or all of it moves."""
+    names = [f"{number:02}" for number in range(40)]
+    for name in names:
+        put(store, f"d/{name}", name.encode())
+    real = Records.change
+
+    def change(records: Records, *args: Any, **more: Any) -> None:
+        real(records, *args, **more)
+        raise Killed
+
+    async def before(world: World) -> None:
+        if fails:
+            store.faults = lambda method, key: (
+                Refused("Not allowed.") if method == "copy_object" and key == "d/05" else None
+            )
+        with monkeypatch.context() as patch:
+            patch.setattr(Records, "change", change)
+            with pytest.raises(Killed):
+                await world.rename("d", "e")
+        store.faults = lambda *_: None
+        assert world.house.journal._records.moves() == []
+
+    play(before, upload_delay_sec=NEVER_SEC)
+    play(drained)
+    assert files(store) == {f"{'d' if fails else 'e'}/{name}": name.encode() for name in names}

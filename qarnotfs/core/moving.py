@@ -289,12 +289,13 @@ class Mover:
         self._uploader.progressed()
 
     def _is_left(self, row: MoveRow) -> bool:
-        """Whether neither a deletion of the old key nor anything under the new one is owed.
+        """Whether neither a deletion of the old key nor any bytes under the new one are owed.
 
-        What is owed under the new name of a single file is what it was renamed over.
+        A deletion of the new key is of what was there before: the copy, too, takes its place.
+        Bytes owed under the new name of a single file are what it was renamed over.
         """
         old, new = self._journal.overlay.get(row.key), self._journal.overlay.get(row.new_key)
-        return old is not False and (new is None or row.replaced_etag is not None)
+        return old is not False and (not new or row.replaced_etag is not None)
 
     async def _current(self, key: str) -> ObjectInfo | None:
         try:

@@ -12,7 +12,7 @@ from qarnotfs.errors import Refused
 from qarnotfs.store.memory import MemoryStore
 from qarnotfs.writeback.records import Records
 from tests.s5_core.house import NEVER_SEC, World, bucket, put
-from tests.s5_core.stops import StoppedCopy, StoppedPut
+from tests.s5_core.stops import StoppedCall, StoppedCopy, StoppedPut
 
 Play = Callable[..., None]
 
@@ -89,3 +89,39 @@ def test_the_mount_dies_when_the_end_of_a_rename_is_on_record(
     play(before, upload_delay_sec=NEVER_SEC)
     play(drained)
     assert files(store) == {f"{'d' if fails else 'e'}/{name}": name.encode() for name in names}
+
+
+async def until_deletions_hang(world: World, store: MemoryStore) -> StoppedCall:
+    """Of whatever is deleted from now on, none begins to go before this one arrives."""
+    deleting = StoppedCall(store, "delete")
+    await world.write("z", b"")
+    assert await world.drain()
+    await world.unlink("z")
+    debt = world.house.journal.latest("z")
+    assert debt
+    world.house.journal.urge(debt)
+    world.house.uploader.progressed()
+    await deleting.sent()
+    return deleting
+
+
+def test_the_mount_dies_renaming_a_directory_back(store: MemoryStore, play: Play) -> None:
+    """Deletions of the names it had before, and is to have again, are still owed."""
+    put(store, "d/a", b"a")
+    put(store, "d/b", b"b")
+
+    async def before(world: World) -> None:
+        deleting = await until_deletions_hang(world, store)
+        await world.rename("d", "e")
+        await world.write("e/new", b"new")
+        stopped = StoppedCopy(store)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(world.rename, "e", "d")
+            await stopped.made()
+            nursery.cancel_scope.cancel()
+            stopped.go_on()
+        deleting.arrive()
+
+    play(before, upload_delay_sec=NEVER_SEC)
+    play(drained)
+    assert files(store) == {"d/a": b"a", "d/b": b"b", "d/new": b"new"}

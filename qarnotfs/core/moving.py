@@ -116,8 +116,9 @@ class Mover:
                     new = {k: names.checked(new[k]) for k in new if k not in targets}
                     for key, target in new.items():
                         await self.files.untangle(key, target)
-                    await self.files.deleted(new.values())
-                    held.enter_context(self._journal.holding([*new, *new.values()]))
+                    there = [*new.values(), *self._ending(new.values())]
+                    await self.files.deleted(there)
+                    held.enter_context(self._journal.holding([*new, *there]))
                     targets |= new
                     for key in new:
                         directories |= (
@@ -167,6 +168,11 @@ class Mover:
             if key not in copied and not self.files.is_owed(key)
         }
 
+    def _ending(self, targets: Iterable[str]) -> list[str]:
+        """Directories of new keys whose end is still owed: until then nobody would see them."""
+        above = {directory for key in targets for directory in directories_of("", key)}
+        return [key for key in above if self._journal.overlay.get(key) is False]
+
     def _move_all(
         self,
         targets: dict[str, str],
@@ -193,6 +199,8 @@ class Mover:
                     self.files.owe_delete(new_key, Condition(etag=found.etag), certain=True)
                 elif found:
                     self.files.moved_object(key, found, known.get(key))
+            for directory in self._ending(targets.values()):
+                self._journal.drop(directory)
             self._remove(directories)
             self._journal.moves.over.update([*targets, *directories])
         # Also what was removed there before: without its marker the directory would be seen again.
@@ -276,8 +284,12 @@ class Mover:
 
         copied: _Copied = {}
         targets = {row.key: row.new_key for row in rows}
-        await self.files.deleted(targets.values())
-        with self._journal.holding([*targets, *targets.values()]):
+        there = [*targets.values(), *self._ending(targets.values())]
+        for debt in filter(None, map(self._journal.deletion_under_way, there)):
+            if self._journal.waits_for_held(debt):  # for what we are to move: it was never begun
+                debt.begun = False
+        await self.files.deleted(there)
+        with self._journal.holding([*targets, *there]):
             while missing := self._missing(targets, copied):
                 await self._copy_all(missing, copy, copied)
             # Also what was owed when the rename began: it may have been paid then, and copied.

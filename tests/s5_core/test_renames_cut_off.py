@@ -105,13 +105,24 @@ async def until_deletions_hang(world: World, store: MemoryStore) -> StoppedCall:
     return deleting
 
 
-def test_the_mount_dies_renaming_a_directory_back(store: MemoryStore, play: Play) -> None:
-    """Deletions of the names it had before, and is to have again, are still owed."""
+@pytest.mark.parametrize("marker", [False, True], ids=["", "marker"])
+@pytest.mark.parametrize("is_owed", [False, True], ids=["stored", "owed"])
+def test_the_mount_dies_renaming_a_directory_back(
+    is_owed: bool, marker: bool, store: MemoryStore, play: Play
+) -> None:
+    """Deletions of the names it had before, and is to have again, are still owed.
+
+    Some of them wait for what is owed under the names it has, and that for the rename.
+    """
     put(store, "d/a", b"a")
     put(store, "d/b", b"b")
+    if marker:
+        put(store, "d/", b"")
 
     async def before(world: World) -> None:
         deleting = await until_deletions_hang(world, store)
+        if is_owed:
+            await world.write("d/a", b"A")
         await world.rename("d", "e")
         await world.write("e/new", b"new")
         stopped = StoppedCopy(store)
@@ -122,6 +133,27 @@ def test_the_mount_dies_renaming_a_directory_back(store: MemoryStore, play: Play
             stopped.go_on()
         deleting.arrive()
 
+    async def after(world: World) -> None:
+        assert await world.names() == ["d"]
+        assert await world.drain()
+
     play(before, upload_delay_sec=NEVER_SEC)
-    play(drained)
-    assert files(store) == {"d/a": b"a", "d/b": b"b", "d/new": b"new"}
+    play(after)
+    assert files(store) == {"d/a": b"A" if is_owed else b"a", "d/b": b"b", "d/new": b"new"}
+
+
+def test_a_directory_renamed_back_is_seen(store: MemoryStore, play: Play) -> None:
+    """It has no object of its own, and the end of its name is still owed."""
+    put(store, "d/sub/a", b"a")
+
+    async def scene(world: World) -> None:
+        deleting = await until_deletions_hang(world, store)
+        await world.rename("d", "e")
+        await world.rename("e", "d")
+        assert await world.tree() == {"d": None, "d/sub": None, "d/sub/a": b"a"}
+        deleting.arrive()
+        assert await world.drain()
+        assert await world.tree() == {"d": None, "d/sub": None, "d/sub/a": b"a"}
+
+    play(scene, upload_delay_sec=NEVER_SEC)
+    assert files(store) == {"d/sub/a": b"a"}

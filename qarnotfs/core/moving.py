@@ -116,8 +116,9 @@ class Mover:
                     new = {k: names.checked(new[k]) for k in new if k not in targets}
                     for key, target in new.items():
                         await self.files.untangle(key, target)
-                    await self.files.deleted(new.values())
-                    held.enter_context(self._journal.holding([*new, *new.values()]))
+                    there = [*new.values(), *self._ending(new.values())]
+                    await self.files.deleted(there)
+                    held.enter_context(self._journal.holding([*new, *there]))
                     targets |= new
                     for key in new:
                         directories |= (
@@ -132,15 +133,12 @@ class Mover:
                 made = {
                     self._there.target(directory, prefix, new_prefix) for directory in directories
                 }
-                self._take_back(
-                    copied, made - ({self._view.stored(new_prefix)} if replaces else set())
-                )
-                for key, target in self._missing(tried, copied).items():
-                    self.files.disown(target, listed.get(key))
-                self._journal.moves.end([*targets, *directories])
+                made -= {self._view.stored(new_prefix)} if replaces else set()
+                missing = self._missing(tried, copied)
+                failed = {target: listed.get(key) for key, target in missing.items()}
+                self._take_back(copied, failed, made, over=[*targets, *directories])
                 raise
             self._move_all(targets, copied, inode, directories, lost)
-        self._journal.moves.end([*targets, *directories])
         for below in descendants(inode) if inode else ():
             if below.is_directory:
                 below.key = new_prefix + below.key.removeprefix(prefix)
@@ -170,6 +168,11 @@ class Mover:
             if key not in copied and not self.files.is_owed(key)
         }
 
+    def _ending(self, targets: Iterable[str]) -> list[str]:
+        """Directories of new keys whose end is still owed: until then nobody would see them."""
+        above = {directory for key in targets for directory in directories_of("", key)}
+        return [key for key in above if self._journal.overlay.get(key) is False]
+
     def _move_all(
         self,
         targets: dict[str, str],
@@ -196,7 +199,10 @@ class Mover:
                     self.files.owe_delete(new_key, Condition(etag=found.etag), certain=True)
                 elif found:
                     self.files.moved_object(key, found, known.get(key))
+            for directory in self._ending(targets.values()):
+                self._journal.drop(directory)
             self._remove(directories)
+            self._journal.moves.over.update([*targets, *directories])
         # Also what was removed there before: without its marker the directory would be seen again.
         below = (self._journal.overlay.keys_below(directory) for directory in directories)
         self.files.hurry([*directories, *(key for keys in below for key in keys)])
@@ -205,8 +211,14 @@ class Mover:
         for directory in sorted(directories, key=len, reverse=True):
             self.files.owe_delete(directory, UNCONDITIONAL, certain=True)
 
-    def _take_back(self, copied: _Copied, directories: Iterable[str]) -> None:
-        """It failed, and nothing has moved: the copies go, and the directories they made."""
+    def _take_back(
+        self, copied: _Copied, failed: _Copied, directories: Iterable[str], over: Iterable[str]
+    ) -> None:
+        """It failed, and nothing has moved: the copies go, and the directories they made.
+
+        ``failed``: by their new keys, what was to be copied, and perhaps was. The moves are
+        ``over`` at the same moment: a life that goes on from here must not find half of it.
+        """
         kept = {key for key in directories if self.files.is_owed(key)}
         copies = [info for info in copied.values() if info and not info.key.endswith("/")]
         with self._journal.at_once():
@@ -215,6 +227,9 @@ class Mover:
                     self.files.owe_delete(info.key, Condition(etag=info.etag), certain=True)
             if copied:
                 self._remove(set(directories) - kept)
+            for target, source in failed.items():
+                self.files.disown(target, source)
+            self._journal.moves.over.update(over)
         self._uploader.wake()
 
     # --- after a death ------------------------------------------------------------------------
@@ -269,11 +284,16 @@ class Mover:
 
         copied: _Copied = {}
         targets = {row.key: row.new_key for row in rows}
-        await self.files.deleted(targets.values())
-        with self._journal.holding([*targets, *targets.values()]):
+        there = [*targets.values(), *self._ending(targets.values())]
+        for debt in filter(None, map(self._journal.deletion_under_way, there)):
+            if self._journal.waits_for_held(debt):  # for what we are to move: it was never begun
+                debt.begun = False
+        await self.files.deleted(there)
+        with self._journal.holding([*targets, *there]):
             while missing := self._missing(targets, copied):
                 await self._copy_all(missing, copy, copied)
-            written = {row.key: row.new_key for row in rows if row.key in owed and _is_copied(row)}
+            # Also what was owed when the rename began: it may have been paid then, and copied.
+            written = {key: new for key, new in targets.items() if self.files.is_owed(key)}
             await self._copy_all(written, met, copied)
             self._move_all(targets, copied, None, [row.key for row in left if not row.new_key])
         self._journal.moves.end([row.key for row in left])
@@ -281,12 +301,13 @@ class Mover:
         self._uploader.progressed()
 
     def _is_left(self, row: MoveRow) -> bool:
-        """Whether neither a deletion of the old key nor anything under the new one is owed.
+        """Whether neither a deletion of the old key nor any bytes under the new one are owed.
 
-        What is owed under the new name of a single file is what it was renamed over.
+        A deletion of the new key is of what was there before: the copy, too, takes its place.
+        Bytes owed under the new name of a single file are what it was renamed over.
         """
         old, new = self._journal.overlay.get(row.key), self._journal.overlay.get(row.new_key)
-        return old is not False and (new is None or row.replaced_etag is not None)
+        return old is not False and (not new or row.replaced_etag is not None)
 
     async def _current(self, key: str) -> ObjectInfo | None:
         try:
@@ -327,8 +348,3 @@ class Mover:
                 nursery.start_soon(copy_one_by_one)
         if failures:
             raise failures[0]
-
-
-def _is_copied(row: MoveRow) -> bool:
-    """Whether a rename had to copy this, when it was begun: not what was owed then."""
-    return row.modified_sec is not None or row.replaced_etag is not None

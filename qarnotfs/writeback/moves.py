@@ -20,7 +20,7 @@ class Moves:
         self._records = records
         self._waits = waits  # whether what has moved is not on record yet
         self.left = records.moves()
-        self.over: set[str] = set()  # moved, but on a full disk, where they still are
+        self.over: set[str] = set()  # to go from the disk together with the next debt
 
     def begin(self, moves: Iterable[MoveRow]) -> None:
         """These keys are about to be copied, or their debts moved; recorded when it returns."""

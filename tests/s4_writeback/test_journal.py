@@ -365,7 +365,9 @@ def test_a_record_that_cannot_be_written_is_an_error_and_changes_nothing(
 
 
 def test_a_damaged_journal_is_said_and_left_as_it_is(tmp_path: Path) -> None:
-    put(Journal(tmp_path), "a", b"bytes")
+    journal = Journal(tmp_path)
+    put(journal, "a", b"bytes")
+    journal.close()
     (tmp_path / "journal.db").write_bytes(b"garbage" * 1000)
     for name in ("journal.db-wal", "journal.db-shm"):
         (tmp_path / name).unlink(missing_ok=True)

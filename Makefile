@@ -3,9 +3,10 @@
 PYTHON := .venv/bin/python
 RUFF := $(PYTHON) -m ruff
 SOURCES := qarnotfs tests bench docs hatch_build.py
-# Two gateways at a time are what a small machine carries. Each worker begins with half of the
-# tests, in order, so that most files stay whole; who has none left takes half of what the other has.
-PYTEST := $(PYTHON) -m pytest -q -n 2 --dist worksteal
+# Tests wait nearly as often as they work: three workers, each with a gateway, keep two processors
+# busy. Each begins with a third of the tests, in order, so that most files stay whole; who has none
+# left takes half of what another has.
+PYTEST := $(PYTHON) -m pytest -q -n 3 --dist worksteal
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo demo-stop test soak check format docs man dist bench bench-sync lint types clean

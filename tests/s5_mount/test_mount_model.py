@@ -7,7 +7,7 @@ shrinks and prints the line that repeats it.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING
+from uuid import uuid4
 
 import pytest
 from hypothesis import HealthCheck, Phase, example, given, settings
@@ -19,9 +19,6 @@ from tests.rgw import Gateway
 from tests.s5_mount.conftest import alive
 from tests.s5_mount.mounting import Cli, Mount
 from tests.steps import Step, any_large, any_local, any_or_death, any_remote, lives
-
-if TYPE_CHECKING:
-    pass
 
 pytestmark = pytest.mark.timeout(600)  # shrinking takes its time
 MakeTwins = Callable[..., Twins]
@@ -53,7 +50,7 @@ def twins(
 
     def mount(options: tuple[str, ...]) -> Mount:
         place = tmp_path_factory.mktemp("model")
-        one = made[options] = Mount(cli, f"model-{id(place):x}", place / "mnt", place / "cache")
+        one = made[options] = Mount(cli, f"model-{uuid4().hex}", place / "mnt", place / "cache")
         s3.create_bucket(Bucket=one.bucket)
         alive.append(one)
         one.start(options, {})

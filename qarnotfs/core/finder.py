@@ -6,6 +6,7 @@ the bucket.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from itertools import islice
 from typing import NamedTuple
 
@@ -21,7 +22,7 @@ from qarnotfs.errors import InvalidName
 from qarnotfs.index.index import Index
 from qarnotfs.index.listing import PAGE_NAMES, Listing, parent_of
 from qarnotfs.store.base import Attributes, ObjectInfo
-from qarnotfs.views import View
+from qarnotfs.views import Scope, View
 from qarnotfs.writeback.debts import Debt, Kind
 from qarnotfs.writeback.journal import Journal
 
@@ -79,11 +80,13 @@ class Finder:
         except InvalidName:
             return None
         visible = directory + segment.text
+        # As of now: what is owed may be paid while the bucket answers how it was before.
+        owed = {scope: self._is_owed(scope) for scope in self._view.scopes(visible + "/")}
         entries: dict[str, tuple[ObjectInfo | None, bool]] = {}
         file = await self._find_file(visible, name, entries)
         if segment.clash and file is None:
             return None
-        is_directory = await self._find_directory(visible + "/", entries)
+        is_directory = await self._find_directory(owed, entries)
         if segment.clash and file is not None:
             # `rm -r` may have removed the directory first: the file then has its own name.
             return file if is_directory else file._replace(name=names.encode(segment.text))
@@ -107,23 +110,29 @@ class Finder:
         return None
 
     async def _find_directory(
-        self, visible: str, entries: dict[str, tuple[ObjectInfo | None, bool]]
+        self,
+        owed: Mapping[Scope, bool | None],
+        entries: dict[str, tuple[ObjectInfo | None, bool]],
     ) -> bool:
-        overlay = self._journal.overlay
-        for scope in self._view.scopes(visible):
-            parent = scope.prefix[: scope.prefix.rfind("/") + 1]
-            if parent and overlay.exists_below(parent):
+        for scope, was_owed in owed.items():
+            is_owed = self._is_owed(scope)
+            present = was_owed if is_owed is None else is_owed
+            if present is None and names.fits(scope.prefix):
+                if scope.admitted:
+                    _, present = await self._entry(scope.prefix[:-1], entries)
+                else:
+                    present = await self._index.exists_below(scope.prefix)
+            if present:
                 return True
-            if not names.fits(scope.prefix):
-                continue
-            if not scope.admitted:
-                if await self._index.exists_below(scope.prefix):
-                    return True
-            elif overlay.get(scope.prefix) is not False:
-                _, below = await self._entry(scope.prefix[:-1], entries)
-                if below:
-                    return True
         return False
+
+    def _is_owed(self, scope: Scope) -> bool | None:
+        """Whether debts leave a directory there; ``None`` where none says so."""
+        overlay = self._journal.overlay
+        parent = scope.prefix[: scope.prefix.rfind("/") + 1]
+        if parent and overlay.exists_below(parent):
+            return True
+        return False if scope.admitted and overlay.get(scope.prefix) is False else None
 
     async def _entry(
         self, key: str, entries: dict[str, tuple[ObjectInfo | None, bool]]

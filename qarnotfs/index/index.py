@@ -224,16 +224,21 @@ class Index(Lister):
         known = self._fresh(self._below.get(narrowed))
         if known is not None:
             return known.present
-        since, now_sec = self._changes.enter(), self._now()
-        try:
-            page = await self.reach.ask(
-                lambda: self._bridge.call(self._store.list_page, narrowed, count_max=1)
-            )
-        finally:
-            ours = self._changes.leave(since)
-        if not any(key.startswith(narrowed) for key in ours):
-            self._below[narrowed] = Below(bool(page.objects), now_sec)
-        return bool(page.objects)
+        while True:
+            since, now_sec = self._changes.enter(), self._now()
+            try:
+                page = await self.reach.ask(
+                    lambda: self._bridge.call(self._store.list_page, narrowed, count_max=1)
+                )
+            finally:
+                changed = self._changes.leave(since)
+            ours = {key: info for key, info in changed.items() if key.startswith(narrowed)}
+            if not ours:
+                self._below[narrowed] = Below(bool(page.objects), now_sec)
+            if any(ours.values()):
+                return True
+            if all(info.key not in ours for info in page.objects):
+                return bool(page.objects)
 
     def foresee(
         self, names: Iterable[str], ask: Callable[[str], Awaitable[object]] | None = None

@@ -59,6 +59,7 @@ FENCES: dict[str, set[str]] = {
         "writeback.budget",
         "core.writable",
         "core.moving",
+        "core.ends",
         "operations",
         "session",
         "control",

@@ -17,9 +17,10 @@ import trio
 from qarnotfs.bridge import Bridge
 from qarnotfs.core import names
 from qarnotfs.core.below import Below, directories_of
+from qarnotfs.core.ends import look_at_ends
 from qarnotfs.core.inodes import Inode, descendants
 from qarnotfs.core.renaming import Renamer
-from qarnotfs.errors import NoSuchEntry, NoSuchKey
+from qarnotfs.errors import NoSuchEntry
 from qarnotfs.index.index import Index
 from qarnotfs.store.base import UNCONDITIONAL, Condition, ObjectInfo, Store
 from qarnotfs.views import View
@@ -242,7 +243,9 @@ class Mover:
         """
         try:
             await self._resume()
-        except BaseException:
+        except BaseException:  # also one that took too long
+            for key in self._journal.unmoved_ends:  # rather a name too many than the last one gone
+                self._journal.drop(key)
             # Programs go on from what they see: the next life must not take what they write under
             # a file's new name for what it was renamed over.
             left = self._journal.moves.left
@@ -254,6 +257,8 @@ class Mover:
 
     async def _resume(self) -> None:
         left = self._journal.moves.left
+        await look_at_ends(self.files, self._journal, [row for row in left if row.new_key])
+        self._journal.release_ends()
         rows = [row for row in left if row.new_key and self._is_left(row)]
         if rows:
             log.info("A rename was cut off when its mount died: %d keys to go", len(rows))
@@ -262,7 +267,7 @@ class Mover:
 
         async def copy(key: str, new_key: str) -> ObjectInfo | None:
             row = recorded[key]
-            source, there = await self._current(key), await self._current(new_key)
+            source, there = await self.files.current(key), await self.files.current(new_key)
             if source is None:
                 return None
             if there is not None and there.etag != row.replaced_etag:
@@ -276,10 +281,10 @@ class Mover:
 
         async def met(key: str, new_key: str) -> ObjectInfo | None:
             """What a program wrote while it was copied comes upon the copy, or what was there."""
-            row, there = recorded[key], await self._current(new_key)
+            row, there = recorded[key], await self.files.current(new_key)
             if there is None or there.etag == row.replaced_etag:
                 return there
-            source = await self._current(key)
+            source = await self.files.current(key)
             return there if source and there.same_version(source) else None
 
         copied: _Copied = {}
@@ -308,12 +313,6 @@ class Mover:
         """
         old, new = self._journal.overlay.get(row.key), self._journal.overlay.get(row.new_key)
         return old is not False and (not new or row.replaced_etag is not None)
-
-    async def _current(self, key: str) -> ObjectInfo | None:
-        try:
-            return await self._bridge.patiently(lambda: self._bridge.wait(self._store.head(key)))
-        except NoSuchKey:
-            return None
 
     # --- copies -------------------------------------------------------------------------------
 

@@ -109,6 +109,13 @@ class Renamer:
             self._index.remember(info)
             raise EntryExists("Another client has made a file of that name.")
 
+    async def current(self, key: str) -> ObjectInfo | None:
+        """What the bucket has under a key now."""
+        try:
+            return await self._bridge.patiently(lambda: self._bridge.wait(self._store.head(key)))
+        except NoSuchKey:
+            return None
+
     async def _whole(self, key: str) -> None:
         """A file changed in part needs what a copy to its key would replace: it is uploaded first.
 

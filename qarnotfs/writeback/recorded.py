@@ -13,6 +13,7 @@ from pathlib import Path
 from weakref import WeakValueDictionary
 
 from qarnotfs.errors import Corrupt, FileError
+from qarnotfs.index.listing import ancestors_of
 from qarnotfs.store.base import ObjectInfo
 from qarnotfs.writeback.debts import ANY, Debt, Kind, Record, State, pack, unpack
 from qarnotfs.writeback.moves import Moves
@@ -36,7 +37,7 @@ class Recorded(Owed):
         self._aside = Quarantine(self.quarantine)
         self._records = Records(directory / "journal.db")
         self.uploads = Uploads(self._records)
-        self.moves = Moves(self._records, lambda: bool(self._late))
+        self.moves = Moves(self._records, lambda: bool(self._late or self._unwanted))
         self._next_id = 1
         self._shared: WeakValueDictionary[str, Staged] = WeakValueDictionary()  # by name
         self._at_once: list[Debt] | None = None  # what waits to be recorded; see `at_once`
@@ -297,12 +298,30 @@ class Recorded(Owed):
     # --- renames of former lives ------------------------------------------------------------
 
     def _hold_unmoved(self, moves: Iterable[MoveRow]) -> None:
-        """What a rename that was cut off moves or replaces is not uploaded before it is over."""
-        for key in {key for move in moves for key in (move.key, move.new_key)}:
+        """What a rename that was cut off moves or replaces is as it is until that is over."""
+        keys: dict[str, None] = {}
+        for move in moves:
+            keys |= dict.fromkeys((move.key, move.new_key))
+            keys |= dict.fromkeys(filter(self._ends, ancestors_of(move.new_key)))
+        for key in keys:
             debts = self._by_key.get(key, [])
-            if len(debts) == 1 and debts[0].kind is Kind.PUT:
+            if len(debts) == 1 and debts[0].kind is not Kind.META:
                 self._held_keys[key] += 1
                 self._unmoved.append(key)
+
+    def _ends(self, key: str) -> bool:
+        return self.overlay.get(key) is False
+
+    @property
+    def unmoved_ends(self) -> list[str]:
+        """Keys of which the deletion waits until it is known whether it is still wanted."""
+        return list(filter(self._ends, self._unmoved))
+
+    def release_ends(self) -> None:
+        """It is known: these deletions may be carried out."""
+        ends = self.unmoved_ends
+        self._held_keys -= Counter(ends)
+        self._unmoved = [key for key in self._unmoved if not self._ends(key)]
 
     def release_unmoved(self) -> None:
         """These renames are over, or wait for the next life."""

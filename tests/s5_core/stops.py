@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import trio
 
+from qarnotfs.core.namespace import Namespace
 from qarnotfs.errors import Unavailable
 from qarnotfs.store.base import Copied, Flight
 from qarnotfs.store.memory import MemoryStore
+from tests.s5_core.house import World
 
 
 class StoppedPut:
@@ -100,3 +103,35 @@ class StoppedCall:
 
     def arrive(self) -> None:
         self._go_on.set()
+
+
+async def until_deletions_hang(world: World, store: MemoryStore) -> StoppedCall:
+    """Of whatever is deleted from now on, none begins to go before this one arrives."""
+    deleting = StoppedCall(store, "delete")
+    await world.write("z", b"")
+    assert await world.drain()
+    await world.unlink("z")
+    debt = world.house.journal.latest("z")
+    assert debt
+    world.house.journal.urge(debt)
+    world.house.uploader.progressed()
+    await deleting.sent()
+    return deleting
+
+
+@contextmanager
+def failing_to_resume(store: MemoryStore) -> Iterator[None]:
+    """Lives that begin meanwhile cannot finish what was being renamed; their sessions go on."""
+    resume = Namespace.resume
+
+    async def failing(self: Namespace) -> None:
+        store.faults = lambda method, _: Unavailable("not now") if method == "head" else None
+        with suppress(Unavailable):
+            await resume(self)
+        store.faults = lambda *_: None
+
+    Namespace.resume = failing  # type: ignore[method-assign]  # for these lives
+    try:
+        yield
+    finally:
+        Namespace.resume = resume  # type: ignore[method-assign]  # as it was

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import suppress
 from typing import Any
 
 import pytest
 import trio
 
-from qarnotfs.core.namespace import Namespace
 from qarnotfs.errors import (
     Unavailable,
 )
 from qarnotfs.store.memory import MemoryStore
 from tests.s5_core.house import NEVER_SEC, World, bucket, put
-from tests.s5_core.stops import StoppedCopy, StoppedPut
+from tests.s5_core.stops import StoppedCopy, StoppedPut, failing_to_resume
 from tests.s5_core.test_bases import LARGE
 from tests.s5_core.test_renamed_objects import unheard
 
@@ -86,25 +84,14 @@ def test_written_in_a_life_that_could_not_finish_the_directory(
             stopped.go_on()
 
     async def meanwhile(world: World) -> None:
-        store.faults = lambda *_: None
         await world.write("d/a", b"WRITTEN")
 
     async def after(world: World) -> None:
         assert await world.drain()
 
     play(before, upload_delay_sec=NEVER_SEC)
-    resume = Namespace.resume  # a session logs that it failed, and goes on
-
-    async def failing(self: Namespace) -> None:
-        store.faults = lambda method, _: Unavailable("not now") if method == "head" else None
-        with suppress(Unavailable):
-            await resume(self)
-
-    Namespace.resume = failing  # type: ignore[method-assign]  # for one call
-    try:
+    with failing_to_resume(store):
         play(meanwhile, upload_delay_sec=NEVER_SEC, io_timeout_sec=0.1)
-    finally:
-        Namespace.resume = resume  # type: ignore[method-assign]  # for one call
     play(after)
     assert not [key for key in bucket(store) if "conflict" in key], bucket(store)
 

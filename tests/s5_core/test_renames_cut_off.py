@@ -12,7 +12,7 @@ from qarnotfs.errors import Refused
 from qarnotfs.store.memory import MemoryStore
 from qarnotfs.writeback.records import Records
 from tests.s5_core.house import NEVER_SEC, World, bucket, put
-from tests.s5_core.stops import StoppedCall, StoppedCopy, StoppedPut
+from tests.s5_core.stops import StoppedCopy, StoppedPut, until_deletions_hang
 
 Play = Callable[..., None]
 
@@ -56,6 +56,38 @@ def test_a_file_is_written_after_what_was_being_sent_of_it_was_copied(
     assert files(store) == {"e/a": b"newer", "e/b": b"b"}
 
 
+@pytest.mark.parametrize("others", [False, True], ids=["copy", "theirs"])
+def test_a_file_is_removed_while_its_directory_is_renamed(
+    others: bool, store: MemoryStore, play: Play
+) -> None:
+    """It has been copied, and is not to come back; what others have stored there stays."""
+    for name in ("a", "b", "sub/", "sub/c"):
+        put(store, f"d/{name}", b"" if name.endswith("/") else b"x")
+
+    async def before(world: World) -> None:
+        async with trio.open_nursery() as nursery:
+            stopped = StoppedCopy(store)
+            nursery.start_soon(world.rename, "d", "e")
+            await stopped.made()
+            while not {"e/b", "e/sub/c"} <= bucket(store).keys():
+                await trio.sleep(0.001)
+            await world.unlink("d/a")
+            await world.unlink("d/sub/c")
+            await world.rmdir("d/sub")
+            nursery.cancel_scope.cancel()
+            stopped.go_on()
+        if others:
+            put(store, "e/a", b"theirs")
+
+    async def after(world: World) -> None:
+        assert await world.drain()
+        assert await world.tree("e") == ({"e/a": b"theirs"} if others else {}) | {"e/b": b"x"}
+
+    play(before, upload_delay_sec=NEVER_SEC)
+    play(after)
+    assert files(store) == ({"e/a": b"theirs"} if others else {}) | {"e/b": b"x"}
+
+
 class Killed(BaseException):
     """The process is gone."""
 
@@ -89,20 +121,6 @@ def test_the_mount_dies_when_the_end_of_a_rename_is_on_record(
     play(before, upload_delay_sec=NEVER_SEC)
     play(drained)
     assert files(store) == {f"{'d' if fails else 'e'}/{name}": name.encode() for name in names}
-
-
-async def until_deletions_hang(world: World, store: MemoryStore) -> StoppedCall:
-    """Of whatever is deleted from now on, none begins to go before this one arrives."""
-    deleting = StoppedCall(store, "delete")
-    await world.write("z", b"")
-    assert await world.drain()
-    await world.unlink("z")
-    debt = world.house.journal.latest("z")
-    assert debt
-    world.house.journal.urge(debt)
-    world.house.uploader.progressed()
-    await deleting.sent()
-    return deleting
 
 
 @pytest.mark.parametrize("marker", [False, True], ids=["", "marker"])

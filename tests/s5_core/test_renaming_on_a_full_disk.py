@@ -13,7 +13,7 @@ from qarnotfs.errors import NoSpace, Unavailable
 from qarnotfs.store.memory import MemoryStore
 from qarnotfs.writeback.records import Records
 from tests.s5_core.house import NEVER_SEC, World, bucket, put
-from tests.s5_core.stops import StoppedPut
+from tests.s5_core.stops import StoppedPut, failing_to_resume, until_deletions_hang
 
 Play = Callable[..., None]
 
@@ -278,6 +278,44 @@ def test_renamed_back_while_the_disk_fills_up(
     play(before, upload_delay_sec=NEVER_SEC)
     play(after)
     assert bucket(store) == {"a": b"first", "c": b"there is room again"}
+
+
+@pytest.mark.parametrize("kind", ["file", "directory"])
+@pytest.mark.parametrize("since", ["", "others", "outage"])
+def test_renamed_back_while_the_disk_fills_up_and_stays_full(
+    kind: str, since: str, store: MemoryStore, play: Play, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its end under the name that it has again is on disk, and that of the other is paid."""
+    first, second = ("a", "b") if kind == "file" else ("d/a", "e/a")
+    put(store, first, b"first")
+
+    async def before(world: World) -> None:
+        deleting = await until_deletions_hang(world, store)
+        await world.rename(first[0], second[0])
+        with monkeypatch.context() as patch:
+            FullDisk(patch)
+            await world.rename(second[0], first[0])
+            debt = world.house.journal.latest(second)
+            assert debt
+            assert not debt.recorded
+            world.house.journal.urge(debt)
+            deleting.arrive()
+            while second in bucket(store):
+                await trio.sleep(0.001)
+
+    async def after(world: World) -> None:
+        assert await world.drain()
+        assert await world.read(first) == b"first"
+
+    play(before, upload_delay_sec=NEVER_SEC)
+    if since == "others":
+        store.clock = lambda: 4_000_000_000.0
+        put(store, second, b"theirs")
+    elif since == "outage":
+        with failing_to_resume(store):
+            play(after, io_timeout_sec=0.1)
+    play(after)
+    assert bucket(store) == {first: b"first"} | ({second: b"theirs"} if since == "others" else {})
 
 
 def test_a_copy_is_renamed_over_what_was_changed_while_the_disk_fills_up(

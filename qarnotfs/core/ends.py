@@ -1,0 +1,55 @@
+"""Deletions under the names of renames that were cut off: which are still wanted.
+
+Used by `moving` in the life after, before any of them is carried out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import trio
+
+from qarnotfs.core.renaming import Renamer
+from qarnotfs.errors import StoreError
+from qarnotfs.index.listing import ancestors_of
+from qarnotfs.store.base import Condition
+from qarnotfs.writeback.journal import Journal
+from qarnotfs.writeback.records import MoveRow
+
+LOOKS_MAX = 16  # at once
+
+
+async def look_at_ends(files: Renamer, journal: Journal, rows: Iterable[MoveRow]) -> None:
+    """Drop what is not wanted, and owe what is missing; the first error is raised at the end.
+
+    What was to be deleted under a new name, and above, is not, if the bytes have gone from the old
+    one: the rename was over, and a full disk did not let the deletion go. And what was removed from
+    a directory while that was renamed is not to come back as a copy.
+    """
+    limiter, failures, ends = trio.CapacityLimiter(LOOKS_MAX), list[StoreError](), journal.overlay
+
+    async def look(row: MoveRow) -> None:
+        source = await files.current(row.key)
+        if ends.get(row.key) is False:
+            there = await files.current(row.new_key)
+            if source and there and there.same_version(source):
+                files.owe_delete(row.new_key, Condition(etag=there.etag), certain=True)
+        elif source is None or row.modified_sec not in (None, source.modified_sec):
+            for key in (row.new_key, *ancestors_of(row.new_key)):
+                if ends.get(key) is False:
+                    journal.drop(key)
+
+    async def look_in_turn(row: MoveRow) -> None:
+        async with limiter:
+            try:
+                await look(row)
+            except StoreError as error:
+                failures.append(error)
+
+    async with trio.open_nursery() as nursery:
+        for row in rows:
+            is_removed = ends.get(row.key) is False and row.replaced_etag is None
+            if is_removed or (ends.get(row.new_key) is False and not files.is_owed(row.key)):
+                nursery.start_soon(look_in_turn, row)
+    if failures:
+        raise failures[0]

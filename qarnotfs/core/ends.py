@@ -32,7 +32,9 @@ async def look_at_ends(files: Renamer, journal: Journal, rows: Iterable[MoveRow]
         source = await files.current(row.key)
         if ends.get(row.key) is False:
             there = await files.current(row.new_key)
-            if source and there and there.same_version(source):
+            is_copy = bool(source and there and there.same_version(source))
+            if there and is_copy and journal.latest(row.new_key) is None:
+                journal.moves.over.add(row.key)  # at the same moment
                 files.owe_delete(row.new_key, Condition(etag=there.etag), certain=True)
         elif source is None or row.modified_sec not in (None, source.modified_sec):
             for key in (row.new_key, *ancestors_of(row.new_key)):

@@ -108,7 +108,7 @@ class Mover:
             tried[key] = new_key
             return await self.files.copy(key, new_key, listed.get(key))
 
-        with ExitStack() as held:
+        with ExitStack() as held, self.files.arrivals() as arrived:
             try:
                 # Files are created meanwhile, and what was owed is paid until its key is held.
                 while True:
@@ -127,6 +127,10 @@ class Mover:
                         )
                     if new:
                         self._journal.moves.begin(self._rows(directories, new, listed))
+                    while arrived:  # after they were copied: objects that replaced those
+                        copied.pop(key := arrived.pop(), None)
+                        heard = self._index.heard(key)
+                        listed[key] = heard.info if heard else None
                     if not (missing := self._missing(targets, copied)):
                         break
                     await self._copy_all(missing, copy, copied)
@@ -239,17 +243,12 @@ class Mover:
         """Finish what former lives began; what others changed since stays as it is.
 
         Before anybody asks for names. What cannot be finished now is left to the next life, but
-        for single files, which stay under the names they have.
+        for single files, which stay under the names they have, and what programs change.
         """
         try:
             await self._resume()
         except BaseException:  # also one that took too long
-            for key in self._journal.unmoved_ends:  # rather a name too many than the last one gone
-                self._journal.drop(key)
-            # Programs go on from what they see: the next life must not take what they write under
-            # a file's new name for what it was renamed over.
-            left = self._journal.moves.left
-            self._journal.moves.end([row.key for row in left if row.replaced_etag is not None])
+            self._journal.moves.give_up(self._journal.unsure)
             raise
         finally:
             self._journal.release_unmoved()
@@ -259,6 +258,7 @@ class Mover:
         left = self._journal.moves.left
         await look_at_ends(self.files, self._journal, [row for row in left if row.new_key])
         self._journal.release_ends()
+        self._uploader.progressed()
         rows = [row for row in left if row.new_key and self._is_left(row)]
         if rows:
             log.info("A rename was cut off when its mount died: %d keys to go", len(rows))

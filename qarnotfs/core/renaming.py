@@ -9,8 +9,8 @@ until the next life finishes the rename (`Mover.resume`).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from typing import NamedTuple
 
 from qarnotfs.bridge import Bridge
@@ -52,6 +52,20 @@ class Renamer:
     ) -> None:
         self._store, self._bridge, self._index = store, bridge, index
         self._journal, self._uploader = journal, uploader
+        self._arrivals: list[set[str]] = []
+
+    @contextmanager
+    def arrivals(self) -> Iterator[set[str]]:
+        """The keys of which objects take the place by `file` meanwhile; who knows of one drops it.
+
+        A directory may be renamed while files are renamed in it, and some have been copied.
+        """
+        arrived: set[str] = set()
+        self._arrivals.append(arrived)
+        try:
+            yield arrived
+        finally:
+            self._arrivals = [one for one in self._arrivals if one is not arrived]
 
     async def file(
         self, file: Node, new_key: str, known: Condition | None, inode: Inode | None, way: Way
@@ -88,6 +102,8 @@ class Renamer:
                 self.move_debt(key, new_key, there, inode, certain=copied is not None)
             elif copied is not None:
                 self.moved_object(key, copied, inode)
+                for arrived in self._arrivals:
+                    arrived.add(new_key)
             if copied:
                 self._journal.moves.end([key])
         self._uploader.progressed()

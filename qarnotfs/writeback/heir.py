@@ -53,12 +53,13 @@ class Heir(Recorded):
             mine.after = ours[debt.after].id if debt.after in ours else 0
             self._awaited.add(mine.after)
         self._take_uploads(theirs)
+        # First: debts of both journals would be what one mount wrote and the other renamed.
+        self.moves.begin(theirs.moves.left)
         self._records.change([(mine.id, pack(mine)) for _, mine in new], [])
         for debt, mine in new:
             self._remember(mine)
             if debt.upload is not None and mine.key == debt.key:
                 self.take_upload(mine, debt.upload)
-        self.moves.begin(theirs.moves.left)
         self.moves.left += theirs.moves.left
         self._hold_unmoved(theirs.moves.left)
 

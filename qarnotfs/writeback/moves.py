@@ -6,7 +6,7 @@ in between leaves two names. What is recorded here lets the next life finish it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from contextlib import suppress
 
 from qarnotfs.errors import FileError
@@ -21,12 +21,30 @@ class Moves:
         self._waits = waits  # whether what has moved is not on record yet
         self.left = records.moves()
         self.over: set[str] = set()  # to go from the disk together with the next debt
+        self._given_up: dict[str, list[str]] = {}  # see `give_up`: key or new key -> keys
 
     def begin(self, moves: Iterable[MoveRow]) -> None:
         """These keys are about to be copied, or their debts moved; recorded when it returns."""
         rows = list(moves)
         self._records.change_moves(rows, [])
         self.over.difference_update(row.key for row in rows)
+
+    def give_up(self, unsure: Collection[str]) -> None:
+        """What is left waits for the next life, but for what programs change in this one.
+
+        They go on from what they see, which the next life is not to take for a part of a rename;
+        single files stay, but for those whose new name it is ``unsure`` is to lose what it has.
+        """
+        files = [row for row in self.left if row.replaced_etag is not None]
+        self.end([row.key for row in files if row.new_key not in unsure])
+        for row in self.left:
+            for key in filter(None, (row.key, row.new_key)):
+                self._given_up.setdefault(key, []).append(row.key)
+
+    def touch(self, keys: Iterable[str]) -> None:
+        """Something new is about to be recorded of these."""
+        for key in keys if self._given_up else ():
+            self.over.update(self._given_up.pop(key, ()))
 
     def end(self, keys: Iterable[str]) -> None:
         """They have moved, or never will."""

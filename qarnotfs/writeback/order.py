@@ -32,6 +32,8 @@ class Order:
         self._awaited: set[int] = set()  # ids that some debt's ``after`` has named
         self._lingering: set[Debt] = set()  # deletions of files that programs have open
         self._held_keys: Counter[str] = Counter()  # see `holding`
+        self._unmoved: list[str] = []  # held until the renames of former lives are over
+        self.unsure: list[str] = []  # held until it is known whether their end is still wanted
         self._builders: dict[str, set[Debt]] = {}  # by the key of their base; see `builders`
         self._nameless = WeakSet[Staged]()  # of removed files that programs have open
         # Accepted from programs and not sent; each debt carries its share in ``counted_bytes``.
@@ -90,7 +92,7 @@ class Order:
             one
             for one in below
             if one
-            and one is not debt
+            and one.key != debt.key
             and one.kind is Kind.DELETE
             and (one.after in self._debts or one.key in self._crowded or one in held)
         ]
@@ -107,13 +109,20 @@ class Order:
         """Whether it is not paid before a rename is over that holds a key; see `holding`."""
         return any(one.key in self._held_keys for one in self._awaited_by(debt))
 
+    def waits_for_next_life(self, debt: Debt) -> bool:
+        """Whether it is not paid before a rename is over that this life could not finish."""
+        left = {*self._unmoved, *self.unsure}
+        return any(one.key in left for one in self._awaited_by(debt)) if left else False
+
     def payable(self, *, lingering: bool) -> Iterator[Debt]:
-        """What can be paid; ``lingering``: also deletions of what is still read."""
+        """What can be paid in this life; ``lingering``: also deletions of what is still read."""
         held = set[Debt]() if lingering else self._held_open()
         return (
             debt
             for debt in self.all()
-            if self.stuck_behind(debt) is None and held.isdisjoint(self._awaited_by(debt))
+            if self.stuck_behind(debt) is None
+            and held.isdisjoint(self._awaited_by(debt))
+            and not self.waits_for_next_life(debt)
         )
 
     def builders(self, key: str) -> list[Debt]:

@@ -43,7 +43,6 @@ class Recorded(Owed):
         self._at_once: list[Debt] | None = None  # what waits to be recorded; see `at_once`
         self._late: list[Debt] = []  # what has happened, and a full disk does not say
         self._unwanted: list[int] = []  # rows that a full disk did not let go
-        self._unmoved: list[str] = []  # keys held until the renames of former lives are over
         self._replay()
         self._hold_unmoved(self.moves.left)
 
@@ -148,6 +147,7 @@ class Recorded(Owed):
         waiting = self.all() if awaited else iter(())
         rows = [(one.id, pack(one)) for one in waiting if one.recorded and one.after in awaited]
         removed = [*self._unwanted, *(one.id for one in gone if one.recorded)]
+        self.moves.touch(debt.key for debt in debts if not debt.recorded)
         written = [*rows, *((debt.id, pack(debt)) for debt in debts)]
         self._records.change(written, removed, moved=self.moves.over)
         self._late.clear()
@@ -307,21 +307,15 @@ class Recorded(Owed):
             debts = self._by_key.get(key, [])
             if len(debts) == 1 and debts[0].kind is not Kind.META:
                 self._held_keys[key] += 1
-                self._unmoved.append(key)
+                (self.unsure if self._ends(key) else self._unmoved).append(key)
 
     def _ends(self, key: str) -> bool:
         return self.overlay.get(key) is False
 
-    @property
-    def unmoved_ends(self) -> list[str]:
-        """Keys of which the deletion waits until it is known whether it is still wanted."""
-        return list(filter(self._ends, self._unmoved))
-
     def release_ends(self) -> None:
         """It is known: these deletions may be carried out."""
-        ends = self.unmoved_ends
-        self._held_keys -= Counter(ends)
-        self._unmoved = [key for key in self._unmoved if not self._ends(key)]
+        self._held_keys -= Counter(self.unsure)
+        self.unsure.clear()
 
     def release_unmoved(self) -> None:
         """These renames are over, or wait for the next life."""

@@ -118,6 +118,8 @@ class Uploader:
             self._hurry()
             if debt.state is State.FAILED:
                 raise NotUploaded(debt.error or "The bucket refused the file.")
+            if self._journal.waits_for_next_life(debt):
+                raise NotUploaded("A rename that was cut off comes first, with the next mount.")
             stuck = self._journal.stuck_behind(debt)
             if stuck and (debt.kind is Kind.DELETE or stuck.state is State.FAILED):
                 raise NotUploaded(f"{stuck.key!r} must be uploaded first, and cannot be now.")

@@ -56,17 +56,20 @@ class StoppedPut:
 
 
 class StoppedCopy:
-    """The next copy of a small object is made, and nobody hears of it before `go_on`."""
+    """The next copy of a small object is made, and nobody hears of it before `go_on`.
 
-    def __init__(self, store: MemoryStore) -> None:
-        self._store, self._real = store, store.copy_object
+    ``before``: it never arrives.
+    """
+
+    def __init__(self, store: MemoryStore, *, before: bool = False) -> None:
+        self._store, self._real, self._before = store, store.copy_object, before
         self._flight: Flight[Copied] = Flight()
         self._made: Flight[Copied] | None = None
         store.copy_object = self._copy  # type: ignore[assignment, method-assign]  # the network's part
 
     def _copy(self, *args: Any) -> Flight[Copied]:
         self._store.copy_object = self._real  # type: ignore[method-assign]  # as it was
-        self._made = self._real(*args)
+        self._made = self._flight if self._before else self._real(*args)
         return self._flight
 
     async def made(self) -> None:
@@ -120,12 +123,15 @@ async def until_deletions_hang(world: World, store: MemoryStore) -> StoppedCall:
 
 
 @contextmanager
-def failing_to_resume(store: MemoryStore) -> Iterator[None]:
-    """Lives that begin meanwhile cannot finish what was being renamed; their sessions go on."""
+def failing_to_resume(store: MemoryStore, *, by: str = "head") -> Iterator[None]:
+    """Lives that begin meanwhile cannot finish what was being renamed; their sessions go on.
+
+    ``by``: the method that fails.
+    """
     resume = Namespace.resume
 
     async def failing(self: Namespace) -> None:
-        store.faults = lambda method, _: Unavailable("not now") if method == "head" else None
+        store.faults = lambda method, _: Unavailable("not now") if method == by else None
         with suppress(Unavailable):
             await resume(self)
         store.faults = lambda *_: None

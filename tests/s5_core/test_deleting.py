@@ -335,3 +335,23 @@ def test_a_temporary_file_waits_longer_until_it_is_renamed(
         assert renamed.not_before_sec <= trio.current_time() + NEVER_SEC
 
     play(scene, upload_delay_sec=NEVER_SEC)
+
+
+def test_a_directory_is_removed_again_while_its_first_end_is_tried_again(
+    store: MemoryStore, play: Callable[..., None]
+) -> None:
+    put(store, "d/", b"")
+
+    async def scene(world: World) -> None:
+        store.faults = lambda method, _: Unavailable("no") if method == "delete" else None
+        await world.rmdir("d")
+        debt = world.house.journal.latest("d/")
+        while debt and not debt.attempts:
+            await trio.sleep(0.001)
+        await world.mkdir("d")
+        await world.rmdir("d")
+        store.faults = lambda *_: None
+        await drain(world)
+
+    play(scene)
+    assert bucket(store) == {}

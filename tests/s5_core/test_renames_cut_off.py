@@ -56,12 +56,13 @@ def test_a_file_is_written_after_what_was_being_sent_of_it_was_copied(
     assert files(store) == {"e/a": b"newer", "e/b": b"b"}
 
 
+@pytest.mark.parametrize("marker", [False, True], ids=["", "marker"])
 @pytest.mark.parametrize("others", [False, True], ids=["copy", "theirs"])
 def test_a_file_is_removed_while_its_directory_is_renamed(
-    others: bool, store: MemoryStore, play: Play
+    others: bool, marker: bool, store: MemoryStore, play: Play
 ) -> None:
     """It has been copied, and is not to come back; what others have stored there stays."""
-    for name in ("a", "b", "sub/", "sub/c"):
+    for name in ("a", "b", *(["sub/"] if marker else []), "sub/c"):
         put(store, f"d/{name}", b"" if name.endswith("/") else b"x")
 
     async def before(world: World) -> None:

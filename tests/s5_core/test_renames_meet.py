@@ -375,3 +375,28 @@ def test_what_others_stored_and_a_listing_has_shown_is_renamed_over(
 
     play(scene, attrs="listing")
     assert bucket(store) == {"b": b"third"}
+
+
+@pytest.mark.parametrize("began", ["directory", "file"])
+def test_a_file_is_replaced_by_an_object_after_it_was_copied(
+    began: str, store: MemoryStore, play: Play
+) -> None:
+    put(store, "d/a", b"old")
+    put(store, "tmp", b"new")
+
+    async def scene(world: World) -> None:
+        stopped = StoppedCopy(store)
+        first, second = ("d", "e"), ("tmp", "d/a")
+        if began == "file":
+            first, second = second, first
+            put(store, "d/b", b"b")
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(world.rename, *first)
+            await stopped.made()
+            nursery.start_soon(world.rename, *second)
+            await wait_all_tasks_blocked(0.05)
+            stopped.go_on()
+        assert await world.drain()
+
+    play(scene)
+    assert bucket(store)["e/a"] == b"new"

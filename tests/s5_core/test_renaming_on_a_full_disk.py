@@ -307,13 +307,16 @@ def test_renamed_back_while_the_disk_fills_up_and_stays_full(
         assert await world.drain()
         assert await world.read(first) == b"first"
 
+    async def meanwhile(world: World) -> None:
+        assert not await world.drain()
+
     play(before, upload_delay_sec=NEVER_SEC)
     if since == "others":
         store.clock = lambda: 4_000_000_000.0
         put(store, second, b"theirs")
     elif since == "outage":
         with failing_to_resume(store):
-            play(after, io_timeout_sec=0.1)
+            play(meanwhile, io_timeout_sec=0.1)
     play(after)
     assert bucket(store) == {first: b"first"} | ({second: b"theirs"} if since == "others" else {})
 

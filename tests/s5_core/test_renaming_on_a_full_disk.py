@@ -292,16 +292,15 @@ def test_renamed_back_while_the_disk_fills_up_and_stays_full(
     async def before(world: World) -> None:
         deleting = await until_deletions_hang(world, store)
         await world.rename(first[0], second[0])
-        with monkeypatch.context() as patch:
-            FullDisk(patch)
-            await world.rename(second[0], first[0])
-            debt = world.house.journal.latest(second)
-            assert debt
-            assert not debt.recorded
-            world.house.journal.urge(debt)
-            deleting.arrive()
-            while second in bucket(store):
-                await trio.sleep(0.001)
+        FullDisk(patch)
+        await world.rename(second[0], first[0])
+        debt = world.house.journal.latest(second)
+        assert debt
+        assert not debt.recorded
+        world.house.journal.urge(debt)
+        deleting.arrive()
+        while second in bucket(store):
+            await trio.sleep(0.001)
 
     async def after(world: World) -> None:
         assert await world.drain()
@@ -310,7 +309,8 @@ def test_renamed_back_while_the_disk_fills_up_and_stays_full(
     async def meanwhile(world: World) -> None:
         assert not await world.drain()
 
-    play(before, upload_delay_sec=NEVER_SEC)
+    with monkeypatch.context() as patch:
+        play(before, upload_delay_sec=NEVER_SEC)
     if since == "others":
         store.clock = lambda: 4_000_000_000.0
         put(store, second, b"theirs")

@@ -122,22 +122,16 @@ class Mover:
                     held.enter_context(self._journal.holding([*new, *there]))
                     targets |= new
                     for key in new:
-                        directories |= (
-                            directories_of(prefix, key) if key.startswith(prefix) else set()
-                        )
+                        if key.startswith(prefix):
+                            directories |= directories_of(prefix, key)
                     if new:
                         self._journal.moves.begin(self._rows(directories, new, listed))
-                    while arrived:  # after they were copied: objects that replaced those
-                        copied.pop(key := arrived.pop(), None)
-                        heard = self._index.heard(key)
-                        listed[key] = heard.info if heard else None
+                    self._copy_again(arrived, listed, copied)
                     if not (missing := self._missing(targets, copied)):
                         break
                     await self._copy_all(missing, copy, copied)
             except Exception:
-                made = {
-                    self._there.target(directory, prefix, new_prefix) for directory in directories
-                }
+                made = {self._there.target(one, prefix, new_prefix) for one in directories}
                 made -= {self._view.stored(new_prefix)} if replaces else set()
                 missing = self._missing(tried, copied)
                 failed = {target: listed.get(key) for key, target in missing.items()}
@@ -165,6 +159,13 @@ class Mover:
             # What is owed may be paid at this moment: a later version than was listed is ours.
             info = None if self.files.is_owed(key) else listed.get(key)
             yield MoveRow(key, target, info.modified_sec if info else None)
+
+    def _copy_again(self, arrived: _Copied, listed: _Copied, copied: _Copied) -> None:
+        """Of what was copied, some was replaced by objects that were renamed."""
+        for key in filter(lambda key: not self.files.is_owed(key), arrived):
+            copied.pop(key, None)
+        listed |= arrived
+        arrived.clear()
 
     def _missing(self, targets: dict[str, str], copied: _Copied) -> dict[str, str]:
         return {

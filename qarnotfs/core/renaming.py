@@ -52,15 +52,15 @@ class Renamer:
     ) -> None:
         self._store, self._bridge, self._index = store, bridge, index
         self._journal, self._uploader = journal, uploader
-        self._arrivals: list[set[str]] = []
+        self._arrivals: list[dict[str, ObjectInfo | None]] = []
 
     @contextmanager
-    def arrivals(self) -> Iterator[set[str]]:
-        """The keys of which objects take the place by `file` meanwhile; who knows of one drops it.
+    def arrivals(self) -> Iterator[dict[str, ObjectInfo | None]]:
+        """Objects that get their names by `file` meanwhile, by key; who has seen them clears it.
 
         A directory may be renamed while files are renamed in it, and some have been copied.
         """
-        arrived: set[str] = set()
+        arrived: dict[str, ObjectInfo | None] = {}
         self._arrivals.append(arrived)
         try:
             yield arrived
@@ -103,7 +103,7 @@ class Renamer:
             elif copied is not None:
                 self.moved_object(key, copied, inode)
                 for arrived in self._arrivals:
-                    arrived.add(new_key)
+                    arrived[new_key] = copied
             if copied:
                 self._journal.moves.end([key])
         self._uploader.progressed()

@@ -383,18 +383,16 @@ def test_a_file_is_replaced_by_an_object_after_it_was_copied(
 ) -> None:
     put(store, "d/a", b"old")
     put(store, "tmp", b"new")
+    first, second = ("d", "e"), ("tmp", "d/a")
+    if began == "file":
+        first, second = second, first
 
     async def scene(world: World) -> None:
         stopped = StoppedCopy(store)
-        first, second = ("d", "e"), ("tmp", "d/a")
-        if began == "file":
-            first, second = second, first
-            put(store, "d/b", b"b")
         async with trio.open_nursery() as nursery:
             nursery.start_soon(world.rename, *first)
             await stopped.made()
-            nursery.start_soon(world.rename, *second)
-            await wait_all_tasks_blocked(0.05)
+            await world.rename(*second)
             stopped.go_on()
         assert await world.drain()
 

@@ -162,9 +162,10 @@ class Mover:
 
     def _copy_again(self, arrived: _Copied, listed: _Copied, copied: _Copied) -> None:
         """Of what was copied, some was replaced by objects that were renamed."""
-        for key in filter(lambda key: not self.files.is_owed(key), arrived):
-            copied.pop(key, None)
-        listed |= arrived
+        for key in arrived.keys() & copied.keys():
+            listed[key] = arrived[key]
+            if not self.files.is_owed(key):
+                del copied[key]
         arrived.clear()
 
     def _missing(self, targets: dict[str, str], copied: _Copied) -> dict[str, str]:

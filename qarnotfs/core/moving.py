@@ -244,8 +244,7 @@ class Mover:
     async def resume(self) -> None:
         """Finish what former lives began; what others changed since stays as it is.
 
-        Before anybody asks for names. What cannot be finished now is left to the next life, but
-        for single files, which stay under the names they have, and what programs change.
+        Before anybody asks for names. What cannot be finished is left: see `Moves.give_up`.
         """
         try:
             await self._resume()

@@ -5,7 +5,8 @@ Used by `moving` in the life after, before any of them is carried out.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import time
+from collections.abc import Sequence
 
 import trio
 
@@ -13,19 +14,26 @@ from qarnotfs.core.renaming import Renamer
 from qarnotfs.errors import StoreError
 from qarnotfs.index.listing import ancestors_of
 from qarnotfs.store.base import Condition
+from qarnotfs.writeback.debts import Kind
 from qarnotfs.writeback.journal import Journal
 from qarnotfs.writeback.records import MoveRow
 
 LOOKS_MAX = 16  # at once
 
 
-async def look_at_ends(files: Renamer, journal: Journal, rows: Iterable[MoveRow]) -> None:
+async def look_at_ends(files: Renamer, journal: Journal, rows: Sequence[MoveRow]) -> None:
     """Drop what is not wanted, and owe what is missing; the first error is raised at the end.
 
     What was to be deleted under a new name, and above, is not, if the bytes have gone from the old
     one: the rename was over, and a full disk did not let the deletion go. And what was removed from
-    a directory while that was renamed is not to come back as a copy.
+    a directory while that was renamed is not to come back as a copy. Nor is what a file was renamed
+    over to replace that, even where the last writer wins: that its bytes are not wanted any more
+    may be what the disk did not take.
     """
+    for row in rows:
+        debt = journal.latest(row.new_key)
+        if row.replaced_etag is not None and debt and debt.kind is Kind.PUT and not debt.beside:
+            journal.sends_beside(debt, journal.beside(debt.key, time.time()))
     limiter, failures, ends = trio.CapacityLimiter(LOOKS_MAX), list[StoreError](), journal.overlay
 
     async def look(row: MoveRow) -> None:

@@ -125,7 +125,7 @@ class Mover:
                         if key.startswith(prefix):
                             directories |= directories_of(prefix, key)
                     if new:
-                        self._journal.moves.begin(self._rows(directories, new, listed))
+                        self._journal.begin_moves(self._rows(directories, new, listed))
                     self._copy_again(arrived, listed, copied)
                     if not (missing := self._missing(targets, copied)):
                         break

@@ -144,7 +144,7 @@ class Renamer:
 
     async def _copy_recorded(self, file: Node, new_key: str, known: Condition) -> ObjectInfo:
         modified_sec = file.info.modified_sec if file.info else None
-        self._journal.moves.begin([MoveRow(file.key, new_key, modified_sec, known.etag or "")])
+        self._journal.begin_moves([MoveRow(file.key, new_key, modified_sec, known.etag or "")])
         try:
             return await self.copy(file.key, new_key, file.info)
         except Exception:

@@ -72,7 +72,7 @@ class Debt:
     # lineage: whoever finds one of them there has met nobody else. `ANY`: a former life may have
     # stored others. Never changed in place: debts hand it on.
     perhaps: Tries = field(default_factory=dict)
-    beside: str = ""  # its key after a conflict
+    beside: str = ""  # its key after a conflict; if set, it never overwrites
     recorded: bool = False
     counted_bytes: int = 0  # its share of `Journal.bytes_dirty`
     upload: Upload | None = None  # its multipart upload, kept in a book of its own

@@ -54,7 +54,7 @@ class Heir(Recorded):
             self._awaited.add(mine.after)
         self._take_uploads(theirs)
         # First: debts of both journals would be what one mount wrote and the other renamed.
-        self.moves.begin(theirs.moves.left)
+        self.begin_moves(theirs.moves.left)
         self._records.change([(mine.id, pack(mine)) for _, mine in new], [])
         for debt, mine in new:
             self._remember(mine)
@@ -112,8 +112,8 @@ class Heir(Recorded):
         debts, uploads = list(self.all()), [row.id for row in self._records.uploads()]
         try:
             rows = [one.id for debt in debts for one in with_replaced(debt)]
-            self._records.change([], rows, ended=uploads)
-            self._records.change_moves([], [move.key for move in self.moves.left])
+            moved = [move.key for move in self.moves.left]
+            self._records.change([], rows, ended=uploads, moved=moved)
         except FileError:  # a full disk: a whole file can go, and makes room
             self._records.remove()
         for debt in debts:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Iterable
 from contextlib import suppress
 
 from qarnotfs.errors import FileError
-from qarnotfs.writeback.records import MoveRow, Records
+from qarnotfs.writeback.records import Records
 
 
 class Moves:
@@ -22,12 +22,6 @@ class Moves:
         self.left = records.moves()
         self.over: set[str] = set()  # to go from the disk together with the next debt
         self._given_up: dict[str, list[str]] = {}  # see `give_up`: key or new key -> keys
-
-    def begin(self, moves: Iterable[MoveRow]) -> None:
-        """These keys are about to be copied, or their debts moved; recorded when it returns."""
-        rows = list(moves)
-        self._records.change_moves(rows, [])
-        self.over.difference_update(row.key for row in rows)
 
     def give_up(self, unsure: Collection[str]) -> None:
         """What is left waits for the next life, but for what programs change in this one.
@@ -52,5 +46,5 @@ class Moves:
         if self._waits():
             return
         with suppress(FileError):  # together with the next debt, then: see `Recorded`
-            self._records.change_moves([], list(self.over))
+            self._records.change([], [], moved=self.over)
             self.over.clear()

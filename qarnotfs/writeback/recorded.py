@@ -7,7 +7,7 @@ and forgotten: rows first, staged files afterwards. What cannot be read is quara
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from weakref import WeakValueDictionary
@@ -58,6 +58,13 @@ class Recorded(Owed):
     def write(self, debt: Debt) -> None:
         """Record a debt as it stands."""
         self._write(debt)
+
+    def begin_moves(self, moves: Iterable[MoveRow]) -> None:
+        """These keys are about to be copied, or their debts moved; recorded when it returns.
+
+        An earlier row of a key may be all that says what a full disk did not take.
+        """
+        self._write(begun=list(moves))
 
     def close(self) -> None:
         """Close the database. Nothing may be changed afterwards."""
@@ -130,7 +137,7 @@ class Recorded(Owed):
             ended = set(debts)
             self._late = [one for one in self._late if one not in ended]
 
-    def _write(self, *debts: Debt) -> None:
+    def _write(self, *debts: Debt, begun: Sequence[MoveRow] = ()) -> None:
         """Record debts and, in the same transaction, the end of those they took the place of.
 
         Also what a full disk did not take before: else what is promised now would be undone by a
@@ -149,7 +156,7 @@ class Recorded(Owed):
         removed = [*self._unwanted, *(one.id for one in gone if one.recorded)]
         self.moves.touch(debt.key for debt in debts if not debt.recorded)
         written = [*rows, *((debt.id, pack(debt)) for debt in debts)]
-        self._records.change(written, removed, moved=self.moves.over)
+        self._records.change(written, removed, moved=self.moves.over, begun=begun)
         self._late.clear()
         self._unwanted.clear()
         self.moves.over.clear()

@@ -107,12 +107,14 @@ class Records:
         *,
         ended: Sequence[str] = (),
         moved: Collection[str] = (),
+        begun: Sequence[MoveRow] = (),
     ) -> None:
         """Write and remove rows, also of uploads that ended and of keys that moved, all or none.
 
-        None when it raises `NoSpace` or `FileError`.
+        ``begun``: moves to write; they stay where a key has ``moved`` before. None when it raises
+        `NoSpace` or `FileError`.
         """
-        if not (written or removed or ended or moved):
+        if not (written or removed or ended or moved or begun):
             return
         with self._transaction() as db:
             db.executemany(WRITE, written)
@@ -121,6 +123,7 @@ class Records:
                 for statement in END_UPLOAD:
                     db.execute(statement, (upload_id,))
             db.executemany(END_MOVE, [(key,) for key in moved])
+            db.executemany(WRITE_MOVE, begun)
 
     def write_upload(self, upload: UploadRow, parts: Sequence[PartRow]) -> None:
         """An upload, with the parts it has already."""
@@ -136,12 +139,6 @@ class Records:
     def moves(self) -> list[MoveRow]:
         """Every key that is being renamed."""
         return [MoveRow(*row) for row in self._db.execute("SELECT * FROM renames")]
-
-    def change_moves(self, written: Sequence[MoveRow], removed: Sequence[str]) -> None:
-        """Write and remove moves, all or none."""
-        with self._transaction() as db:
-            db.executemany(WRITE_MOVE, written)
-            db.executemany(END_MOVE, [(key,) for key in removed])
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:

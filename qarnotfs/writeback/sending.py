@@ -74,7 +74,9 @@ class Sender:
 
     async def send(self, debt: Debt) -> Sent:
         """Store the debt's bytes under its key, or beside it when somebody else was there."""
-        expected = UNCONDITIONAL if self._overwrite and debt.staged else debt.expected
+        expected = debt.expected
+        if self._overwrite and debt.staged and not debt.beside:  # see `look_at_ends`
+            expected = UNCONDITIONAL
         try:
             return Sent(await self._send_to(debt, debt.key, expected))
         except PreconditionFailed:

@@ -336,11 +336,11 @@ def test_a_full_disk_does_not_bring_back_what_was_adopted(
     change = Records.change
 
     def only_new_rows(
-        records: Records, written: list[object], *args: object, **more: object
+        records: Records, written: list[object], removed: list[object], **more: object
     ) -> None:
-        if not written:
+        if removed:
             raise NoSpace("The disk that holds the journal is full.")
-        change(records, written, *args, **more)  # type: ignore[arg-type]  # handed on as they are
+        change(records, written, removed, **more)  # type: ignore[arg-type]  # handed on as they are
 
     with monkeypatch.context() as patch:
         patch.setattr(Records, "change", only_new_rows)

@@ -57,7 +57,7 @@ def test_nothing_owed_is_nothing_found(tmp_path: Path) -> None:
 
 def test_a_rename_that_was_cut_off_is_explained(tmp_path: Path) -> None:
     journal = Journal(tmp_path)
-    journal.moves.begin([MoveRow("old/", "", None), MoveRow("old/a", "new/a", 1)])
+    journal.begin_moves([MoveRow("old/", "", None), MoveRow("old/a", "new/a", 1)])
     journal.close()
     finding = one(tmp_path, Severity.NOTE)
     assert "('old/a' to 'new/a', 1 keys)" in finding.what

@@ -7,12 +7,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
+import pytest
 import trio
 
 from qarnotfs.core.namespace import Namespace
-from qarnotfs.errors import Unavailable
+from qarnotfs.errors import NoSpace, Unavailable
 from qarnotfs.store.base import Copied, Flight
 from qarnotfs.store.memory import MemoryStore
+from qarnotfs.writeback.records import Records
 from tests.s5_core.house import World
 
 
@@ -106,6 +108,20 @@ class StoppedCall:
 
     def arrive(self) -> None:
         self._go_on.set()
+
+
+class FullDisk:
+    """Only what was begun is on disk: from the copy on it is full, for the length of a rename."""
+
+    def __init__(self, patch: pytest.MonkeyPatch) -> None:
+        change = Records.change
+
+        def only_begun(records: Records, written: Any, removed: Any, **more: Any) -> None:
+            if written or removed or more.get("moved"):
+                raise NoSpace("The disk that holds the journal is full.")
+            change(records, written, removed, **more)
+
+        patch.setattr(Records, "change", only_begun)
 
 
 async def until_deletions_hang(world: World, store: MemoryStore) -> StoppedCall:

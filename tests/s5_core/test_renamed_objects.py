@@ -194,7 +194,7 @@ def test_a_full_disk_is_no_half_rename(
 
     async def scene(world: World) -> None:
         with monkeypatch.context() as patch:
-            patch.setattr(Records, "change_moves", full)
+            patch.setattr(Records, "change", full)
             with pytest.raises(NoSpace):
                 await world.rename("a", "b")
         assert bucket(store) == {"a": b"new"}

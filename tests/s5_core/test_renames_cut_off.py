@@ -105,7 +105,8 @@ def test_the_mount_dies_when_the_end_of_a_rename_is_on_record(
 
     def change(records: Records, *args: Any, **more: Any) -> None:
         real(records, *args, **more)
-        raise Killed
+        if not more.get("begun"):
+            raise Killed
 
     async def before(world: World) -> None:
         if fails:

@@ -4,38 +4,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from typing import Any
 
 import pytest
 import trio
 
 from qarnotfs.errors import NoSpace, Unavailable
 from qarnotfs.store.memory import MemoryStore
-from qarnotfs.writeback.records import Records
 from tests.s5_core.house import NEVER_SEC, World, bucket, put
-from tests.s5_core.stops import StoppedPut, failing_to_resume, until_deletions_hang
+from tests.s5_core.stops import FullDisk, StoppedPut
 
 Play = Callable[..., None]
-
-
-class FullDisk:
-    """Only what was begun is on disk: from the copy on it is full, for the length of a rename."""
-
-    def __init__(self, patch: pytest.MonkeyPatch) -> None:
-        change, change_moves = Records.change, Records.change_moves
-
-        def full(records: Records, written: Any, removed: Any, **more: Any) -> None:
-            if written or removed:
-                raise NoSpace("The disk that holds the journal is full.")
-            change(records, written, removed, **more)
-
-        def only_begun(records: Records, written: Any, removed: Any) -> None:
-            if removed:
-                raise NoSpace("The disk that holds the journal is full.")
-            change_moves(records, written, removed)
-
-        patch.setattr(Records, "change", full)
-        patch.setattr(Records, "change_moves", only_begun)
 
 
 @pytest.mark.parametrize("key", ["a", "b", "c"])
@@ -278,47 +256,6 @@ def test_renamed_back_while_the_disk_fills_up(
     play(before, upload_delay_sec=NEVER_SEC)
     play(after)
     assert bucket(store) == {"a": b"first", "c": b"there is room again"}
-
-
-@pytest.mark.parametrize("kind", ["file", "directory"])
-@pytest.mark.parametrize("since", ["", "others", "outage"])
-def test_renamed_back_while_the_disk_fills_up_and_stays_full(
-    kind: str, since: str, store: MemoryStore, play: Play, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Its end under the name that it has again is on disk, and that of the other is paid."""
-    first, second = ("a", "b") if kind == "file" else ("d/a", "e/a")
-    put(store, first, b"first")
-
-    async def before(world: World) -> None:
-        deleting = await until_deletions_hang(world, store)
-        await world.rename(first[0], second[0])
-        FullDisk(patch)
-        await world.rename(second[0], first[0])
-        debt = world.house.journal.latest(second)
-        assert debt
-        assert not debt.recorded
-        world.house.journal.urge(debt)
-        deleting.arrive()
-        while second in bucket(store):
-            await trio.sleep(0.001)
-
-    async def after(world: World) -> None:
-        assert await world.drain()
-        assert await world.read(first) == b"first"
-
-    async def meanwhile(world: World) -> None:
-        assert not await world.drain()
-
-    with monkeypatch.context() as patch:
-        play(before, upload_delay_sec=NEVER_SEC)
-    if since == "others":
-        store.clock = lambda: 4_000_000_000.0
-        put(store, second, b"theirs")
-    elif since == "outage":
-        with failing_to_resume(store):
-            play(meanwhile, io_timeout_sec=0.1)
-    play(after)
-    assert bucket(store) == {first: b"first"} | ({second: b"theirs"} if since == "others" else {})
 
 
 def test_a_copy_is_renamed_over_what_was_changed_while_the_disk_fills_up(

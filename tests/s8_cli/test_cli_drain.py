@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.mount
 LATER = ["--upload-delay", "1h"]
 UPLOADS = "Uploading: 1 file left (5 B)"
+BUSY = "Device or resource busy"  # others may look at every mount of the machine at this moment
 
 
 @pytest.fixture
@@ -54,6 +55,19 @@ def foreground(place: Mount, cli: Cli, *options: str) -> Iterator[subprocess.Pop
 
 
 @contextmanager
+def watched_unmount(place: Mount, cli: Cli) -> Iterator[subprocess.Popen[str]]:
+    """``qarnotfs umount``, which uploads and says so."""
+    while True:
+        with background(cli, "umount", place.path) as process:
+            assert process.stderr
+            said = process.stderr.readline()
+            if BUSY not in said:
+                assert "Uploading to" in said
+                yield process
+                return
+
+
+@contextmanager
 def held_open(path: Path) -> Iterator[int]:
     """A new file in a program that writes it; the end of the mount may come before its close."""
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT)
@@ -80,8 +94,7 @@ def test_umount_ends_in_time_and_says_what_stays(
 ) -> None:
     def tried() -> Done | None:
         done = owing.try_unmount("--timeout", "0.5")
-        # Others may look at every mount of the machine at this moment: then it is busy.
-        return None if "Device or resource busy" in done.err else done
+        return None if BUSY in done.err else done
 
     gateway.pause()
     done = eventually(tried)
@@ -100,7 +113,6 @@ def test_a_time_limit_also_ends_what_somebody_else_began(
     owing: Mount, gateway: Gateway, s3: S3Client
 ) -> None:
     gateway.pause()
-    # Others may look at every mount of the machine at this moment: then it is busy.
     eventually(lambda: not subprocess.run(["umount", owing.path], check=False).returncode)
     eventually(lambda: owing.status()["state"] == "draining")
     assert owing.try_unmount("--timeout", "0.2").code == 1
@@ -124,18 +136,14 @@ def test_who_stops_watching_stops_nothing_else(
     owing: Mount, cli: Cli, gateway: Gateway, s3: S3Client
 ) -> None:
     gateway.pause()
-    with background(cli, "umount", owing.path) as process:
-        assert process.stderr
-        assert "Uploading to" in process.stderr.readline()
+    with watched_unmount(owing, cli) as process:
         process.send_signal(signal.SIGINT)
         _, said = process.communicate()
     assert process.returncode == 130
     assert "Uploading goes on in the background" in said
     again = cli("mount", owing.bucket, owing.path, "--cache-dir", owing.cache_dir)
     assert (again.code, "still uploading" in again.err) == (2, True)
-    with background(cli, "umount", owing.path) as process:
-        assert process.stderr
-        assert "Uploading to" in process.stderr.readline()
+    with watched_unmount(owing, cli) as process:
         gateway.resume()
         assert process.wait() == 0
     assert owing.has_ended()

@@ -79,10 +79,11 @@ class Browse:
             if listing.complete:
                 break
             await self._index.grow(listing)
-        self._ended = listing.complete and len(entries) < PAGE_NAMES
+        last = entries[-1][0] if entries else ""
+        self._ended = listing.complete and not (last and any(listing.after(last)))
         if self._ended:
             self._merge.add(scope, entries)
             return self._merge.taken()
-        self._at = entries[-1][0]
+        self._at = last
         self._merge.add(scope, entries, self._at)
         return self._merge.take(self._at)

@@ -106,6 +106,22 @@ def test_the_first_page_is_answered_before_the_second_has_come(
     trio.run(main)
 
 
+@pytest.mark.parametrize("more", [-1, 0, 1])
+def test_a_full_page_is_the_last_one(more: int, tmp_path: Path) -> None:
+    """What `readdir` shows at once; a rest of one name would cost a look at it, a round trip."""
+    store = filled(PAGE_NAMES + more)
+
+    async def main() -> None:
+        async with entered(store, tmp_path) as world:
+            number = world.fs.opendir(await world.inode("d"))
+            pages = list[int]()
+            while nodes := (await world.fs.entries(number, sum(pages)))[1]:
+                pages.append(len(nodes))
+            assert pages == ([PAGE_NAMES + more] if more < 1 else [PAGE_NAMES - 1, 2])
+
+    trio.run(main)
+
+
 def test_a_huge_directory_is_held_packed(tmp_path: Path) -> None:
     """Not as 20,000 objects: two pages of the listing, and one page of nodes."""
     store = filled()

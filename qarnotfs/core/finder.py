@@ -294,8 +294,12 @@ class Finder:
 
     def _list_ahead(self, prefix: str) -> None:
         """A program looks into a directory: list those that it will look into next."""
+        if self._index.is_listed(prefix):
+            return
+        if self.asks_attributes:
+            self._index.prepare_infos()
         parent = self._index.fresh_listing(parent_of(prefix[:-1]))
-        if parent and prefix in parent and not self._index.is_listed(prefix):
+        if parent and prefix in parent:
             self._index.foresee(self._descents.entered(parent, prefix), self._look_into)
 
     async def has_children(self, directory: str) -> bool:

@@ -89,6 +89,11 @@ class Index(Lister):
                 nursery.start_soon(look, key)
         return found
 
+    def prepare_infos(self) -> None:
+        """`infos` will be wanted of names that are being listed."""
+        if not self.reach.lost:
+            self._store.prepare_heads()
+
     def _is_described(self, key: str) -> bool:
         """Whether a HEAD of a key would tell nothing new, or is under way."""
         if ("head", key) in self._once:

@@ -255,6 +255,9 @@ class Store(Protocol):
         Those it says nothing of have to be asked for one by one. Raises nothing.
         """
 
+    def prepare_heads(self) -> None:
+        """`heads` may be wanted next: connect meanwhile. Returns at once, raises nothing."""
+
     def list_page(
         self,
         prefix: str,

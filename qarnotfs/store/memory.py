@@ -141,6 +141,9 @@ class MemoryStore:
                     found[key] = None
         return found
 
+    def prepare_heads(self) -> None:
+        """There is nothing to connect to."""
+
     def list_page(
         self,
         prefix: str,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable
 
 import pytest
@@ -17,6 +18,7 @@ from qarnotfs.store.s3.signing import NO_BODY, Signer
 from tests.faulty_server import Answer, Request, Reset, Silence
 from tests.rgw import Gateway
 from tests.s1_store.conftest import Faulty, access_to, make_access
+from tests.support import eventually
 
 VERSION = {"ETag": '"abc0"', "Last-Modified": "Sun, 22 Nov 2026 18:59:51 GMT"}
 GOOD = Answer(200, VERSION, b"data")
@@ -68,9 +70,10 @@ def test_a_bucket_that_is_gone_is_no_missing_key(s3_store: S3Store, gateway: Gat
     other.close()
 
 
-@pytest.mark.gateway
-def test_a_connection_is_used_again(s3_store: S3Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    made = []
+@pytest.fixture
+def made(monkeypatch: pytest.MonkeyPatch) -> list[heads._Connection]:
+    """Every connection that is made."""
+    made: list[heads._Connection] = []
     real = heads._Connection.__init__
 
     def counted(self: heads._Connection, access: object) -> None:
@@ -78,6 +81,40 @@ def test_a_connection_is_used_again(s3_store: S3Store, monkeypatch: pytest.Monke
         real(self, access)  # type: ignore[arg-type]  # handed on as it is
 
     monkeypatch.setattr(heads._Connection, "__init__", counted)
+    return made
+
+
+@pytest.mark.gateway
+def test_a_connection_is_made_ahead(s3_store: S3Store, made: list[heads._Connection]) -> None:
+    s3_store.put("a", b"data", Attributes()).result()
+    for _ in range(3):
+        s3_store.prepare_heads()  # one at a time
+    eventually(lambda: s3_store._heads._idle)
+    s3_store.prepare_heads()
+    assert len(s3_store.heads(["a", "b"])) == 2
+    assert len(made) == 1
+
+
+def test_where_nobody_answers_none_is_made_ahead(made: list[heads._Connection]) -> None:
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))
+        access = access_to(f"http://127.0.0.1:{nobody.getsockname()[1]}")
+        store = S3Store("bucket", access)
+        for count in (1, 2):
+            store.prepare_heads()
+            eventually(lambda: not store._heads._preparing)
+            assert len(made) == count
+        assert not store._heads._idle
+        store.close()
+        store.prepare_heads()
+        assert len(made) == 2
+        access.close()
+
+
+@pytest.mark.gateway
+def test_a_connection_is_used_again(
+    s3_store: S3Store, made: list[heads._Connection], monkeypatch: pytest.MonkeyPatch
+) -> None:
     s3_store.put("a", b"data", Attributes()).result()
     for _ in range(3):
         assert len(s3_store.heads(["a", "b"])) == 2

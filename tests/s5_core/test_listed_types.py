@@ -58,6 +58,27 @@ def heads(store: MemoryStore) -> int:
     return sum(method == "head" for method, _ in store.calls)
 
 
+def test_who_may_be_asked_of_files_is_told_when_their_directory_is_not_listed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, told = filled(5), list[None]()
+    monkeypatch.setattr(store, "prepare_heads", lambda: told.append(None))
+
+    async def story(world: World) -> None:
+        await types(world)
+        assert told
+        told.clear()
+        await types(world)
+        assert not told
+
+    async def other(world: World) -> None:
+        await types(world)
+        assert not told
+
+    living(store, tmp_path / "a", story)
+    living(store, tmp_path / "b", other, attrs="listing")
+
+
 @pytest.mark.decision(8)
 def test_files_of_programs_that_keep_no_modes_are_regular(tmp_path: Path) -> None:
     store = filled()

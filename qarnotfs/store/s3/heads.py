@@ -30,6 +30,7 @@ ANSWER_SEC_MAX = 10.0
 IDLE_SEC_MAX = 4.0  # servers close what they do not hear from for five or more
 PAUSE_SEC = 30.0  # the long way only, after it did not work
 ANSWER_BYTES_MAX = 1 << 20  # no head of an answer is so long
+TROUBLE = (*FOREIGN, StoreError, RuntimeError, ValueError, KeyError)
 
 
 class Heads:
@@ -37,10 +38,10 @@ class Heads:
 
     def __init__(self, access: Access) -> None:
         self._access = access
-        self._lock = threading.Lock()  # guards the three below
+        self._lock = threading.Lock()  # guards the four below
         self._idle: list[tuple[_Connection, float]] = []
         self._paused_sec = float("-inf")  # until then; monotonic, as the time of an idle one
-        self._closed = False
+        self._closed = self._preparing = False
 
     def ask(self, bucket: str, keys: Sequence[str]) -> dict[str, ObjectInfo | None]:
         """The versions of those keys that were answered; ``None``: there is no such object."""
@@ -60,11 +61,30 @@ class Heads:
                         found[key] = wire.object_info(key, headers)
                     elif status == 404:
                         found[key] = None
-        except (*FOREIGN, StoreError, RuntimeError, ValueError, KeyError) as error:
+        except TROUBLE as error:
             log.debug("HEAD of %d keys at once: %s", len(keys), error)
             self._paused_sec = time.monotonic() + PAUSE_SEC
         # Where nothing is there, it may be the bucket that is not.
         return found if any(found.values()) else {}
+
+    def prepare(self) -> None:
+        """Have an idle connection soon: to make one is two round trips or three, with TLS."""
+        now_sec = time.monotonic()
+        with self._lock:
+            is_there = any(now_sec < since_sec + IDLE_SEC_MAX for _, since_sec in self._idle)
+            if is_there or self._preparing or self._closed or now_sec < self._paused_sec:
+                return
+            self._preparing = True
+        threading.Thread(target=self._prepare, name="connecting", daemon=True).start()
+
+    def _prepare(self) -> None:
+        try:
+            with self._connection():
+                pass  # nothing to ask yet
+        except TROUBLE as error:
+            log.debug("connecting ahead: %s", error)
+        finally:
+            self._preparing = False
 
     def close(self) -> None:
         """Close what is idle now, and what is in use when it is not any more."""

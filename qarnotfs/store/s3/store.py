@@ -66,6 +66,9 @@ class S3Store(HotStore):
     def heads(self, keys: Sequence[str]) -> dict[str, ObjectInfo | None]:
         return self._heads.ask(self.bucket, keys)
 
+    def prepare_heads(self) -> None:
+        self._heads.prepare()
+
     def list_page(
         self,
         prefix: str,

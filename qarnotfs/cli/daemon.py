@@ -142,7 +142,7 @@ def serve(request: MountRequest, ready_fd: int | None) -> int:
     in_background = ready_fd is not None
     privacy.close_to_onlookers()
     _configure_logging(request, to_file=not in_background)
-    _give_memory_back()
+    give_memory_back()
     _allow_many_open_files()
     parent = _Parent(ready_fd)
     try:
@@ -157,7 +157,7 @@ def serve(request: MountRequest, ready_fd: int | None) -> int:
         raise
 
 
-def _give_memory_back() -> None:
+def give_memory_back() -> None:
     """Parts of files go back to the system when they are freed, whichever thread held them.
 
     Else glibc keeps them, some for each thread: hundreds of MiB after a large file.

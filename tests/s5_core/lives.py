@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import select
 import signal
 import sqlite3
 import traceback
@@ -24,7 +25,6 @@ from qarnotfs.store.memory import MemoryStore
 from tests.s5_core.acts import Act, Files
 from tests.s5_core.house import World, bucket, entered, put
 from tests.s5_core.steps import Step, Steps
-from tests.support import eventually
 
 LIFE_SEC_MAX = 30.0  # a life takes milliseconds; this is for one that hangs
 
@@ -86,21 +86,14 @@ def live(
 
 def _ending(pid: int) -> int:
     """The exit code of a life, negative for a signal; one that hangs is ended."""
-    found: list[int] = []
-
-    def has_ended() -> bool:
-        which, status = os.waitpid(pid, os.WNOHANG)
-        if which:
-            found.append(os.waitstatus_to_exitcode(status))
-        return bool(which)
-
-    try:
-        eventually(has_ended, LIFE_SEC_MAX)
-    except AssertionError:
+    end = os.pidfd_open(pid)
+    has_ended, _, _ = select.select([end], [], [], LIFE_SEC_MAX)
+    os.close(end)
+    if not has_ended:
         os.kill(pid, signal.SIGKILL)
-        os.waitpid(pid, 0)
-        raise
-    return found[0]
+    _, status = os.waitpid(pid, 0)
+    assert has_ended, "it hangs"
+    return os.waitstatus_to_exitcode(status)
 
 
 def _live_and_die(

@@ -20,7 +20,7 @@ from qarnotfs.store.memory import MemoryStore
 from qarnotfs.writeback.records import Records
 from qarnotfs.writeback.uploader import Uploader
 from tests.s5_core.house import NEVER_SEC, World, bucket, put
-from tests.s5_core.stops import StoppedCopy, StoppedPut
+from tests.s5_core.stops import FullDisk, StoppedCopy, StoppedPut
 from tests.s5_core.test_bases import LARGE
 
 Play = Callable[..., None]
@@ -360,7 +360,7 @@ def test_a_directory_is_renamed_as_a_whole_on_a_full_disk(
         for path, data in contents.items():
             await world.write(path, data)
         with monkeypatch.context() as patch:
-            patch.setattr(Records, "change", full)
+            FullDisk(patch)
             await world.rename("d", "e")
         assert await world.tree() == {"e": None} | {
             path.replace("d/", "e/"): data for path, data in contents.items()

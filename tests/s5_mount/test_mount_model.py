@@ -88,7 +88,7 @@ REMOVED = [  # while it is open: its object is there until it is closed
 ]
 
 
-@real(40)
+@real(24)
 @given(life=lives(any_remote, 60))
 @example(life=REMOVED)
 def test_lives_with_others_in_the_bucket(twins: MakeTwins, life: list[Step]) -> None:

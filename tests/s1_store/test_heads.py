@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import threading
 from collections.abc import Callable
 
 import pytest
@@ -109,6 +110,21 @@ def test_where_nobody_answers_none_is_made_ahead(made: list[heads._Connection]) 
         store.prepare_heads()
         assert len(made) == 2
         access.close()
+
+
+@pytest.mark.gateway
+def test_without_threads_none_is_made_ahead(
+    s3_store: S3Store, made: list[heads._Connection], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def none_left(*_: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", none_left)
+        s3_store.prepare_heads()
+    assert not made
+    s3_store.prepare_heads()
+    eventually(lambda: s3_store._heads._idle)
 
 
 @pytest.mark.gateway

@@ -75,7 +75,11 @@ class Heads:
             if is_there or self._preparing or self._closed or now_sec < self._paused_sec:
                 return
             self._preparing = True
-        threading.Thread(target=self._prepare, name="connecting", daemon=True).start()
+        try:
+            threading.Thread(target=self._prepare, name="connecting", daemon=True).start()
+        except RuntimeError as error:  # no more threads: `ask` connects
+            log.debug("connecting ahead: %s", error)
+            self._preparing = False
 
     def _prepare(self) -> None:
         try:

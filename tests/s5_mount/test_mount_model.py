@@ -88,7 +88,7 @@ REMOVED = [  # while it is open: its object is there until it is closed
 ]
 
 
-@real(24)
+@real(20)
 @given(life=lives(any_remote, 60))
 @example(life=REMOVED)
 def test_lives_with_others_in_the_bucket(twins: MakeTwins, life: list[Step]) -> None:
@@ -101,7 +101,7 @@ def test_lives_of_large_files(twins: MakeTwins, life: list[Step], options: tuple
     twins(*options).live(life)
 
 
-@real(16)
+@real(12)
 @given(
     life=lives(any_or_death, 60),
     options=st.sampled_from([BELIEVING, SLOW]),

@@ -55,6 +55,16 @@ def test_nothing_owed_is_nothing_found(tmp_path: Path) -> None:
     assert inspect(tmp_path).findings == []
 
 
+def test_a_key_that_is_renamed_again_before_its_last_rename_is_off_the_disk(tmp_path: Path) -> None:
+    """That goes with the next record, which is the new one."""
+    journal = Journal(tmp_path)
+    journal.begin_moves([MoveRow("a", "b", 1, ""), MoveRow("c", "d", 1, "")])
+    journal.moves.over.update("ac")
+    journal.begin_moves([MoveRow("a", "y", 2, "")])
+    journal.close()
+    assert Journal(tmp_path).moves.left == [MoveRow("a", "y", 2, "")]
+
+
 def test_a_rename_that_was_cut_off_is_explained(tmp_path: Path) -> None:
     journal = Journal(tmp_path)
     journal.begin_moves([MoveRow("old/", "", None), MoveRow("old/a", "new/a", 1)])

@@ -62,7 +62,9 @@ def test_a_key_that_is_renamed_again_before_its_last_rename_is_off_the_disk(tmp_
     journal.moves.over.update("ac")
     journal.begin_moves([MoveRow("a", "y", 2, "")])
     journal.close()
-    assert Journal(tmp_path).moves.left == [MoveRow("a", "y", 2, "")]
+    again = Journal(tmp_path)
+    assert again.moves.left == [MoveRow("a", "y", 2, "")]
+    again.close()
 
 
 def test_a_rename_that_was_cut_off_is_explained(tmp_path: Path) -> None:

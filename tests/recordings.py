@@ -28,6 +28,7 @@ BUCKETS = ("results", "models")
 HEADING = "## See how it goes\n\n```\n"
 FRAMES = {"frames/0001.exr": 40 << 20, "frames/0002.exr": 30 << 20}
 FIGURES = (
+    r"(\d+ min )?\d+ s to go|"
     r"\[[#.]+\]|[0-9A-F]{4}…|[0-9a-f]{12}\w*|[A-Z][a-z]{2} +\d+ \d\d:\d\d|\d+(\.\d+)?( [KMG]iB)?"
 )
 SENT_BYTES = 32 << 20  # of the frames, when it is recorded

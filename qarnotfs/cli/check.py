@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from qarnotfs.cli.account import PREFIX_OPTIONS, SERVER_OPTIONS, Account, Shown
-from qarnotfs.cli.doctor import Observation, Server, machine
 from qarnotfs.cli.oddnames import Odd, odd_names
 from qarnotfs.cli.options import cache_dir_option
 from qarnotfs.cli.outcome import json_option, printable
@@ -23,6 +22,7 @@ from qarnotfs.cli.sections import SectionedCommand, deed, with_options
 from qarnotfs.errors import UsageError
 
 if TYPE_CHECKING:
+    from qarnotfs.cli.doctor import Observation, Server
     from qarnotfs.writeback.inspection import Finding, Inspected
 
 FOUND = 1
@@ -68,6 +68,7 @@ def check(
     disturbed, and nothing is changed. A named BUCKET is listed, and every key is explained
     that a mount shows under another name.
     """
+    from qarnotfs.cli.doctor import Server
     from qarnotfs.writeback.inspection import inspect
 
     buckets = tuple(place for place in places if not _is_directory(place))
@@ -96,6 +97,8 @@ def check(
 
 
 def _observed(cache_dir: Path, server: Server, offline: bool) -> Iterator[Observation]:
+    from qarnotfs.cli.doctor import machine
+
     yield from machine(cache_dir)
     if not offline:
         yield from server.observations()

@@ -9,8 +9,6 @@ import ssl
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from botocore.httpsession import get_cert_path
-
 from qarnotfs.errors import UsageError
 
 
@@ -37,4 +35,8 @@ def checked_ca(path: str | Path, name: str) -> str:
 def trusted_ca() -> str:
     """What this machine trusts, so that each library trusts the same: boto3 would look into
     the bundle it brings along, awscrt into the system's. ``SSL_CERT_FILE`` is honoured."""
-    return ssl.get_default_verify_paths().cafile or str(get_cert_path(True))
+    if given := ssl.get_default_verify_paths().cafile:
+        return given
+    from botocore.httpsession import get_cert_path  # 0.2 s
+
+    return str(get_cert_path(True))

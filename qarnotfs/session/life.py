@@ -65,9 +65,9 @@ def run_mount(bucket: Bucket, options: MountOptions, ready: Callable[[], None]) 
 def _look_for_garbage_rarely() -> None:
     """What is imported stays, and what is kept for each file is no garbage.
 
-    To look through all that again and again stops every program for as long.
+    To look through all that again and again stops every program for as long; to look once, now,
+    would find a few KiB.
     """
-    gc.collect()
     gc.freeze()
     gc.set_threshold(*GARBAGE)
 

@@ -6,11 +6,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import pytest
-from botocore.session import Session
 
 from qarnotfs.store.base import Store
 from qarnotfs.store.memory import MemoryStore
-from qarnotfs.store.s3 import Access, S3Store
+from qarnotfs.store.s3 import Access, Keys, S3Store
 from tests.faulty_server import Answer, FaultyServer, Request
 from tests.rgw import Gateway
 
@@ -23,9 +22,7 @@ def access_to(
     ca_file: str | None = None,
     verify: bool = True,
 ) -> Access:
-    session = Session()
-    session.set_credentials(access_key, secret_key)
-    return Access(session, url, "us-east-1", ca_file, verify)
+    return Access(Keys(access_key, secret_key, None), url, "us-east-1", ca_file, verify)
 
 
 def make_access(gateway: Gateway) -> Access:

@@ -33,6 +33,7 @@ def test_a_call_that_was_given_up_begins_no_other_request() -> None:
 
     with FaultyServer(answer) as server:
         access = access_to(server.url)
+        access.client.exceptions  # noqa: B018 - loading boto3 would take longer than the call may
         store = S3Store("bucket", access)
         trio.run(main, store)
         store.close()

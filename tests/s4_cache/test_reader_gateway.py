@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 import pytest
 import trio
-from botocore.session import Session
 
 from qarnotfs.bridge import Bridge
 from qarnotfs.cache.blocks import PatternCell
@@ -17,7 +16,7 @@ from qarnotfs.cache.disk import Disk
 from qarnotfs.cache.reader import Reader
 from qarnotfs.errors import Stale, Unavailable
 from qarnotfs.store.base import ObjectInfo
-from qarnotfs.store.s3 import Access, S3Store
+from qarnotfs.store.s3 import Access, Keys, S3Store
 from tests.rgw import Gateway
 from tests.s4_cache.scripted import noise
 
@@ -32,9 +31,8 @@ KIB = 1 << 10
 
 @pytest.fixture
 def store(gateway: Gateway, bucket: str) -> Iterator[S3Store]:
-    session = Session()
-    session.set_credentials(gateway.access_key, gateway.secret_key)
-    store = S3Store(bucket, Access(session, gateway.endpoint, gateway.region, None, True))
+    keys = Keys(gateway.access_key, gateway.secret_key, None)
+    store = S3Store(bucket, Access(keys, gateway.endpoint, gateway.region, None, True))
     yield store
     store.close()
 

@@ -9,13 +9,13 @@
 
 Two libraries, one set of credentials. awscrt signs, sends and repeats in C: 0.3 ms of CPU a
 request where boto3 takes 2.6 ms, so it carries HEAD, GET, PUT, parts and listings (1000 keys
-in 9 ms instead of 62). boto3 carries the rest, which is rare.
+in 9 ms instead of 62). boto3 carries the rest, which is rare, and is loaded when it is needed.
 """
 
 from __future__ import annotations
 
-from qarnotfs.store.s3.access import Access
+from qarnotfs.store.s3.access import Access, Keys
 from qarnotfs.store.s3.buckets import Greeting, greet, list_buckets
 from qarnotfs.store.s3.store import S3Store
 
-__all__ = ["Access", "Greeting", "S3Store", "greet", "list_buckets"]
+__all__ = ["Access", "Greeting", "Keys", "S3Store", "greet", "list_buckets"]

@@ -14,9 +14,6 @@ from dataclasses import dataclass
 
 from awscrt.exceptions import AwsCrtError
 from awscrt.s3 import S3ResponseError
-from botocore import exceptions as boto
-from botocore.parsers import ResponseParserError
-from urllib3.exceptions import HTTPError
 
 from qarnotfs.errors import (
     ClockSkewed,
@@ -191,21 +188,19 @@ _BY_CRT_PREFIX: tuple[tuple[str, Row], ...] = (
     ("AWS_IO_SOCKET", _UNREACHED),
     ("AWS_AUTH", _NO_CREDENTIALS),
 )
-_BY_BOTO: tuple[tuple[type[Exception], Row], ...] = (
-    (boto.SSLError, _NO_TLS),
-    (boto.ConnectionError, _UNREACHED),
-    (boto.SSOError, _LOGIN_AGAIN),
-    (boto.NoCredentialsError, _LOGIN_AGAIN),
-    (boto.PartialCredentialsError, _LOGIN_AGAIN),
-    (boto.CredentialRetrievalError, _NO_CREDENTIALS),
-    (boto.MetadataRetrievalError, _NO_CREDENTIALS),
-    (boto.HTTPClientError, _BROKEN),
-    (boto.IncompleteReadError, _BROKEN),
-    (boto.ParamValidationError, (Refused, "No object store can have {subject}: check the name.")),
-    (boto.BotoCoreError, (Refused, "There is no way to ask {endpoint} for {subject} ({code}).")),
-    (RuntimeError, _EXPIRED),  # botocore: credentials were refreshed and are still expired
-)
-FOREIGN = (boto.ClientError, boto.BotoCoreError, ResponseParserError, HTTPError, OSError)
+_BY_BOTO: dict[str, Row] = {  # names in botocore.exceptions; the first that fits
+    "SSLError": _NO_TLS,
+    "ConnectionError": _UNREACHED,
+    "SSOError": _LOGIN_AGAIN,
+    "NoCredentialsError": _LOGIN_AGAIN,
+    "PartialCredentialsError": _LOGIN_AGAIN,
+    "CredentialRetrievalError": _NO_CREDENTIALS,
+    "MetadataRetrievalError": _NO_CREDENTIALS,
+    "HTTPClientError": _BROKEN,
+    "IncompleteReadError": _BROKEN,
+    "ParamValidationError": (Refused, "No object store can have {subject}: check the name."),
+    "BotoCoreError": (Refused, "There is no way to ask {endpoint} for {subject} ({code})."),
+}
 
 
 def no_such_key(subject: Subject) -> StoreError:
@@ -218,6 +213,10 @@ def changed(subject: Subject) -> StoreError:
 
 def spoilt(subject: Subject) -> StoreError:
     return _worded(_SPOILT, subject, code="its checksum is another")
+
+
+def untrusted(subject: Subject) -> StoreError:
+    return _worded(_UNTRUSTED, subject)
 
 
 def incomplete(subject: Subject, reason: str) -> StoreError:
@@ -241,24 +240,39 @@ def failure_of_crt(error: BaseException, subject: Subject) -> StoreError:
     return _worded(row, subject, code=name.removeprefix("AWS_"))
 
 
-def failure_of_boto(error: Exception, subject: Subject) -> StoreError:
-    """What boto3 raises."""
-    if isinstance(error, boto.ClientError):
-        status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-        return failure_of_answer(status, error.response.get("Error", {}).get("Code", ""), subject)
-    row = next((row for kind, row in _BY_BOTO if isinstance(error, kind)), _BROKEN)
-    if isinstance(error, boto.SSLError) and "CERTIFICATE_VERIFY_FAILED" in str(error):
-        row = _UNTRUSTED
-    return _worded(row, subject, code=type(error).__name__)
-
-
 @contextmanager
 def translated(subject: Subject) -> Iterator[None]:
     """Calls of boto3 go inside. The cause is cut off: its text may name a proxy's password."""
     try:
         yield
-    except (*FOREIGN, RuntimeError) as error:
-        raise failure_of_boto(error, subject) from None
+    except StoreError:
+        raise
+    except Exception as error:
+        failure = _failure_of_boto(error, subject)
+        if failure is None:
+            raise
+        raise failure from None
+
+
+def _failure_of_boto(error: Exception, subject: Subject) -> StoreError | None:
+    """What boto3 raises; ``None``: something else."""
+    # Not imported before something fails: see `Access`.
+    from botocore import exceptions
+    from botocore.parsers import ResponseParserError
+    from urllib3.exceptions import HTTPError
+
+    if isinstance(error, exceptions.ClientError):
+        status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+        return failure_of_answer(status, error.response.get("Error", {}).get("Code", ""), subject)
+    kinds = ((getattr(exceptions, name), row) for name, row in _BY_BOTO.items())
+    row = next((row for kind, row in kinds if isinstance(error, kind)), None)
+    if isinstance(error, exceptions.SSLError) and "CERTIFICATE_VERIFY_FAILED" in str(error):
+        row = _UNTRUSTED
+    elif row is None and isinstance(error, RuntimeError):
+        row = _EXPIRED  # credentials were refreshed and are still expired
+    elif row is None and isinstance(error, ResponseParserError | HTTPError | OSError):
+        row = _BROKEN
+    return _worded(row, subject, code=type(error).__name__) if row else None
 
 
 def _worded(row: Row, subject: Subject, status: int = 0, code: str = "") -> StoreError:

@@ -21,7 +21,7 @@ from qarnotfs.errors import StoreError
 from qarnotfs.store.base import ObjectInfo
 from qarnotfs.store.s3 import wire
 from qarnotfs.store.s3.access import CONNECT_TIMEOUT_SEC, Access
-from qarnotfs.store.s3.failures import FOREIGN
+from qarnotfs.store.s3.failures import Subject, translated, untrusted
 from qarnotfs.store.s3.signing import Signer
 
 log = logging.getLogger(__name__)
@@ -30,7 +30,7 @@ ANSWER_SEC_MAX = 10.0
 IDLE_SEC_MAX = 4.0  # servers close what they do not hear from for five or more
 PAUSE_SEC = 30.0  # the long way only, after it did not work
 ANSWER_BYTES_MAX = 1 << 20  # no head of an answer is so long
-TROUBLE = (*FOREIGN, StoreError, RuntimeError, ValueError, KeyError)
+TROUBLE = (OSError, StoreError, RuntimeError, ValueError, KeyError)
 
 
 class Heads:
@@ -51,7 +51,9 @@ class Heads:
         try:
             url = urlsplit(self._access.endpoint)
             now = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
-            signer = Signer(*self._access.keys(), self._access.region, now)
+            with translated(Subject(self._access.endpoint, bucket)):
+                keys_now = self._access.keys()
+            signer = Signer(*keys_now, self._access.region, now)
             paths = (url.path + wire.object_path(bucket, key) for key in keys)
             with self._connection() as connection:
                 connection.send(b"".join(signer.request("HEAD", url.netloc, p) for p in paths))
@@ -89,6 +91,19 @@ class Heads:
             log.debug("connecting ahead: %s", error)
         finally:
             self._preparing = False
+
+    def meet(self) -> None:
+        """Make a first connection. `Refused`: the certificate of the server is not trusted.
+
+        awscrt would try again for a minute, and say no more than that there is no connection.
+        """
+        try:
+            with self._connection():
+                pass
+        except ssl.SSLCertVerificationError:
+            raise untrusted(Subject(self._access.endpoint, "")) from None
+        except TROUBLE as error:
+            log.debug("connecting at first: %s", error)
 
     def close(self) -> None:
         """Close what is idle now, and what is in use when it is not any more."""

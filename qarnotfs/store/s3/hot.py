@@ -149,10 +149,9 @@ class HotStore:
         journey.attempt(send)
         return journey.flight
 
-    def _document(self, path: str, operation: str, read: Callable[[bytes], T]) -> Flight[T]:
-        """What ``read`` makes of the answer to a question that is not about one object."""
-        journey = Journey[T](self._transport, self._subject())
-        ask = Ask("GET", path, journey.subject, operation=operation)
+    def _document(self, ask: Ask, read: Callable[[bytes], T]) -> Flight[T]:
+        """What ``read`` makes of the answer."""
+        journey = Journey[T](self._transport, ask.subject)
         journey.attempt(lambda: journey.send(ask, partial(self._after_document, journey, read)))
         return journey.flight
 

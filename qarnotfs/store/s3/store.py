@@ -34,10 +34,11 @@ from qarnotfs.store.base import (
 )
 from qarnotfs.store.s3 import wire
 from qarnotfs.store.s3.access import READ_TIMEOUT_SEC
-from qarnotfs.store.s3.buckets import delete_everything
+from qarnotfs.store.s3.buckets import delete_everything, greet
 from qarnotfs.store.s3.failures import changed, failure_of_answer, translated
 from qarnotfs.store.s3.heads import Heads
 from qarnotfs.store.s3.hot import HotStore
+from qarnotfs.store.s3.transport import Ask
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -88,7 +89,8 @@ class S3Store(HotStore):
             "start-after": start_after,
         }
         path = wire.bucket_path(self.bucket, {name: said for name, said in given.items() if said})
-        page = _result(self._document(path, "ListObjectsV2", wire.list_page))
+        ask = Ask("GET", path, self._subject(), operation="ListObjectsV2")
+        page = _result(self._document(ask, wire.list_page))
         self._saw_bucket()
         return page
 
@@ -119,7 +121,7 @@ class S3Store(HotStore):
         try:
             etags = [
                 self.copy_part(target, upload_id, number, source, start, size)
-                for number, (start, size) in enumerate(_ranges(source.size, part_bytes), 1)
+                for number, (start, size) in enumerate(wire.ranges(source.size, part_bytes), 1)
             ]
             if not source.same_version(_result(self.head(source.key))):
                 raise changed(self._subject(source.key))
@@ -249,8 +251,8 @@ class S3Store(HotStore):
         return {key: e for key, e in failures.items() if not isinstance(e, NoSuchKey)}
 
     def _delete_one(self, key: str) -> None:
-        with self._boto(key) as client:
-            client.delete_object(Bucket=self.bucket, Key=key)
+        ask = Ask("DELETE", wire.object_path(self.bucket, require_key(key)), self._subject(key))
+        _result(self._document(ask, lambda _: None))
 
     # --- the bucket --------------------------------------------------------------------------
 
@@ -290,14 +292,17 @@ class S3Store(HotStore):
             return ""  # the server does not know such a condition
 
     def check(self) -> None:
-        """Ask with both libraries: each has its own idea of proxies and certificates."""
-        with self._boto() as client:
-            client.list_objects_v2(Bucket=self.bucket, MaxKeys=0)
+        """Through a proxy with both libraries: each has its own idea of those."""
+        if self._access.has_proxy:
+            greet(self._access, self.bucket)
+        elif self._endpoint.startswith("https:"):
+            self._heads.meet()
         self.list_page("", count_max=1)
 
     def room(self) -> Flight[Room | None]:
         """Asked as only RGW is; to other servers it is a question for the list of buckets."""
-        return self._document("/?usage", "GetUsage", partial(wire.room, self.bucket))
+        ask = Ask("GET", "/?usage", self._subject(), operation="GetUsage")
+        return self._document(ask, partial(wire.room, self.bucket))
 
     def create_bucket(self) -> None:
         region = self._access.region
@@ -339,9 +344,3 @@ def _result(flight: Flight[T]) -> T:
     except TimeoutError:
         flight.abort()
         raise Unavailable(f"The object store did not answer in {READ_TIMEOUT_SEC} s.") from None
-
-
-def _ranges(size: int, part_bytes: int) -> Iterator[tuple[int, int]]:
-    """Start and size of each part."""
-    for start in range(0, size, part_bytes):
-        yield start, min(part_bytes, size - start)

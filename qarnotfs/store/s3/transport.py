@@ -35,11 +35,10 @@ from qarnotfs.errors import StoreError
 from qarnotfs.store.base import Flight
 from qarnotfs.store.s3.access import CONNECT_TIMEOUT_SEC, Access
 from qarnotfs.store.s3.failures import (
-    FOREIGN,
     Subject,
-    failure_of_boto,
     failure_of_crt,
     incomplete,
+    translated,
 )
 
 T = TypeVar("T")
@@ -54,7 +53,12 @@ RETRY_SEC_MAX = 1
 CLOSE_SEC_MAX = 5.0  # connections close at once; this is for a machine under load
 
 UNREADABLE = "AWS_ERROR_CRT_CALLBACK_EXCEPTION"  # no callback of ours raises
-OPERATIONS = {"GET": "GetObject", "HEAD": "HeadObject", "PUT": "PutObject"}
+OPERATIONS = {
+    "GET": "GetObject",
+    "HEAD": "HeadObject",
+    "PUT": "PutObject",
+    "DELETE": "DeleteObject",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,11 +203,11 @@ class Transport:
     def _credentials(self) -> AwsCredentials:
         """Called by awscrt for each request; waits only while credentials are refreshed."""
         try:
-            keys = self._access.keys()
-        except (*FOREIGN, RuntimeError) as error:
-            subject = Subject(self._access.endpoint, "")
-            self._credentials_failure = failure_of_boto(error, subject)
-            raise self._credentials_failure from None
+            with translated(Subject(self._access.endpoint, "")):
+                keys = self._access.keys()
+        except StoreError as failure:
+            self._credentials_failure = failure
+            raise
         self._credentials_failure = None
         return AwsCredentials(*keys)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 import xml.etree.ElementTree as ET
 from binascii import a2b_base64, a2b_qp, b2a_base64
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
@@ -327,3 +327,9 @@ def _referred(found: re.Match[str]) -> str:
     if name:
         return _NAMED[name]
     return chr(int(hexadecimal, 16) if hexadecimal else int(decimal))
+
+
+def ranges(size: int, part_bytes: int) -> Iterator[tuple[int, int]]:
+    """Start and size of each part."""
+    for start in range(0, size, part_bytes):
+        yield start, min(part_bytes, size - start)

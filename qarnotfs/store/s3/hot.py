@@ -26,7 +26,7 @@ from qarnotfs.store.base import (
     Flight,
     ObjectInfo,
 )
-from qarnotfs.store.s3 import wire
+from qarnotfs.store.s3 import documents, wire
 from qarnotfs.store.s3.access import Access
 from qarnotfs.store.s3.failures import (
     Subject,
@@ -144,7 +144,7 @@ class HotStore:
         def send() -> None:
             path, headers = wire.copy_request(self.bucket, source, target, attributes)
             ask = Ask("PUT", path, journey.subject, headers, b"", "CopyObject")
-            journey.send(ask, partial(self._after_copy, journey))
+            journey.send(ask, partial(self._after_document, journey, wire.copied))
 
         journey.attempt(send)
         return journey.flight
@@ -274,21 +274,14 @@ class HotStore:
         else:
             journey.fail(spoilt(journey.subject))
 
-    def _after_copy(self, journey: Journey[Copied], reply: Reply) -> None:
-        if reply.failure is not None:
-            self._note(reply)
-            journey.fail(reply.failure)
-        elif copied := wire.copied(reply.body):
-            self._saw_bucket()
-            journey.land(copied)
-        else:  # AWS answers 200 before it copies, and may find out later that it cannot
-            journey.fail(failure_of_answer(500, wire.error_code(reply.body), journey.subject))
-
     def _after_document(
         self, journey: Journey[T], read: Callable[[bytes], T], reply: Reply
     ) -> None:
         if reply.failure is not None:
+            self._note(reply)
             journey.fail(reply.failure)
+        elif documents.is_failure(reply.body):  # AWS answers 200, and may find out later
+            journey.fail(failure_of_answer(500, wire.error_code(reply.body), journey.subject))
         else:
             journey.land(read(reply.body))
 
@@ -332,6 +325,10 @@ class HotStore:
 
 def _md5(body: bytes) -> bytes:
     return hashlib.md5(body, usedforsecurity=False).digest()
+
+
+def content_md5(body: bytes) -> tuple[str, str]:
+    return _content(_md5(body))
 
 
 def _content(md5: bytes) -> tuple[str, str]:

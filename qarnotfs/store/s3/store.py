@@ -1,15 +1,17 @@
 """`S3Store`: one bucket of an S3-compatible server; see `store.base` for what it promises.
 
-Used by `Connection.store`. Adds to the hot calls those that block, most of them through
-boto3. Knows nothing of directories, caches or retries that last.
+Used by `Connection.store`. Adds to the hot calls those that block; a few of them, about the
+bucket itself, go through boto3. Knows nothing of directories, caches or retries that last.
 """
 
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from functools import cached_property, partial
+from time import monotonic
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import quote
 
@@ -30,14 +32,15 @@ from qarnotfs.store.base import (
     ListPage,
     ObjectInfo,
     Room,
+    give_up_sec,
     require_key,
 )
-from qarnotfs.store.s3 import wire
+from qarnotfs.store.s3 import documents, wire
 from qarnotfs.store.s3.access import READ_TIMEOUT_SEC
 from qarnotfs.store.s3.buckets import delete_everything, greet
 from qarnotfs.store.s3.failures import changed, failure_of_answer, translated
 from qarnotfs.store.s3.heads import Heads
-from qarnotfs.store.s3.hot import HotStore
+from qarnotfs.store.s3.hot import HotStore, content_md5
 from qarnotfs.store.s3.transport import Ask
 
 if TYPE_CHECKING:
@@ -46,6 +49,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 COPY_PART_BYTES = 1 << 30  # copied on the server, one after the other
+COPY_SEC_MAX = 180.0  # servers copy first and answer then
 PROBE_PREFIX = ".qarnotfs-probe-"
 WRONG_ETAG = "0" * 32
 
@@ -98,13 +102,7 @@ class S3Store(HotStore):
         if source == target and attributes is None:  # servers refuse what changes nothing
             return _result(self.head(source))
         try:
-            with self._boto(source, target) as client:
-                client.copy_object(
-                    Bucket=self.bucket,
-                    Key=target,
-                    CopySource={"Bucket": self.bucket, "Key": source},
-                    **wire.replacing(attributes),
-                )
+            _result(self.copy_object(source, target, attributes), COPY_SEC_MAX)
         except Refused:
             info = _result(self.head(source))
             if info.size <= PART_BYTES_MAX:
@@ -134,11 +132,9 @@ class S3Store(HotStore):
     # --- multipart -------------------------------------------------------------------------
 
     def create_upload(self, key: str, attributes: Attributes) -> str:
-        with self._boto(key) as client:
-            answer = client.create_multipart_upload(
-                Bucket=self.bucket, Key=key, **wire.described(attributes)
-            )
-        return answer["UploadId"]
+        headers = tuple(wire.attribute_headers(attributes))
+        ask = self._ask("POST", key, "CreateMultipartUpload", {"uploads": ""}, headers, b"")
+        return _result(self._document(ask, documents.upload_id))
 
     def copy_part(
         self, key: str, upload_id: str, number: int, source: ObjectInfo, start: int, size: int
@@ -156,17 +152,15 @@ class S3Store(HotStore):
         quoting: bool,
     ) -> str:
         spoken = quote(source.key, safe="/~") if quoting else source.key
-        with self._boto(source.key, key) as client:
-            answer = client.upload_part_copy(
-                Bucket=self.bucket,
-                Key=key,
-                UploadId=upload_id,
-                PartNumber=number,
-                CopySource={"Bucket": self.bucket, "Key": spoken},
-                CopySourceRange=f"bytes={span[0]}-{span[0] + span[1] - 1}",
-                CopySourceIfMatch=f'"{source.etag}"',
-            )
-        return wire.plain_etag(answer["CopyPartResult"]["ETag"])
+        headers = (
+            ("x-amz-copy-source", wire.object_path(self.bucket, spoken)),
+            ("x-amz-copy-source-range", f"bytes={span[0]}-{span[0] + span[1] - 1}"),
+            ("x-amz-copy-source-if-match", f'"{source.etag}"'),
+        )
+        query = {"partNumber": str(number), "uploadId": upload_id}
+        ask = self._ask("PUT", key, "UploadPartCopy", query, headers, b"")
+        ask = replace(ask, subject=self._subject(source.key))
+        return _result(self._document(ask, documents.part_etag), COPY_SEC_MAX)
 
     def _decodes_twice(self) -> bool:
         """Whether this server decodes the source of a part twice, as RGW 16 does.
@@ -198,28 +192,20 @@ class S3Store(HotStore):
             self._complete(key, upload_id, etags)
         except Unavailable:
             # RGW 16 says 500 for ever, when there is no such upload any more.
-            with self._boto(key) as client:
-                client.list_parts(Bucket=self.bucket, Key=key, UploadId=upload_id, MaxParts=1)
+            query = {"uploadId": upload_id, "max-parts": "1"}
+            _result(self._document(self._ask("GET", key, "ListParts", query), _unread))
             raise
 
     def _complete(self, key: str, upload_id: str, etags: Sequence[str]) -> None:
-        with self._boto(key) as client:
-            client.complete_multipart_upload(
-                Bucket=self.bucket,
-                Key=key,
-                UploadId=upload_id,
-                MultipartUpload={
-                    "Parts": [
-                        {"PartNumber": number, "ETag": f'"{etag}"'}
-                        for number, etag in enumerate(etags, 1)
-                    ]
-                },
-            )
+        query, body = {"uploadId": upload_id}, documents.completion(etags)
+        ask = self._ask("POST", key, "CompleteMultipartUpload", query, (), body)
+        _result(self._document(ask, documents.completed), COPY_SEC_MAX)
 
     def abort_upload(self, key: str, upload_id: str) -> None:
         try:
-            with self._boto(key) as client:
-                client.abort_multipart_upload(Bucket=self.bucket, Key=key, UploadId=upload_id)
+            query = {"uploadId": upload_id}
+            ask = self._ask("DELETE", key, "AbortMultipartUpload", query)
+            _result(self._document(ask, _unread))
         except NoSuchKey:
             pass  # it is forgotten already
 
@@ -239,20 +225,16 @@ class S3Store(HotStore):
         return failed | (self._delete_together(together) if together else {})
 
     def _delete_together(self, keys: Sequence[str]) -> dict[str, Exception]:
-        with self._boto() as client:
-            answer = client.delete_objects(
-                Bucket=self.bucket,
-                Delete={"Objects": [{"Key": key} for key in keys], "Quiet": True},
-            )
+        path, body = wire.bucket_path(self.bucket, {"delete": ""}), documents.deletion(keys)
+        ask = Ask("POST", path, self._subject(), (content_md5(body),), body, "DeleteObjects")
         failures = {
-            entry["Key"]: failure_of_answer(0, entry["Code"], self._subject(entry["Key"]))
-            for entry in answer.get("Errors", [])
+            key: failure_of_answer(0, code, self._subject(key))
+            for key, code in _result(self._document(ask, documents.stayed)).items()
         }
         return {key: e for key, e in failures.items() if not isinstance(e, NoSuchKey)}
 
     def _delete_one(self, key: str) -> None:
-        ask = Ask("DELETE", wire.object_path(self.bucket, require_key(key)), self._subject(key))
-        _result(self._document(ask, lambda _: None))
+        _result(self._document(self._ask("DELETE", key, "DeleteObject"), _unread))
 
     # --- the bucket --------------------------------------------------------------------------
 
@@ -328,19 +310,35 @@ class S3Store(HotStore):
         self._heads.close()
         self._workers.shutdown(wait=False)
 
+    # --- requests ----------------------------------------------------------------------------
+
+    def _ask(
+        self,
+        method: str,
+        key: str,
+        operation: str,
+        query: Mapping[str, str] | None = None,
+        headers: tuple[tuple[str, str], ...] = (),
+        body: bytes | None = None,
+    ) -> Ask:
+        path = wire.object_path(self.bucket, key, query)
+        return Ask(method, path, self._subject(key), headers, body, operation)
+
     @contextmanager
-    def _boto(self, *keys: str) -> Iterator[S3Client]:
-        """The boto3 client, its errors translated as those of the first key or the bucket."""
-        for key in keys:
-            require_key(key)
-        with translated(self._subject(*keys[:1])):
+    def _boto(self) -> Iterator[S3Client]:
+        """The boto3 client, its errors translated as those of the bucket."""
+        with translated(self._subject()):
             yield self._access.client
 
 
-def _result(flight: Flight[T]) -> T:
-    """Wait for a flight, as long as boto3 would."""
+def _unread(_: bytes) -> None:
+    """An answer without a body that matters."""
+
+
+def _result(flight: Flight[T], sec_max: float = READ_TIMEOUT_SEC) -> T:
+    """Wait for a flight; nothing of it is sent again once nobody waits any more."""
     try:
-        return flight.result(READ_TIMEOUT_SEC)
+        return flight.result(min(sec_max, max(0.0, give_up_sec.get() - monotonic())))
     except TimeoutError:
         flight.abort()
-        raise Unavailable(f"The object store did not answer in {READ_TIMEOUT_SEC} s.") from None
+        raise Unavailable("The object store did not answer in time.") from None

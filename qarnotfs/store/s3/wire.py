@@ -11,7 +11,6 @@ from binascii import a2b_base64, a2b_qp, b2a_base64
 from collections.abc import Iterator, Mapping
 from datetime import datetime
 from email.utils import parsedate_to_datetime
-from typing import Any
 from urllib.parse import quote, unquote_plus
 
 from qarnotfs.store.base import (
@@ -98,22 +97,6 @@ def attribute_headers(attributes: Attributes) -> list[tuple[str, str]]:
     return headers
 
 
-def described(attributes: Attributes) -> dict[str, Any]:
-    """Attributes as boto3's arguments."""
-    content_type = sendable_type(attributes)
-    return {
-        "Metadata": encoded_metadata(attributes.metadata),
-        **({"ContentType": content_type} if content_type else {}),
-    }
-
-
-def replacing(attributes: Attributes | None) -> dict[str, Any]:
-    """The same of a copy, which else has those of its source."""
-    if attributes is None:
-        return {}
-    return {"MetadataDirective": "REPLACE", **described(attributes)}
-
-
 def copy_request(
     bucket: str, source: str, target: str, attributes: Attributes | None
 ) -> tuple[str, tuple[tuple[str, str], ...]]:
@@ -197,11 +180,11 @@ def error_code(body: bytes | None) -> str:
     return found[1].decode() if found else ""
 
 
-def copied(body: bytes) -> Copied | None:
-    """The answer to CopyObject, ``None`` when it is another."""
+def copied(body: bytes) -> Copied:
+    """The answer to CopyObject. `KeyError`: it is another."""
     etag, modified = _ETAG.search(body), _MODIFIED.search(body)
     if not etag:
-        return None
+        raise KeyError("ETag")
     return Copied(
         plain_etag(_REFERENCE.sub(_referred, etag[1].decode())),
         _since_1970(modified[1].decode()) if modified else None,

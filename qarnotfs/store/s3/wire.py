@@ -64,7 +64,8 @@ def bucket_path(bucket: str, query: Mapping[str, str]) -> str:
 def _with_query(path: str, query: Mapping[str, str] | None) -> str:
     if not query:
         return path
-    return path + "?" + "&".join(f"{name}={quote(query[name], safe='~')}" for name in sorted(query))
+    said = (n if query[n] == "" else f"{n}={quote(query[n], safe='~')}" for n in sorted(query))
+    return f"{path}?{'&'.join(said)}"
 
 
 def fits_xml(key: str) -> bool:

@@ -196,9 +196,9 @@ _OPTIONS = [
         metavar="TIME",
         default="0.1s",
         show_default=True,
-        help="Wait this long after close() for further changes before uploading; up to three times"
-        " as long while programs close file after file, and ten times as long for a name like those"
-        " that they soon rename or delete (`.name.Ab12Cd`, `name~`).",
+        help="Wait this long after close() for further changes before uploading; 5 seconds more"
+        " at most (or twice that time more) while programs close file after file, and ten times as"
+        " long for a name like those that they soon rename or delete (`.name.Ab12Cd`, `name~`).",
     ),
     _writing(
         "--dirty-size",

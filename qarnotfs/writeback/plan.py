@@ -22,7 +22,9 @@ from qarnotfs.writeback.extents import Extents
 PART_BYTES = 8 << 20  # the SDK's: a file's etag depends on it, and on etags its synchronisation
 BACKOFF_SEC_MAX = 60.0
 LULL_SEC = 0.03  # programs that close file after file get the processor first,
-BURST_DELAYS = 2  # but no longer than so many delays more
+BURST_DELAYS = 2  # but no longer than so many delays more. What costs processor time, as
+BURST_SEC = 5.0  # deletions do not, waits for as long as this, or for
+BURST_DELAYS_MAX = 50  # so many delays, where they are short: 0 is meant to be at once
 TEMPORARY = re.compile(
     r"\..+\.[A-Za-z0-9]{6}"  # rsync, mkstemp with a hidden name
     r"|.*\.(part|partial|filepart|crdownload|download|tmp|temp|swp|swx|aria2)"
@@ -117,10 +119,31 @@ def is_temporary(key: str) -> bool:
     return TEMPORARY.fullmatch(key.rpartition("/")[2]) is not None
 
 
-def due_sec(not_before_sec: float, incurred_sec: float, delay_sec: float) -> float:
-    """When a debt is paid that may be from then on, after the last one was incurred."""
-    burst_end_sec = not_before_sec + BURST_DELAYS * delay_sec
-    return max(not_before_sec, min(burst_end_sec, incurred_sec + LULL_SEC))
+class Agenda:
+    """Which debts are due now, and when the next one is: for one look through all of them.
+
+    The last one was incurred at ``incurred_sec``.
+    """
+
+    def __init__(self, now_sec: float, incurred_sec: float, delay_sec: float) -> None:
+        self._lull_sec = incurred_sec + LULL_SEC
+        short_sec = BURST_DELAYS * delay_sec
+        long_sec = max(short_sec, min(BURST_SEC, BURST_DELAYS_MAX * delay_sec))
+        self._bursts_sec = [long_sec, short_sec]
+        is_lull = self._lull_sec <= now_sec
+        self._since_sec = [now_sec if is_lull else now_sec - burst for burst in self._bursts_sec]
+        self._later_sec = [float("inf"), float("inf")]
+
+    def is_due(self, not_before_sec: float, deletes: bool) -> bool:
+        if not_before_sec <= self._since_sec[deletes]:
+            return True
+        self._later_sec[deletes] = min(not_before_sec, self._later_sec[deletes])
+        return False
+
+    def next_sec(self) -> float:
+        """When the first of those is due that are not yet, if nothing more is incurred."""
+        both = zip(self._later_sec, self._bursts_sec, strict=True)
+        return min(max(sec, min(sec + burst, self._lull_sec)) for sec, burst in both)
 
 
 def backoff_sec(attempts: int, chance: float) -> float:

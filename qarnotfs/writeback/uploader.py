@@ -36,7 +36,7 @@ from qarnotfs.writeback.budget import Patience, may_get_room
 from qarnotfs.writeback.debts import Debt, Kind, State
 from qarnotfs.writeback.deleting import LATE_SEC, Deleted, delete
 from qarnotfs.writeback.journal import Journal
-from qarnotfs.writeback.plan import backoff_sec, due_sec
+from qarnotfs.writeback.plan import Agenda, backoff_sec
 from qarnotfs.writeback.sending import Sender
 from qarnotfs.writeback.staging import INLINE_BYTES_MAX
 from qarnotfs.writeback.streaming import Streamer
@@ -196,20 +196,18 @@ class Uploader:
 
     def _start_due(self, nursery: trio.Nursery) -> float:
         """Start what is due and has a free slot; when the next debt falls due."""
-        now_sec, next_sec = trio.current_time(), float("inf")
+        agenda = Agenda(trio.current_time(), self._incurred_sec, self._delay_sec)
         free, deletions = int(self._slots.available_tokens), list[Debt]()
         for debt in self._journal.all() if free else ():  # who gives a slot back wakes us
             is_deletion = debt.kind is Kind.DELETE
+            at_once = (debt.urgent or self._all_urgent) and not debt.attempts
+            if not at_once and not agenda.is_due(debt.not_before_sec, is_deletion):
+                continue  # as most, of thousands: no more is asked of them
             if is_deletion and (self._deleting or len(deletions) == DELETE_COUNT_MAX):
                 continue  # the end of a batch wakes us
             if not (free or is_deletion) or not self._payable(debt):
                 continue
-            at_sec = due_sec(debt.not_before_sec, self._incurred_sec, self._delay_sec)
-            if (debt.urgent or self._all_urgent) and not debt.attempts:
-                at_sec = now_sec
-            if at_sec > now_sec:
-                next_sec = min(next_sec, at_sec)
-            elif is_deletion:
+            if is_deletion:
                 free -= not deletions  # the batch has its turn, too
                 deletions.append(debt)
             else:
@@ -220,7 +218,7 @@ class Uploader:
         if deletions:
             self._deleting = True
             self._start(nursery, self._pay_deletions, deletions)
-        return next_sec
+        return agenda.next_sec()
 
     def _start(
         self, nursery: trio.Nursery, pay: Callable[[list[Debt]], Awaitable[None]], debts: list[Debt]

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import itertools
+import math
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from s3transfer.utils import ChunksizeAdjuster
 
@@ -13,7 +14,10 @@ from qarnotfs.store.base import PART_BYTES_MAX, PART_BYTES_MIN, PART_COUNT_MAX
 from qarnotfs.writeback.extents import Extents
 from qarnotfs.writeback.overlay import Overlay
 from qarnotfs.writeback.plan import (
+    BURST_SEC,
+    LULL_SEC,
     PART_BYTES,
+    Agenda,
     Layers,
     Part,
     Source,
@@ -211,3 +215,25 @@ def test_names_of_temporaries(key: str, expected: bool) -> None:
 @given(st.integers(0, 10_000), st.floats(0, 1, exclude_max=True))
 def test_backoff_never_spins_and_never_sleeps_too_long(attempts: int, chance: float) -> None:
     assert 0.05 <= backoff_sec(attempts, chance) <= 60
+
+
+times_sec = st.integers(0, 2000).map(lambda n: n / 100)
+
+
+@given(times_sec, times_sec, times_sec, st.lists(st.tuples(times_sec, st.booleans())))
+def test_what_is_due_and_when_the_next_is(
+    now_sec: float, incurred_sec: float, delay_sec: float, debts: list[tuple[float, bool]]
+) -> None:
+    """Each waits for the end of a burst, and no longer than a burst may take."""
+    agenda = Agenda(now_sec, incurred_sec, delay_sec)
+    later_sec = [float("inf")]
+    for not_before_sec, deletes in debts:
+        longest_sec = 2 * delay_sec
+        if not deletes and 0 < delay_sec < BURST_SEC:
+            longest_sec = max(longest_sec, min(BURST_SEC, 50 * delay_sec))
+        lull_sec, late_sec = incurred_sec + LULL_SEC, not_before_sec + longest_sec
+        at_sec = max(not_before_sec, min(lull_sec, late_sec))
+        assume(not math.isclose(at_sec, now_sec, abs_tol=1e-6))  # rounding
+        assert agenda.is_due(not_before_sec, deletes) == (at_sec < now_sec)
+        later_sec += [at_sec] if at_sec > now_sec else []
+    assert agenda.next_sec() == min(later_sec)

@@ -8,10 +8,10 @@ import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from qarnotfs.store.memory import MemoryStore
-from qarnotfs.writeback.plan import BURST_DELAYS, LULL_SEC
+from qarnotfs.writeback.plan import BURST_DELAYS_MAX, BURST_SEC, LULL_SEC
 from tests.s5_core.house import World, bucket, entered
 
-DELAY_SEC = 1.0
+DELAY_SEC = 0.08
 STEP_SEC = 0.02  # less than what is taken for the end of a burst
 
 
@@ -32,7 +32,7 @@ def test_file_after_file_is_sent_when_the_program_pauses_or_after_a_while(tmp_pa
         async with entered(MemoryStore(), tmp_path, upload_delay_sec=DELAY_SEC) as world:
             begun_sec = trio.current_time()
             await world.write("first", b"x")
-            late_sec = begun_sec + (1 + BURST_DELAYS) * DELAY_SEC
+            late_sec = begun_sec + DELAY_SEC + min(BURST_SEC, BURST_DELAYS_MAX * DELAY_SEC)
             assert await at(late_sec - 3 * STEP_SEC, clock, world, busy=True) == set()
             sent = await at(late_sec + 3 * STEP_SEC, clock, world, busy=True)
             assert "first" in sent

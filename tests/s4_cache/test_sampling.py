@@ -82,8 +82,8 @@ def test_the_larger_the_object_the_more_misses_it_takes(one: int, other: int) ->
 @pytest.mark.decision(15)
 def test_a_huge_object_is_never_worth_it() -> None:
     assert samples_needed(256 * MIB) == SAMPLES_MIN
-    assert samples_needed(GIB) == 64
-    assert samples_needed(10 * GIB) == 6400
+    assert samples_needed(GIB) == 128
+    assert samples_needed(10 * GIB) == 12_800
     assert samples_needed(100 * GIB) > 100 * GIB // BLOCK_BYTES  # more than it has blocks
 
 

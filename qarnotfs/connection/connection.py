@@ -164,10 +164,8 @@ def _qarnot_access(
     ca: str | None,
     verify: bool,
 ) -> Access:
-    from qarnotfs.connection.login import (
-        Cluster,
-        log_in,
-    )  # with urllib3, which no other login needs
+    # Not at the top: it takes urllib3, which no other login needs.
+    from qarnotfs.connection.login import Cluster, log_in
 
     cluster = Cluster.configured(conf, environ)
     cluster = replace(

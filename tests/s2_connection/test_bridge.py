@@ -14,18 +14,25 @@ from tests.faulty_server import Answer, FaultyServer, Request, s3_error
 from tests.s1_store.conftest import access_to
 
 
-def test_a_call_that_was_given_up_begins_no_other_request() -> None:
-    """A deletion that boto3 repeated later would take away what was stored meanwhile."""
+@pytest.mark.parametrize(
+    ("keys", "answers"),
+    [
+        (["key"], s3_error(503, "SlowDown")),  # which would be repeated
+        (["\x01a", "\x01b"], Answer(204)),  # keys of a request each
+    ],
+)
+def test_a_call_that_was_given_up_begins_no_other_request(keys: list[str], answers: Answer) -> None:
+    """A deletion that is sent later would take away what was stored meanwhile."""
     given_up = threading.Event()
 
     def answer(_: Request) -> Answer:
         given_up.wait(30)
-        return s3_error(503, "SlowDown")
+        return answers
 
     async def main(store: S3Store) -> None:
         bridge = Bridge(timeout_sec=0.3)
         with pytest.raises(Unavailable):
-            await bridge.call(store.delete, ["key"])
+            await bridge.call(store.delete, keys)
         given_up.set()
         with trio.fail_after(30):
             while bridge._limiter.borrowed_tokens:
@@ -33,7 +40,6 @@ def test_a_call_that_was_given_up_begins_no_other_request() -> None:
 
     with FaultyServer(answer) as server:
         access = access_to(server.url)
-        access.client.exceptions  # noqa: B018 - loading boto3 would take longer than the call may
         store = S3Store("bucket", access)
         trio.run(main, store)
         store.close()

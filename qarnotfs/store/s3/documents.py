@@ -68,7 +68,7 @@ def _said(root: ET.Element) -> bytes:
 
 def _parsed(body: bytes, name: str) -> ET.Element:
     try:
-        root = ET.fromstring(wire.mended(body))  # RGW echoes keys that XML cannot say
+        root = ET.fromstring(wire.mended(body).strip())  # RGW echoes keys that XML cannot say
     except ET.ParseError as error:
         raise ValueError(str(error)) from None
     if root.tag.rpartition("}")[2] != name:

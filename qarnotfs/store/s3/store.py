@@ -7,7 +7,7 @@ bucket itself, go through boto3. Knows nothing of directories, caches or retries
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import cached_property, partial
@@ -94,7 +94,7 @@ class S3Store(HotStore):
         }
         path = wire.bucket_path(self.bucket, {name: said for name, said in given.items() if said})
         ask = Ask("GET", path, self._subject(), operation="ListObjectsV2")
-        page = _result(self._document(ask, wire.list_page))
+        page = self._answered(ask, wire.list_page)
         self._saw_bucket()
         return page
 
@@ -134,7 +134,7 @@ class S3Store(HotStore):
     def create_upload(self, key: str, attributes: Attributes) -> str:
         headers = tuple(wire.attribute_headers(attributes))
         ask = self._ask("POST", key, "CreateMultipartUpload", {"uploads": ""}, headers, b"")
-        return _result(self._document(ask, documents.upload_id))
+        return self._answered(ask, documents.upload_id)
 
     def copy_part(
         self, key: str, upload_id: str, number: int, source: ObjectInfo, start: int, size: int
@@ -160,7 +160,7 @@ class S3Store(HotStore):
         query = {"partNumber": str(number), "uploadId": upload_id}
         ask = self._ask("PUT", key, "UploadPartCopy", query, headers, b"")
         ask = replace(ask, subject=self._subject(source.key))
-        return _result(self._document(ask, documents.part_etag), COPY_SEC_MAX)
+        return self._answered(ask, documents.part_etag, COPY_SEC_MAX)
 
     def _decodes_twice(self) -> bool:
         """Whether this server decodes the source of a part twice, as RGW 16 does.
@@ -188,24 +188,21 @@ class S3Store(HotStore):
         return True
 
     def complete_upload(self, key: str, upload_id: str, etags: Sequence[str]) -> None:
+        query, body = {"uploadId": upload_id}, documents.completion(etags)
+        ask = self._ask("POST", key, "CompleteMultipartUpload", query, (), body)
         try:
-            self._complete(key, upload_id, etags)
+            self._answered(ask, documents.completed, COPY_SEC_MAX)
         except Unavailable:
             # RGW 16 says 500 for ever, when there is no such upload any more.
             query = {"uploadId": upload_id, "max-parts": "1"}
-            _result(self._document(self._ask("GET", key, "ListParts", query), _unread))
+            self._answered(self._ask("GET", key, "ListParts", query), _unread)
             raise
-
-    def _complete(self, key: str, upload_id: str, etags: Sequence[str]) -> None:
-        query, body = {"uploadId": upload_id}, documents.completion(etags)
-        ask = self._ask("POST", key, "CompleteMultipartUpload", query, (), body)
-        _result(self._document(ask, documents.completed), COPY_SEC_MAX)
 
     def abort_upload(self, key: str, upload_id: str) -> None:
         try:
             query = {"uploadId": upload_id}
             ask = self._ask("DELETE", key, "AbortMultipartUpload", query)
-            _result(self._document(ask, _unread))
+            self._answered(ask, _unread)
         except NoSuchKey:
             pass  # it is forgotten already
 
@@ -229,12 +226,12 @@ class S3Store(HotStore):
         ask = Ask("POST", path, self._subject(), (content_md5(body),), body, "DeleteObjects")
         failures = {
             key: failure_of_answer(0, code, self._subject(key))
-            for key, code in _result(self._document(ask, documents.stayed)).items()
+            for key, code in self._answered(ask, documents.stayed).items()
         }
         return {key: e for key, e in failures.items() if not isinstance(e, NoSuchKey)}
 
     def _delete_one(self, key: str) -> None:
-        _result(self._document(self._ask("DELETE", key, "DeleteObject"), _unread))
+        self._answered(self._ask("DELETE", key, "DeleteObject"), _unread)
 
     # --- the bucket --------------------------------------------------------------------------
 
@@ -323,6 +320,14 @@ class S3Store(HotStore):
     ) -> Ask:
         path = wire.object_path(self.bucket, key, query)
         return Ask(method, path, self._subject(key), headers, body, operation)
+
+    def _answered(
+        self, ask: Ask, read: Callable[[bytes], T], sec_max: float = READ_TIMEOUT_SEC
+    ) -> T:
+        """Send and wait. A call of which nobody waits for the end any more sends nothing more."""
+        if monotonic() > give_up_sec.get():
+            raise Unavailable("The request was given up.")
+        return _result(self._document(ask, read), sec_max)
 
     @contextmanager
     def _boto(self) -> Iterator[S3Client]:

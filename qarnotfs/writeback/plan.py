@@ -14,7 +14,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from enum import Enum
+from enum import Enum, IntEnum
 
 from qarnotfs.store.base import PART_COUNT_MAX
 from qarnotfs.writeback.extents import Extents
@@ -119,6 +119,14 @@ def is_temporary(key: str) -> bool:
     return TEMPORARY.fullmatch(key.rpartition("/")[2]) is not None
 
 
+class Haste(IntEnum):
+    """What a debt waits for while programs close file after file: see `Agenda`."""
+
+    NONE = 0
+    DELETION = 1
+    URGENT = 2
+
+
 class Agenda:
     """Which debts are due now, and when the next one is: for one look through all of them.
 
@@ -129,20 +137,23 @@ class Agenda:
         self._lull_sec = incurred_sec + LULL_SEC
         short_sec = BURST_DELAYS * delay_sec
         long_sec = max(short_sec, min(BURST_SEC, BURST_DELAYS_MAX * delay_sec))
-        self._bursts_sec = [long_sec, short_sec]
+        self._bursts_sec = {Haste.NONE: long_sec, Haste.DELETION: short_sec, Haste.URGENT: 0.0}
         is_lull = self._lull_sec <= now_sec
-        self._since_sec = [now_sec if is_lull else now_sec - burst for burst in self._bursts_sec]
-        self._later_sec = [float("inf"), float("inf")]
+        self._since_sec = {
+            haste: now_sec if is_lull else now_sec - burst_sec
+            for haste, burst_sec in self._bursts_sec.items()
+        }
+        self._later_sec = dict.fromkeys(Haste, float("inf"))
 
-    def is_due(self, not_before_sec: float, deletes: bool) -> bool:
-        if not_before_sec <= self._since_sec[deletes]:
+    def is_due(self, not_before_sec: float, haste: Haste) -> bool:
+        if not_before_sec <= self._since_sec[haste]:
             return True
-        self._later_sec[deletes] = min(not_before_sec, self._later_sec[deletes])
+        self._later_sec[haste] = min(not_before_sec, self._later_sec[haste])
         return False
 
     def next_sec(self) -> float:
         """When the first of those is due that are not yet, if nothing more is incurred."""
-        both = zip(self._later_sec, self._bursts_sec, strict=True)
+        both = ((self._later_sec[haste], burst) for haste, burst in self._bursts_sec.items())
         return min(max(sec, min(sec + burst, self._lull_sec)) for sec, burst in both)
 
 

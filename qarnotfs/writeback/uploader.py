@@ -36,7 +36,7 @@ from qarnotfs.writeback.budget import Patience, may_get_room
 from qarnotfs.writeback.debts import Debt, Kind, State
 from qarnotfs.writeback.deleting import LATE_SEC, Deleted, delete
 from qarnotfs.writeback.journal import Journal
-from qarnotfs.writeback.plan import Agenda, backoff_sec
+from qarnotfs.writeback.plan import Agenda, Haste, backoff_sec
 from qarnotfs.writeback.sending import Sender
 from qarnotfs.writeback.staging import INLINE_BYTES_MAX
 from qarnotfs.writeback.streaming import Streamer
@@ -200,8 +200,11 @@ class Uploader:
         free, deletions = int(self._slots.available_tokens), list[Debt]()
         for debt in self._journal.all() if free else ():  # who gives a slot back wakes us
             is_deletion = debt.kind is Kind.DELETE
-            at_once = (debt.urgent or self._all_urgent) and not debt.attempts
-            if not at_once and not agenda.is_due(debt.not_before_sec, is_deletion):
+            haste = Haste.DELETION if is_deletion else Haste.NONE
+            if debt.urgent or self._all_urgent:
+                haste = Haste.URGENT
+            at_once = haste is Haste.URGENT and not debt.attempts
+            if not at_once and not agenda.is_due(debt.not_before_sec, haste):
                 continue  # as most, of thousands: no more is asked of them
             if is_deletion and (self._deleting or len(deletions) == DELETE_COUNT_MAX):
                 continue  # the end of a batch wakes us

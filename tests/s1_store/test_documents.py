@@ -41,11 +41,15 @@ def test_what_stays_is_read_with_and_without_a_namespace_and_with_keys_that_are_
         assert documents.stayed(body % ns) == {"a&?": "AccessDenied"}
 
 
-@pytest.mark.parametrize("body", [b"", b"<html>", b"<Error/>", b"<OtherResult/>"])
+@pytest.mark.parametrize("body", [b"<html/", b"<html>", b"<Error/>", b"<OtherResult/>"])
 def test_another_document_is_not_taken_for_an_answer(body: bytes) -> None:
     for read in (documents.stayed, documents.completed, documents.upload_id, documents.part_etag):
         with pytest.raises((KeyError, ValueError)):
             read(body)
+
+
+def test_an_empty_answer_to_a_deletion_names_nothing() -> None:
+    assert documents.stayed(b" ") == {}
 
 
 def test_an_answer_that_says_nothing_is_none() -> None:
@@ -62,7 +66,7 @@ def test_an_answer_that_says_nothing_is_none() -> None:
     [
         (b"<?xml version='1.0'?>\n  <Error><Code>InternalError</Code></Error>", Unavailable),
         (b"  \n<Error><Code>NoSuchUpload</Code></Error>", NoSuchKey),
-        (b"", Unavailable),
+        (b"<Error><Code>NobodyKnowsIt</Code></Error>", Unavailable),
         (b"<html>welcome to the hotel</html>", Unavailable),
     ],
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import threading
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 from botocore.auth import S3SigV4Auth
@@ -77,9 +78,9 @@ def made(monkeypatch: pytest.MonkeyPatch) -> list[heads._Connection]:
     made: list[heads._Connection] = []
     real = heads._Connection.__init__
 
-    def counted(self: heads._Connection, access: object) -> None:
+    def counted(self: heads._Connection, *given: Any) -> None:
         made.append(self)
-        real(self, access)  # type: ignore[arg-type]  # handed on as it is
+        real(self, *given)
 
     monkeypatch.setattr(heads._Connection, "__init__", counted)
     return made

@@ -8,13 +8,14 @@ import pytest
 
 from qarnotfs.errors import NoSuchKey, PreconditionFailed, Refused
 from qarnotfs.store.base import PART_BYTES_MAX, Attributes
-from qarnotfs.store.s3.store import COPY_PART_BYTES
+from qarnotfs.store.s3.wire import COPY_PART_BYTES
 from tests.faulty_server import Answer, Request, s3_error
 from tests.s1_store.conftest import Faulty
 
 XML = {"Content-Type": "application/xml"}
 VERSION = {"ETag": '"abc-7"', "Last-Modified": "Sun, 22 Nov 2026 18:59:51 GMT"}
 SIZE = PART_BYTES_MAX + COPY_PART_BYTES + 1
+COUNT = PART_BYTES_MAX // COPY_PART_BYTES + 2
 Step = tuple[str, str]
 
 
@@ -64,7 +65,15 @@ def test_what_is_too_large_is_copied_in_parts(
 ) -> None:
     faulty.answers_by(aws(refusal=refusal))
     assert faulty.store.copy("key", "other", attributes).size == SIZE
-    assert steps(faulty) == ["copy", "HEAD", "create", *["part"] * 7, "HEAD", "complete", "HEAD"]
+    assert steps(faulty) == [
+        "copy",
+        "HEAD",
+        "create",
+        *["part"] * COUNT,
+        "HEAD",
+        "complete",
+        "HEAD",
+    ]
     parts = [request for request in faulty.server.requests if step_of(request)[0] == "part"]
     assert parts[0].headers["x-amz-copy-source-range"] == f"bytes=0-{COPY_PART_BYTES - 1}"
     assert parts[-1].headers["x-amz-copy-source-range"] == f"bytes={SIZE - 1}-{SIZE - 1}"

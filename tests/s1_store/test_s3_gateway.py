@@ -165,6 +165,23 @@ def test_s12_an_untrusted_certificate_is_said_at_once(
         strange("tls-bucket", access_to(gateway_tls.endpoint, *keys)).check()
 
 
+def test_no_secure_connection_is_said_at_once(
+    gateway: Gateway,
+    gateway_tls: Gateway,
+    tmp_path: Path,
+    strange: Callable[[str, Access], S3Store],
+) -> None:
+    """A file that holds no certificate, and a server that knows no TLS."""
+    (tmp_path / "ca").write_text("no certificate")
+    plain = gateway.endpoint.replace("http:", "https:")
+    for access in (
+        access_to(gateway_tls.endpoint, ca_file=str(tmp_path / "ca")),
+        access_to(plain, verify=False),
+    ):
+        with pytest.raises(Unavailable, match="no secure connection"):
+            strange("tls-bucket", access).check()
+
+
 # --- a server that hangs or dies ------------------------------------------------------
 
 

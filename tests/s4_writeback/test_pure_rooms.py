@@ -18,6 +18,7 @@ from qarnotfs.writeback.plan import (
     LULL_SEC,
     PART_BYTES,
     Agenda,
+    Haste,
     Layers,
     Part,
     Source,
@@ -220,20 +221,20 @@ def test_backoff_never_spins_and_never_sleeps_too_long(attempts: int, chance: fl
 times_sec = st.integers(0, 2000).map(lambda n: n / 100)
 
 
-@given(times_sec, times_sec, times_sec, st.lists(st.tuples(times_sec, st.booleans())))
+@given(times_sec, times_sec, times_sec, st.lists(st.tuples(times_sec, st.sampled_from(Haste))))
 def test_what_is_due_and_when_the_next_is(
-    now_sec: float, incurred_sec: float, delay_sec: float, debts: list[tuple[float, bool]]
+    now_sec: float, incurred_sec: float, delay_sec: float, debts: list[tuple[float, Haste]]
 ) -> None:
     """Each waits for the end of a burst, and no longer than a burst may take."""
     agenda = Agenda(now_sec, incurred_sec, delay_sec)
     later_sec = [float("inf")]
-    for not_before_sec, deletes in debts:
-        longest_sec = 2 * delay_sec
-        if not deletes and 0 < delay_sec < BURST_SEC:
+    for not_before_sec, haste in debts:
+        longest_sec = 0.0 if haste is Haste.URGENT else 2 * delay_sec
+        if haste is Haste.NONE and 0 < delay_sec < BURST_SEC:
             longest_sec = max(longest_sec, min(BURST_SEC, 50 * delay_sec))
         lull_sec, late_sec = incurred_sec + LULL_SEC, not_before_sec + longest_sec
         at_sec = max(not_before_sec, min(lull_sec, late_sec))
         assume(not math.isclose(at_sec, now_sec, abs_tol=1e-6))  # rounding
-        assert agenda.is_due(not_before_sec, deletes) == (at_sec < now_sec)
+        assert agenda.is_due(not_before_sec, haste) == (at_sec < now_sec)
         later_sec += [at_sec] if at_sec > now_sec else []
     assert agenda.next_sec() == min(later_sec)

@@ -10,6 +10,7 @@ import os
 import time
 from dataclasses import dataclass, field
 from functools import cached_property
+from threading import RLock
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlsplit
 
@@ -26,6 +27,8 @@ CONNECT_TIMEOUT_SEC = 10
 READ_TIMEOUT_SEC = 60
 ATTEMPTS_MAX = 3  # callers repeat for as long as it takes
 CONNECTIONS_MAX = 32  # threads that may call at the same time: the bridge's 16, and others'
+
+_MAKING = RLock()  # from Python 3.12 on, no cached property has one
 
 
 class Keys(NamedTuple):
@@ -54,15 +57,25 @@ class Access:
     ca_file: str | None
     verify: bool
 
-    @cached_property
+    @property
     def client(self) -> S3Client:
         """The boto3 client that everyone shares; it is safe to use from several threads."""
+        with _MAKING:
+            return self._client
+
+    @property
+    def resource(self) -> S3ServiceResource:
+        with _MAKING:
+            return self._resource
+
+    @cached_property
+    def _client(self) -> S3Client:
         made: S3Client = self._boto.client("s3", **self._settings())
         _dress(made)
         return made
 
     @cached_property
-    def resource(self) -> S3ServiceResource:
+    def _resource(self) -> S3ServiceResource:
         made: S3ServiceResource = self._boto.resource("s3", **self._settings())
         _dress(made.meta.client)
         return made
@@ -102,7 +115,7 @@ class Access:
 
     def close(self) -> None:
         """Close the connections of what was made here."""
-        for made in (self.__dict__.get("client"), self.__dict__.get("resource")):
+        for made in (self.__dict__.get("_client"), self.__dict__.get("_resource")):
             if made is not None:
                 (made if hasattr(made, "close") else made.meta.client).close()
 

@@ -219,6 +219,10 @@ def untrusted(subject: Subject) -> StoreError:
     return _worded(_UNTRUSTED, subject)
 
 
+def no_tls(subject: Subject, reason: str) -> StoreError:
+    return _worded(_NO_TLS, subject, code=reason)
+
+
 def incomplete(subject: Subject, reason: str) -> StoreError:
     return _worded(_BROKEN, subject, code=reason)
 
@@ -232,7 +236,9 @@ def failure_of_answer(status: int, code: str, subject: Subject) -> StoreError:
 def failure_of_crt(error: BaseException, subject: Subject) -> StoreError:
     """What awscrt reports when a request is over and did not succeed."""
     if isinstance(error, S3ResponseError):
-        return failure_of_answer(error.status_code, error_code(error.body), subject)
+        # AWS answers 200 before it copies, and may find out later that it cannot.
+        status = error.status_code if error.status_code >= 300 else 500
+        return failure_of_answer(status, error_code(error.body), subject)
     name = error.name if isinstance(error, AwsCrtError) else type(error).__name__
     if name in _BY_CRT:
         return failure_of_answer(*_BY_CRT[name], subject)

@@ -15,13 +15,14 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from functools import cached_property
 from urllib.parse import urlsplit
 
 from qarnotfs.errors import StoreError
 from qarnotfs.store.base import ObjectInfo
 from qarnotfs.store.s3 import wire
 from qarnotfs.store.s3.access import CONNECT_TIMEOUT_SEC, Access
-from qarnotfs.store.s3.failures import Subject, translated, untrusted
+from qarnotfs.store.s3.failures import Subject, no_tls, translated, untrusted
 from qarnotfs.store.s3.signing import Signer
 
 log = logging.getLogger(__name__)
@@ -93,15 +94,25 @@ class Heads:
             self._preparing = False
 
     def meet(self) -> None:
-        """Make a first connection. `Refused`: the certificate of the server is not trusted.
+        """Make a first connection, if it is to be a secure one.
 
-        awscrt would try again for a minute, and say no more than that there is no connection.
+        `Refused`: the certificate of the server is not trusted; `Unavailable`: there is no TLS.
+        awscrt would try again for a minute, and not say why.
         """
+        subject = Subject(self._access.endpoint, "")
+        try:
+            trust = self._trust
+        except OSError as error:  # the file of certificates is none, or cannot be read
+            raise no_tls(subject, type(error).__name__) from None
+        if trust is None:
+            return
         try:
             with self._connection():
                 pass
         except ssl.SSLCertVerificationError:
-            raise untrusted(Subject(self._access.endpoint, "")) from None
+            raise untrusted(subject) from None
+        except ssl.SSLError as error:
+            raise no_tls(subject, type(error).__name__) from None
         except TROUBLE as error:
             log.debug("connecting at first: %s", error)
 
@@ -112,9 +123,15 @@ class Heads:
         for connection, _ in idle:
             connection.close()
 
+    @cached_property
+    def _trust(self) -> ssl.SSLContext | None:
+        """Whom to trust; ``None`` without TLS. To read all of a system's certificates is 20 ms."""
+        secure = urlsplit(self._access.endpoint).scheme == "https"
+        return _trusting(self._access) if secure else None
+
     @contextmanager
     def _connection(self) -> Iterator[_Connection]:
-        connection = self._taken() or _Connection(self._access)
+        connection = self._taken() or _Connection(self._access.endpoint, self._trust)
         try:
             yield connection
         except BaseException:
@@ -140,15 +157,14 @@ class Heads:
 class _Connection:
     """One connection on which answers come in the order of their questions."""
 
-    def __init__(self, access: Access) -> None:
-        url = urlsplit(access.endpoint)
-        secure = url.scheme == "https"
-        host, port = url.hostname or "", url.port or (443 if secure else 80)
+    def __init__(self, endpoint: str, trust: ssl.SSLContext | None) -> None:
+        url = urlsplit(endpoint)
+        host, port = url.hostname or "", url.port or (443 if trust else 80)
         self._socket = socket.create_connection((host, port), CONNECT_TIMEOUT_SEC)
         try:
             self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            if secure:
-                self._socket = _trusting(access).wrap_socket(self._socket, server_hostname=host)
+            if trust:
+                self._socket = trust.wrap_socket(self._socket, server_hostname=host)
             self._socket.settimeout(ANSWER_SEC_MAX)
         except BaseException:
             self._socket.close()
@@ -183,6 +199,7 @@ class _Connection:
 
 def _trusting(access: Access) -> ssl.SSLContext:
     context = ssl.create_default_context(cafile=access.ca_file)
+    context.verify_flags &= ~ssl.VERIFY_X509_STRICT  # as both libraries; default from 3.13 on
     if not access.verify:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE

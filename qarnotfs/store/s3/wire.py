@@ -14,6 +14,7 @@ from email.utils import parsedate_to_datetime
 from urllib.parse import quote, unquote_plus
 
 from qarnotfs.store.base import (
+    PART_COUNT_MAX,
     Attributes,
     Copied,
     ListPage,
@@ -23,6 +24,7 @@ from qarnotfs.store.base import (
     require_key,
 )
 
+COPY_PART_BYTES = 128 << 20
 META = "x-amz-meta-"
 TEXT_MIN, TEXT_MAX = " ", "~"  # printable ASCII: what a header carries unharmed
 
@@ -311,6 +313,14 @@ def _referred(found: re.Match[str]) -> str:
     if name:
         return _NAMED[name]
     return chr(int(hexadecimal, 16) if hexadecimal else int(decimal))
+
+
+def copy_part_bytes(size: int) -> int:
+    """Of an object that is copied on the server, part after part.
+
+    Servers copy first and answer then, and awscrt ends what says nothing for 30 s.
+    """
+    return max(COPY_PART_BYTES, -(-size // PART_COUNT_MAX))
 
 
 def ranges(size: int, part_bytes: int) -> Iterator[tuple[int, int]]:

@@ -10,7 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qarnotfs.errors import Refused
-from qarnotfs.store.base import Attributes, ListPage, ObjectInfo, Room
+from qarnotfs.store.base import (
+    PART_BYTES_MAX,
+    PART_COUNT_MAX,
+    Attributes,
+    ListPage,
+    ObjectInfo,
+    Room,
+)
 from qarnotfs.store.s3 import wire
 
 LISTING = """<?xml version="1.0"?><ListBucketResult{ns}><Name>b</Name><Prefix>{prefix}</Prefix>
@@ -165,3 +172,11 @@ def test_without_a_limit_of_the_account_the_bucket_counts() -> None:
 @pytest.mark.parametrize("body", [USAGE.format(limit=1), BUCKETS])
 def test_of_a_bucket_that_is_not_named_nothing_is_known(body: str) -> None:
     assert wire.room("theirs", body.encode()) is None
+
+
+@given(st.integers(1, 5 << 40))
+def test_any_object_is_copied_in_parts_that_servers_take(size: int) -> None:
+    parts = list(wire.ranges(size, wire.copy_part_bytes(size)))
+    assert len(parts) <= PART_COUNT_MAX
+    assert max(length for _, length in parts) <= PART_BYTES_MAX
+    assert sum(length for _, length in parts) == size

@@ -7,6 +7,8 @@ from pathlib import Path
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
+from qarnotfs.errors import Unavailable
+from qarnotfs.store.base import UNCONDITIONAL, Attributes, Condition, Flight
 from qarnotfs.store.memory import MemoryStore
 from qarnotfs.writeback.plan import BURST_DELAYS_MAX, BURST_SEC, LULL_SEC
 from tests.s5_core.house import World, bucket, entered
@@ -58,5 +60,43 @@ def test_a_file_alone_is_sent_after_the_delay(tmp_path: Path) -> None:
             assert await at(closed_sec + DELAY_SEC - 2 * STEP_SEC, clock, world) == set()
             sent = await at(closed_sec + DELAY_SEC + 3 * STEP_SEC, clock, world)
             assert sent == {"first"}
+
+    trio.run(main, clock=clock)
+
+
+class FailsOnce(MemoryStore):
+    """The first put of the key ``urgent`` is not carried out."""
+
+    failed = False
+
+    def put(
+        self,
+        key: str,
+        body: bytes,
+        attributes: Attributes,
+        condition: Condition = UNCONDITIONAL,
+    ) -> Flight[str]:
+        if key == "urgent" and not self.failed:
+            self.failed = True
+            return Flight.failed(Unavailable("not now"))
+        return super().put(key, body, attributes, condition)
+
+
+def test_what_somebody_waits_for_is_tried_again_in_spite_of_a_burst(tmp_path: Path) -> None:
+    clock = MockClock()
+
+    async def main() -> None:
+        store = FailsOnce()
+        async with (
+            entered(store, tmp_path, upload_delay_sec=DELAY_SEC) as world,
+            trio.open_nursery() as nursery,
+        ):
+            await world.write("urgent", b"x")
+            debt = world.house.journal.latest("urgent")
+            assert debt is not None
+            nursery.start_soon(world.house.uploader.settle, debt)
+            sent = await at(trio.current_time() + 1.5, clock, world, busy=True)
+            assert store.failed
+            assert sent == {"urgent"}
 
     trio.run(main, clock=clock)

@@ -243,5 +243,15 @@ def test_a_reader_that_leaves_needs_no_traceback(
     assert (done.returncode, done.stderr) == (1, b"")
 
 
+def test_large_buffers_are_in_huge_pages_unless_the_user_has_other_wishes(
+    place: Mount,
+) -> None:
+    for given, said in (({}, "glibc.malloc.hugetlb=1"), ({"GLIBC_TUNABLES": ""}, "")):
+        place.start([], given)
+        environ = Path(f"/proc/{place.pid}/environ").read_bytes().split(b"\0")
+        assert f"GLIBC_TUNABLES={said}".encode() in environ
+        place.unmount()
+
+
 def test_the_version(cli: Cli) -> None:
     assert cli("--version").ok().out.startswith("qarnotfs 0.")

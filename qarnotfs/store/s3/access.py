@@ -1,7 +1,7 @@
 """Who we are, where the object store is, and whom we trust: what both libraries share.
 
 Made by `connection`, used by `S3Store`. Shows no credentials. boto3 is loaded when its client
-is first asked for: it takes 0.4 s and 15 MiB, and a mount that only reads needs none of it.
+is first asked for: it takes 0.4 s and 15 MiB, and what concerns keys needs none of it.
 """
 
 from __future__ import annotations

@@ -57,6 +57,7 @@ FENCES: dict[str, set[str]] = {
         "writeback.multipart",
         "writeback.streaming",
         "writeback.budget",
+        "writeback.looks",
         "core.writable",
         "core.moving",
         "core.ends",

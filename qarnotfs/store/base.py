@@ -29,6 +29,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Generic, Literal, NamedTuple, Protocol, TypeVar
 
 from qarnotfs.errors import Refused
@@ -61,10 +62,14 @@ def require_key(key: str) -> str:
 
 def named_metadata(metadata: Mapping[str, str]) -> dict[str, str]:
     """``metadata`` with lower-case names; `Refused` for one that no header can have."""
-    for name in metadata:
-        if not _METADATA_NAME.fullmatch(name.lower()):
-            raise Refused(f"The object store cannot keep metadata under the name {name!r}.")
-    return {name.lower(): value for name, value in metadata.items()}
+    return {_metadata_name(name): value for name, value in metadata.items()}
+
+
+@lru_cache  # programs use a handful, in each request
+def _metadata_name(name: str) -> str:
+    if not _METADATA_NAME.fullmatch(name.lower()):
+        raise Refused(f"The object store cannot keep metadata under the name {name!r}.")
+    return name.lower()
 
 
 class ObjectInfo(NamedTuple):

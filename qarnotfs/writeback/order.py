@@ -58,6 +58,11 @@ class Order:
         """Every debt, in the order they were incurred; safe against changes meanwhile."""
         return iter(list(self._debts.values()))
 
+    @property
+    def debt_count(self) -> int:
+        """How many there are, recorded or not."""
+        return len(self._debts)
+
     def has(self, debt_id: int) -> bool:
         return debt_id in self._debts
 

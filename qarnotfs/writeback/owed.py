@@ -117,6 +117,9 @@ class Owed(Order):
 
     def rebase(self, sent: Staged, info: ObjectInfo) -> list[Debt]:
         """What was sent is what it and its copies build upon: but for changes, the same bytes."""
+        if sent.pins == 1 and not sent.has_kin:  # no other debt has it, as of nearly all
+            sent.base = info
+            return []
         debts = [one for top in self.all() for one in with_replaced(top)]
         alike = [one for one in self._nameless if _is_alike(one, sent)]
         alike += [one.staged for one in debts if one.staged and _is_alike(one.staged, sent)]

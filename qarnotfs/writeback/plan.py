@@ -24,7 +24,9 @@ BACKOFF_SEC_MAX = 60.0
 LULL_SEC = 0.03  # programs that close file after file get the processor first,
 BURST_DELAYS = 2  # but no longer than so many delays more. What costs processor time, as
 BURST_SEC = 5.0  # deletions do not, waits for as long as this, or for
-BURST_DELAYS_MAX = 50  # so many delays, where they are short: 0 is meant to be at once
+BURST_DELAYS_MAX = 50  # so many delays, where they are short: 0 is meant to be at once. Then it
+BURST_SENDS = 2  # is sent so many at once, so that little is taken from the programs, and what
+BURST_TIMES = 4  # has waited so many times as long again at once, whatever it takes
 TEMPORARY = re.compile(
     r"\..+\.[A-Za-z0-9]{6}"  # rsync, mkstemp with a hidden name
     r"|.*\.(part|partial|filepart|crdownload|download|tmp|temp|swp|swx|aria2)"
@@ -122,6 +124,7 @@ def is_temporary(key: str) -> bool:
 class Haste(IntEnum):
     """What a debt waits for while programs close file after file: see `Agenda`."""
 
+    CROWDED = -1
     NONE = 0
     DELETION = 1
     URGENT = 2
@@ -135,9 +138,14 @@ class Agenda:
 
     def __init__(self, now_sec: float, incurred_sec: float, delay_sec: float) -> None:
         self._lull_sec = incurred_sec + LULL_SEC
-        short_sec = BURST_DELAYS * delay_sec
-        long_sec = max(short_sec, min(BURST_SEC, BURST_DELAYS_MAX * delay_sec))
-        self._bursts_sec = {Haste.NONE: long_sec, Haste.DELETION: short_sec, Haste.URGENT: 0.0}
+        short_sec, full_sec = BURST_DELAYS * delay_sec, min(BURST_SEC, BURST_DELAYS_MAX * delay_sec)
+        long_sec = max(short_sec, full_sec)
+        self._bursts_sec = {
+            Haste.CROWDED: long_sec + BURST_TIMES * full_sec,
+            Haste.NONE: long_sec,
+            Haste.DELETION: short_sec,
+            Haste.URGENT: 0.0,
+        }
         is_lull = self._lull_sec <= now_sec
         self._since_sec = {
             haste: now_sec if is_lull else now_sec - burst_sec
@@ -145,7 +153,10 @@ class Agenda:
         }
         self._later_sec = dict.fromkeys(Haste, float("inf"))
 
-    def is_due(self, not_before_sec: float, haste: Haste) -> bool:
+    def is_due(self, not_before_sec: float, haste: Haste, sending: int) -> bool:
+        """Whether this is paid now, while ``sending`` others are."""
+        if haste is Haste.NONE and sending >= BURST_SENDS:
+            haste = Haste.CROWDED
         if not_before_sec <= self._since_sec[haste]:
             return True
         self._later_sec[haste] = min(not_before_sec, self._later_sec[haste])

@@ -49,14 +49,14 @@ class Seal:
 class Staged:
     """One file in the making. Offsets and sizes in bytes.
 
-    Files of one *lineage* began as one: each is another with more changes. Only of these may one
-    take the place of what the other builds upon.
+    Files of one *lineage*, its kin, began as one: each is another with more changes. Only of these
+    may one take the place of what the other builds upon.
     """
 
     def __init__(self, path: Path, base: ObjectInfo | None, lineage: str = "") -> None:
         self.path = path
         self.base = base
-        self.lineage = lineage or path.name
+        self.lineage, self.has_kin = lineage or path.name, bool(lineage)
         self.base_limit = base.size if base else 0
         self.size = self.base_limit
         self.extents = Extents()
@@ -315,8 +315,8 @@ class Staging:
 
     def clone(self, staged: Staged) -> Staged:
         """A writable copy of a sealed file, for a program that writes while it is being sent."""
-        twin = self.create(staged.base)
-        twin.lineage = staged.lineage
+        twin = Staged(self.directory / uuid4().hex, staged.base, staged.lineage)
+        staged.has_kin = True
         twin.base_limit, twin.size = staged.base_limit, staged.size
         twin.extents, twin._crc, twin._crc_end = staged.extents.copy(), staged._crc, staged._crc_end
         if staged.path.exists():

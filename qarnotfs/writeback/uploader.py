@@ -36,6 +36,7 @@ from qarnotfs.writeback.budget import Patience, may_get_room
 from qarnotfs.writeback.debts import Debt, Kind, State
 from qarnotfs.writeback.deleting import LATE_SEC, Deleted, delete
 from qarnotfs.writeback.journal import Journal
+from qarnotfs.writeback.looks import Looks
 from qarnotfs.writeback.plan import Agenda, Haste, backoff_sec
 from qarnotfs.writeback.sending import Sender
 from qarnotfs.writeback.staging import INLINE_BYTES_MAX
@@ -45,7 +46,6 @@ from qarnotfs.writeback.tally import Totals, Transfer, transfers
 log = logging.getLogger(__name__)
 
 UPLOADS_MAX = 32  # at once; each holds one small file or a few parts in memory
-LOOK_SEC = 0.02  # no more often than this are the debts looked through without need
 DEFECT_SEC = 5.0
 CORRUPT_MAX = 5  # tries of what arrives damaged, or meets yet another; then it is no accident
 
@@ -78,11 +78,11 @@ class Uploader:
         self._deleting = False  # one batch at a time: a directory's marker goes after its files
         self._all_urgent = False  # while somebody waits for room or for the end
         self._draining = False  # while somebody waits for the end: also of what is still read
-        self.streamer = Streamer(journal, sender.multipart, paid_on=self._hurry)
-        self._hurried = False
+        self._is_full = False  # all slots were taken when the debts were last looked through
+        self._looks = Looks()
+        self.streamer = Streamer(journal, sender.multipart, paid_on=self._looks.ask)
         self._incurred_sec = 0.0
         self._slots = trio.CapacityLimiter(UPLOADS_MAX)
-        self._wake = trio.Event()  # set by whoever changes the journal; `run` makes a new one
         self._progress = sender.multipart.progress  # `settle`, `room` and `drain` wait for it
 
     # --- for the core -------------------------------------------------------------------------
@@ -94,7 +94,7 @@ class Uploader:
 
     def wake(self) -> None:
         """The journal has changed."""
-        self._wake.set()
+        self._looks.hear()
 
     def written(self, debt: Debt, end: int) -> None:
         """A program wrote up to ``end`` of a file, or cut it there."""
@@ -115,7 +115,7 @@ class Uploader:
         patience = Patience(self._progress, self._patience_sec)
         while self._journal.has(debt.id) and debt.state is not State.OPEN:
             self._journal.urge(debt)  # and what is before it by now
-            self._hurry()
+            self._looks.ask()
             if debt.state is State.FAILED:
                 raise NotUploaded(debt.error or "The bucket refused the file.")
             if self._journal.waits_for_next_life(debt):
@@ -141,7 +141,7 @@ class Uploader:
                     raise NoSpace("The bucket refuses what is owed to it: no more is accepted.")
                 return
             self._all_urgent = True
-            self._hurry()
+            self._looks.ask()
             await self._progress.wait()
         self._relax()
 
@@ -153,23 +153,19 @@ class Uploader:
         """Pay everything now; whether nothing is left (failed debts stay)."""
         while any(self._journal.payable(lingering=True)) or self.streamer.is_aborting():
             self._all_urgent = self._draining = True
-            self._hurry()
+            self._looks.ask()
             await self._progress.wait()
         self._all_urgent = self._draining = False
         return not self._journal.count
 
     def progressed(self) -> None:
-        """Debts were paid, failed or taken away: who waits for one looks again."""
+        """Debts were taken away or let go: who waits for one looks again."""
         self._progress.tell()
-        self._hurry()
+        self._looks.hear()
 
     async def step(self) -> None:
         """Return when the next payment has ended, whichever it is."""
         await self._progress.wait()
-
-    def _hurry(self) -> None:
-        self._hurried = True
-        self._wake.set()
 
     # --- the task -----------------------------------------------------------------------------
 
@@ -179,12 +175,9 @@ class Uploader:
             nursery.start_soon(self.streamer.run)
             task_status.started()
             while True:
-                self._wake, self._hurried = trio.Event(), False
+                self._looks.begin()
                 next_sec = self._start_safely(nursery)
-                with trio.move_on_at(next_sec):
-                    await self._wake.wait()
-                if not self._hurried:  # many files are closed at once: look once for them all
-                    await trio.sleep(LOOK_SEC)
+                await self._looks.wait(next_sec, self._journal.debt_count)
 
     def _start_safely(self, nursery: trio.Nursery) -> float:
         """A defect here must not take the mount, and what programs still write, with it."""
@@ -204,7 +197,7 @@ class Uploader:
             if debt.urgent or self._all_urgent:
                 haste = Haste.URGENT
             at_once = haste is Haste.URGENT and not debt.attempts
-            if not at_once and not agenda.is_due(debt.not_before_sec, haste):
+            if not at_once and not agenda.is_due(debt.not_before_sec, haste, UPLOADS_MAX - free):
                 continue  # as most, of thousands: no more is asked of them
             if is_deletion and (self._deleting or len(deletions) == DELETE_COUNT_MAX):
                 continue  # the end of a batch wakes us
@@ -221,6 +214,7 @@ class Uploader:
         if deletions:
             self._deleting = True
             self._start(nursery, self._pay_deletions, deletions)
+        self._is_full = not free
         return agenda.next_sec()
 
     def _start(
@@ -236,7 +230,8 @@ class Uploader:
                 await pay(debts)
             finally:
                 self._slots.release_on_behalf_of(slot)
-                self.progressed()
+                self._progress.tell()
+                self._looks.ask() if self._is_full else self._looks.hear_payment()
 
         nursery.start_soon(pay_in_slot)
 

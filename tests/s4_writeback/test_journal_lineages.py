@@ -33,6 +33,21 @@ def test_what_a_renamed_copy_builds_upon_is_not_replaced(tmp_path: Path) -> None
     assert journal.is_next(renamed)
 
 
+def test_what_arrives_of_a_file_that_is_renamed_meanwhile_is_its_base_on_disk_too(
+    tmp_path: Path,
+) -> None:
+    """Both debts have one staged file: there is no copy of it."""
+    journal = Journal(tmp_path)
+    sent = put_over(journal, BASE)
+    journal.begin(sent)
+    journal.move(sent, "b", ABSENT)
+    journal.paid(sent, STORED)
+    again = Journal(tmp_path).latest("b")
+    assert again is not None
+    assert again.staged is not None
+    assert again.staged.base == STORED
+
+
 def test_what_another_program_changed_in_the_same_version_is_no_base(tmp_path: Path) -> None:
     """It opened the file before somebody else replaced it, and is stored beside it."""
     journal = Journal(tmp_path)

@@ -15,6 +15,8 @@ from qarnotfs.writeback.extents import Extents
 from qarnotfs.writeback.overlay import Overlay
 from qarnotfs.writeback.plan import (
     BURST_SEC,
+    BURST_SENDS,
+    BURST_TIMES,
     LULL_SEC,
     PART_BYTES,
     Agenda,
@@ -221,20 +223,31 @@ def test_backoff_never_spins_and_never_sleeps_too_long(attempts: int, chance: fl
 times_sec = st.integers(0, 2000).map(lambda n: n / 100)
 
 
-@given(times_sec, times_sec, times_sec, st.lists(st.tuples(times_sec, st.sampled_from(Haste))))
+@given(
+    times_sec,
+    times_sec,
+    st.integers(0, 200).map(lambda n: n / 100),
+    st.lists(st.tuples(times_sec, st.sampled_from([*Haste][1:]), st.integers(0, BURST_SENDS))),
+)
 def test_what_is_due_and_when_the_next_is(
-    now_sec: float, incurred_sec: float, delay_sec: float, debts: list[tuple[float, Haste]]
+    now_sec: float, incurred_sec: float, delay_sec: float, debts: list[tuple[float, Haste, int]]
 ) -> None:
-    """Each waits for the end of a burst, and no longer than a burst may take."""
+    """Each waits for the end of a burst, and no longer than a burst may take.
+
+    Where as many are being sent as may be meanwhile, it takes five times as long, or until one is
+    sent, of which the agenda knows nothing.
+    """
     agenda = Agenda(now_sec, incurred_sec, delay_sec)
     later_sec = [float("inf")]
-    for not_before_sec, haste in debts:
+    for not_before_sec, haste, sending in debts:
         longest_sec = 0.0 if haste is Haste.URGENT else 2 * delay_sec
-        if haste is Haste.NONE and 0 < delay_sec < BURST_SEC:
-            longest_sec = max(longest_sec, min(BURST_SEC, 50 * delay_sec))
+        if haste is Haste.NONE:
+            longest_sec = max(longest_sec, full_sec := min(BURST_SEC, 50 * delay_sec))
+            longest_sec += BURST_TIMES * full_sec if sending == BURST_SENDS else 0.0
         lull_sec, late_sec = incurred_sec + LULL_SEC, not_before_sec + longest_sec
         at_sec = max(not_before_sec, min(lull_sec, late_sec))
         assume(not math.isclose(at_sec, now_sec, abs_tol=1e-6))  # rounding
-        assert agenda.is_due(not_before_sec, haste) == (at_sec < now_sec)
+        assert agenda.is_due(not_before_sec, haste, sending) == (at_sec < now_sec)
         later_sec += [at_sec] if at_sec > now_sec else []
-    assert agenda.next_sec() == min(later_sec)
+    assert math.isclose(agenda.next_sec(), min(later_sec))
+    assert agenda.next_sec() > now_sec

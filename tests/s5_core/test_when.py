@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import trio
@@ -10,7 +12,14 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 from qarnotfs.errors import Unavailable
 from qarnotfs.store.base import UNCONDITIONAL, Attributes, Condition, Flight
 from qarnotfs.store.memory import MemoryStore
-from qarnotfs.writeback.plan import BURST_DELAYS_MAX, BURST_SEC, LULL_SEC
+from qarnotfs.writeback.plan import (
+    BURST_DELAYS_MAX,
+    BURST_SEC,
+    BURST_SENDS,
+    BURST_TIMES,
+    LULL_SEC,
+)
+from qarnotfs.writeback.uploader import UPLOADS_MAX
 from tests.s5_core.house import World, bucket, entered
 
 DELAY_SEC = 0.08
@@ -46,6 +55,59 @@ def test_file_after_file_is_sent_when_the_program_pauses_or_after_a_while(tmp_pa
             end_sec = trio.current_time() + DELAY_SEC
             assert len(await at(end_sec, clock, world)) > written
             assert not world.house.journal.count
+
+    trio.run(main, clock=clock)
+
+
+class Holds(MemoryStore):
+    """What is put is not carried out before `let_go`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.held: list[tuple[Flight[str], Callable[[], Flight[str]]]] = []
+        self.is_holding = True
+
+    def put(
+        self,
+        key: str,
+        body: bytes,
+        attributes: Attributes,
+        condition: Condition = UNCONDITIONAL,
+    ) -> Flight[str]:
+        put = partial(super().put, key, body, attributes, condition)
+        if not self.is_holding:
+            return put()
+        self.held.append((Flight[str](), put))
+        return self.held[-1][0]
+
+    def let_go(self) -> None:
+        self.is_holding = False
+        for flight, put in self.held:
+            flight.set_result(put().result())
+
+
+def test_of_file_after_file_few_are_sent_at_once_unless_they_waited_very_long(
+    tmp_path: Path,
+) -> None:
+    clock = MockClock()
+
+    async def main() -> None:
+        store = Holds()
+        async with entered(
+            store, tmp_path, upload_delay_sec=DELAY_SEC / 4, io_timeout_sec=600.0
+        ) as world:
+            burst_sec = min(BURST_SEC, BURST_DELAYS_MAX * DELAY_SEC / 4)
+            late_sec = trio.current_time() + DELAY_SEC / 4 + burst_sec
+            await at(late_sec + 0.5, clock, world, busy=True)
+            assert len(store.held) == BURST_SENDS
+            very_late_sec = late_sec + BURST_TIMES * burst_sec
+            await at(very_late_sec - 0.5, clock, world, busy=True)
+            assert len(store.held) == BURST_SENDS
+            await at(very_late_sec + 0.3, clock, world, busy=True)
+            assert BURST_SENDS < len(store.held) < UPLOADS_MAX
+            await at(trio.current_time() + 0.2, clock, world)
+            assert len(store.held) == UPLOADS_MAX
+            store.let_go()
 
     trio.run(main, clock=clock)
 

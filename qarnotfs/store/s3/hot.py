@@ -77,12 +77,12 @@ class HotStore:
     # --- the store's methods -----------------------------------------------------------
 
     def head(self, key: str) -> Flight[ObjectInfo]:
-        journey = Journey[ObjectInfo](self._transport, self._subject(key))
+        journey: Journey[ObjectInfo] = Journey(self._transport, self._subject(key))
         journey.attempt(partial(self._send_head, journey, partial(self._after_head, journey)))
         return journey.flight
 
     def get(self, key: str, start: int, size: int, *, etag: str | None = None) -> Flight[Fetched]:
-        journey = Journey[Fetched](self._transport, self._subject(key))
+        journey: Journey[Fetched] = Journey(self._transport, self._subject(key))
         spoken = f"bytes={start}-{start + size - 1}"
         journey.attempt(
             lambda: journey.send(
@@ -109,7 +109,7 @@ class HotStore:
         condition: Condition,
         capabilities: Capabilities,
     ) -> Flight[str]:
-        journey = Journey[str](self._transport, self._subject(key))
+        journey: Journey[str] = Journey(self._transport, self._subject(key))
 
         def send() -> None:
             digest = _md5(body)
@@ -124,7 +124,7 @@ class HotStore:
         return journey.flight
 
     def upload_part(self, key: str, upload_id: str, number: int, body: bytes) -> Flight[str]:
-        journey = Journey[str](self._transport, self._subject(key))
+        journey: Journey[str] = Journey(self._transport, self._subject(key))
 
         def send() -> None:
             digest = _md5(body)
@@ -139,7 +139,7 @@ class HotStore:
     def copy_object(
         self, source: str, target: str, attributes: Attributes | None = None
     ) -> Flight[Copied]:
-        journey = Journey[Copied](self._transport, self._subject(source))
+        journey: Journey[Copied] = Journey(self._transport, self._subject(source))
 
         def send() -> None:
             path, headers = wire.copy_request(self.bucket, source, target, attributes)
@@ -151,7 +151,7 @@ class HotStore:
 
     def _document(self, ask: Ask, read: Callable[[bytes], T]) -> Flight[T]:
         """What ``read`` makes of the answer."""
-        journey = Journey[T](self._transport, ask.subject)
+        journey: Journey[T] = Journey(self._transport, ask.subject)
         journey.attempt(lambda: journey.send(ask, partial(self._after_document, journey, read)))
         return journey.flight
 

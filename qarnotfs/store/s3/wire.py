@@ -26,7 +26,6 @@ from qarnotfs.store.base import (
 
 COPY_PART_BYTES = 128 << 20
 META = "x-amz-meta-"
-TEXT_MIN, TEXT_MAX = " ", "~"  # printable ASCII: what a header carries unharmed
 
 _WORD = re.compile(r"=\?utf-8\?([bq])\?([^?]*)\?=", re.IGNORECASE)
 _MD5 = re.compile("[0-9a-f]{32}")
@@ -117,7 +116,8 @@ def sendable_type(attributes: Attributes) -> str | None:
 
 
 def _is_plain(text: str) -> bool:
-    return all(TEXT_MIN <= char <= TEXT_MAX for char in text) and text == text.strip()
+    """Whether a header carries it unharmed."""
+    return text.isascii() and text.isprintable() and text == text.strip()
 
 
 def _encoded_text(value: str) -> str:

@@ -175,9 +175,7 @@ class Finder:
             return nodes
         guessed = {info.key for info in infos if not is_certain(info)} - seen
         return [
-            Node(node.name, is_directory=False, key=node.key, info=node.info, guessed=True)
-            if node.key in guessed
-            else node
+            Node(node.name, False, node.key, node.info, True) if node.key in guessed else node
             for node in nodes
         ]
 

@@ -8,7 +8,7 @@ gets a new one, so that no reader and no page of the kernel ever mixes two versi
 from __future__ import annotations
 
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 
 from qarnotfs.cache.blocks import PatternCell
@@ -135,7 +135,7 @@ class Lookup:
             self.inodes.move(inode, parent, node.name)
             inode.key, inode.replaced, inode.taken = node.key, False, False
         if inode is None:
-            posix = self._decoded(debt.attributes, int(self._now_ns() // 10**9))
+            posix = self._decoded(debt.attributes.metadata, int(self._now_ns() // 10**9))
             inode = self.inodes.add(
                 parent, node.name, is_directory=False, key=node.key, posix=posix
             )
@@ -320,12 +320,12 @@ class Lookup:
     def _posix_of(self, info: ObjectInfo) -> Posix:
         debt = self.finder.debt(info.key)
         if debt is not None and debt.kind is Kind.META:
-            return self._decoded(debt.attributes, info.modified_sec)
-        return self._decoded(Attributes(info.metadata or {}), info.modified_sec)
+            return self._decoded(debt.attributes.metadata, info.modified_sec)
+        return self._decoded(info.metadata, info.modified_sec)
 
-    def _decoded(self, stored: Attributes, modified_sec: int) -> Posix:
+    def _decoded(self, metadata: Mapping[str, str] | None, modified_sec: int) -> Posix:
         return attributes.decode(
-            stored.metadata, modified_sec=modified_sec, is_directory=False, defaults=self._defaults
+            metadata, modified_sec=modified_sec, is_directory=False, defaults=self._defaults
         )
 
     def date(self, inode: Inode, *, mtime_ns: int, ctime_ns: int) -> None:

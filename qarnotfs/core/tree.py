@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from typing import NamedTuple, Protocol
 
 from qarnotfs.core import names
@@ -66,7 +67,7 @@ class Merge:
         self._debts = {scope: sorted(_debts_in(scope, debts)) for scope in scopes}
         # What is known and not taken yet. Invariant: files that a directory of the same
         # name may still follow, and whatever was added since the last `take`.
-        self._files: dict[str, Node] = {}
+        self._files: dict[str, tuple[str, ObjectInfo | None]] = {}
         self._directories: dict[str, None] = {}
         self._last_directory: str | None = None  # the one taken last: its keys may go on
 
@@ -95,8 +96,8 @@ class Merge:
         """What is certain when the only scope was added up to the name ``end``."""
         visible = self._view.visible(end) or ""
         reached = visible[len(self._directory) :] if visible.startswith(self._directory) else ""
-        held = {s: node for s, node in self._files.items() if f"{s}/" > reached}
-        self._files = {s: node for s, node in self._files.items() if s not in held}
+        held = {s: file for s, file in self._files.items() if f"{s}/" > reached}
+        self._files = {s: file for s, file in self._files.items() if s not in held}
         nodes = self.taken()
         self._files = held
         return nodes
@@ -122,8 +123,8 @@ class Merge:
         elif first or (info.size if info else self._put_size(key)):
             # An empty ``dir/`` is the directory itself.
             rival = self._files.get(first)
-            if rival is None or _precedes(self._view, visible, key, rival.key):
-                self._files[first] = Node(b"", is_directory=False, key=key, info=info)
+            if rival is None or _precedes(self._view, visible, key, rival[0]):
+                self._files[first] = key, info
 
 
 def _debts_in(scope: str, debts: Debts) -> Iterator[tuple[str, bool]]:
@@ -145,18 +146,18 @@ def _precedes(view: View, visible: str, key: str, other: str) -> bool:
 
 
 def _named(
-    directory: str, files: Mapping[str, Node], directories: Mapping[str, None]
+    directory: str,
+    files: Mapping[str, tuple[str, ObjectInfo | None]],
+    directories: Mapping[str, None],
 ) -> Iterator[tuple[bytes, Node]]:
+    """What no kernel can hold is left out; `Bucket` still reaches the key."""
     for segment in directories:
-        node = Node(b"", is_directory=True, key=f"{directory}{segment}/")
-        yield from _with_name(segment, node, clash=False)
-    for segment, node in files.items():
-        yield from _with_name(segment, node, clash=segment in directories)
-
-
-def _with_name(segment: str, node: Node, *, clash: bool) -> Iterator[tuple[bytes, Node]]:
-    try:
-        name = names.encode(segment, clash)
-    except NameTooLong:
-        return  # no kernel can hold it; `Bucket` still reaches the key
-    yield name, Node(name, node.is_directory, node.key, node.info)
+        with suppress(NameTooLong):
+            name = names.encode(segment, False)
+            yield name, Node(name, True, f"{directory}{segment}/")
+    for segment, (key, info) in files.items():
+        try:
+            name = names.encode(segment, segment in directories)
+        except NameTooLong:
+            continue
+        yield name, Node(name, False, key, info)

@@ -132,8 +132,10 @@ class Book:
 
     def left_sec(self, key: str) -> float:
         """For how long the belief about ``key`` may still be used without asking."""
-        belief = self.believed(key)
-        return max(0.0, belief.validated_sec + self.ttl_sec - self._now()) if belief else 0.0
+        now_sec, found = self._now(), self._found.get(key)
+        if found is None or not 0 <= now_sec - found[1] < self.ttl_sec:
+            found = self._search(key)
+        return max(0.0, found[0].validated_sec + self.ttl_sec - now_sec) if found else 0.0
 
     def listing_left_sec(self, prefix: str) -> float:
         """For how long the listing of a directory may still be used without asking."""

@@ -24,6 +24,7 @@ from qarnotfs.index.reach import Reach
 from qarnotfs.index.sweep import PAGE_NAMES, Sweep
 from qarnotfs.index.told import Told
 from qarnotfs.store.base import ListPage, ObjectInfo, Store
+from qarnotfs.store.early import Early
 
 T = TypeVar("T")
 
@@ -143,6 +144,7 @@ class Lister(Told):
 
     async def _next_page(self, listing: Listing) -> None:
         sweep = self._sweeps.get(listing.number) or self._new_sweep(listing)
+        sweep.is_read_on = True
         self._hold(listing, sweep)
         try:
             while not sweep.is_ready:
@@ -202,6 +204,7 @@ class Lister(Told):
         after: str | None,
         start_after: str | None = None,
         count_max: int = PAGE_NAMES,
+        early: Early | None = None,
     ) -> ListPage:
         return await self.reach.ask(
             lambda: self._bridge.call(
@@ -211,5 +214,6 @@ class Lister(Told):
                 after=after,
                 start_after=start_after,
                 count_max=count_max,
+                early=early,
             )
         )

@@ -20,6 +20,7 @@ from qarnotfs.index import spans
 from qarnotfs.index.changes import Changes
 from qarnotfs.index.listing import Entry, entries_of
 from qarnotfs.store.base import ListPage, ObjectInfo
+from qarnotfs.store.early import Early
 
 WIDTH = 4  # pages asked for at once
 HELD_MAX = 16  # pages: half a megabyte each
@@ -28,8 +29,9 @@ PAGE_NAMES = 1000
 # most directories end within, and any other. Where to is found out while its next page comes.
 PLAIN_PAGES, LONG_PAGES = 2, 8
 
-# (the token to go on with, the name to begin behind, how many names at most) -> a page
-Ask = Callable[[str | None, str | None, int], Awaitable[ListPage]]
+# (the token to go on with, the name to begin behind, how many names at most, the page ahead) -> a
+# page
+Ask = Callable[[str | None, str | None, int, Early | None], Awaitable[ListPage]]
 
 
 @dataclass(slots=True)
@@ -54,6 +56,8 @@ class _Piece:
     last: str = ""
     pages: deque[Page] = field(default_factory=deque)
     error: StoreError | None = None
+    early: Early = field(default_factory=Early)
+    early_since: int | None = None  # as `Page.since`, of the page that is asked for early
 
 
 class Sweep:
@@ -63,6 +67,7 @@ class Sweep:
         self._ask, self._changes, self._prefix = ask, changes, prefix
         self._pieces = deque([_Piece(after or None, uncut_pages=PLAIN_PAGES)])
         self._is_closed = False
+        self.is_read_on = False  # beyond its first page: somebody reads all of it
         self.taken_sec = time.monotonic()  # when its reader came last
 
     @property
@@ -90,8 +95,11 @@ class Sweep:
         unread = [piece for piece in self._pieces if not piece.is_whole]
         due = unread[:WIDTH] if self.has_room else unread[:1]
         points: list[str] = []
+        # Of several pieces there is always one under way, and the last page may end them.
+        is_alone = self.is_read_on and self.has_room and len(unread) == 1
         async with trio.open_nursery() as nursery:
             for piece in due:
+                piece.early.is_wanted = is_alone
                 nursery.start_soon(self._next, piece)
             if due and due[0].uncut_pages <= 0:
                 nursery.start_soon(self._find_points, due[0], points)
@@ -101,9 +109,11 @@ class Sweep:
             raise due[0].error
 
     async def _next(self, piece: _Piece) -> None:
-        since = self._changes.enter()
+        since = self._changes.enter() if piece.early_since is None else piece.early_since
+        piece.early_since = self._changes.enter() if piece.early.is_wanted else None
+        start = None if piece.token else piece.start
         try:
-            page = await self._ask(piece.token, None if piece.token else piece.start, PAGE_NAMES)
+            page = await self._ask(piece.token, start, PAGE_NAMES, piece.early)
         except BaseException as error:
             self._changes.leave(since)
             if not isinstance(error, StoreError):
@@ -123,6 +133,14 @@ class Sweep:
         piece.uncut_pages -= 1
         upto = stop if piece.is_whole else entries[-1][0] if entries else ""
         piece.pages.append(Page(entries, since, upto))
+        if piece.is_whole:
+            self._drop_early(piece)
+
+    def _drop_early(self, piece: _Piece) -> None:
+        piece.early.drop()
+        if piece.early_since is not None:
+            self._changes.leave(piece.early_since)
+            piece.early_since = None
 
     async def _find_points(self, piece: _Piece, points: list[str]) -> None:
         """Where a piece may be cut, as the bucket says that there are names."""
@@ -150,7 +168,7 @@ class Sweep:
 
         async def look(point: str) -> None:
             with suppress(StoreError):  # it is no reason to fail
-                entries = entries_of(await self._ask(None, point, 1))
+                entries = entries_of(await self._ask(None, point, 1, None))
                 is_in = entries and (piece.stop is None or entries[0][0] <= piece.stop)
                 found[point] = entries[0][0] if is_in else None
 
@@ -164,6 +182,7 @@ class Sweep:
         """Nobody will take the pages that are left."""
         self._is_closed = True
         for piece in self._pieces:
+            self._drop_early(piece)
             for page in piece.pages:
                 self._changes.leave(page.since)
         self._pieces.clear()

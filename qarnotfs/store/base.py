@@ -30,9 +30,12 @@ from concurrent.futures import Future
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Generic, Literal, NamedTuple, Protocol, TypeVar
+from typing import TYPE_CHECKING, Generic, Literal, NamedTuple, Protocol, TypeVar
 
 from qarnotfs.errors import Refused
+
+if TYPE_CHECKING:
+    from qarnotfs.store.early import Early
 
 T = TypeVar("T")
 
@@ -271,13 +274,15 @@ class Store(Protocol):
         after: str | None = None,
         start_after: str | None = None,
         count_max: int = 1000,
+        early: Early | None = None,
     ) -> ListPage:
         """Keys that start with ``prefix``, in byte order, at most ``count_max`` entries.
 
         With ``delimiter``, keys that have it after the prefix are rolled up into
         ``prefixes``. ``after`` is `ListPage.next` of the page before; ``start_after`` is a
         key, and begins a listing behind it. With a delimiter do not start inside a prefix:
-        RGW then leaves that prefix out, AWS does not.
+        RGW then leaves that prefix out, AWS does not. ``early``: where the next page may be
+        asked for before this one is read.
         """
 
     def copy(self, source: str, target: str, attributes: Attributes | None = None) -> ObjectInfo:

@@ -40,6 +40,7 @@ from qarnotfs.store.base import (
     named_metadata,
     require_key,
 )
+from qarnotfs.store.early import Early
 
 T = TypeVar("T")
 
@@ -152,6 +153,7 @@ class MemoryStore:
         after: str | None = None,
         start_after: str | None = None,
         count_max: int = 1000,
+        early: Early | None = None,  # a page takes no time here
     ) -> ListPage:
         with self._called("list_page", prefix):
             behind = after or start_after or ""

@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qarnotfs.store.base import Attributes, ObjectInfo, Store
-from qarnotfs.store.s3 import S3Store, heads, wire
+from qarnotfs.store.s3 import S3Store, heads, paths
 from qarnotfs.store.s3.signing import NO_BODY, Signer
 from tests.faulty_server import Answer, Request, Reset, Silence
 from tests.rgw import Gateway
@@ -202,7 +202,7 @@ def test_a_server_that_hangs_up_is_believed(faulty: Faulty) -> None:
     st.none() | st.text("abcXYZ019/+=", min_size=1, max_size=40),
 )
 def test_signatures_are_those_of_botocore(key: str, secret: str, token: str | None) -> None:
-    path = wire.object_path("bucket", key)
+    path = paths.object_path("bucket", key)
     theirs = AWSRequest("HEAD", f"http://host:7480{path}", {"X-Amz-Content-SHA256": NO_BODY})
     S3SigV4Auth(Credentials("AK", secret, token), "s3", "here").add_auth(theirs)
     now = theirs.context["timestamp"]

@@ -21,7 +21,8 @@ from qarnotfs.index.index import Index
 from qarnotfs.index.lister import SWEEPS_MAX
 from qarnotfs.index.listing import Entry, entries_of
 from qarnotfs.index.sweep import HELD_MAX, WIDTH
-from qarnotfs.store.base import ListPage
+from qarnotfs.store.base import Flight, ListPage
+from qarnotfs.store.early import Early
 from qarnotfs.store.memory import MemoryStore
 from tests.s3_index.asking import put
 
@@ -43,13 +44,27 @@ class ShortPages(MemoryStore):
 
     page_names = PAGE
 
-    def list_page(self, prefix: str, *, count_max: int = 1000, **how: str | None) -> ListPage:
+    def list_page(
+        self, prefix: str, *, count_max: int = 1000, early: Early | None = None, **how: Any
+    ) -> ListPage:
         self.asked.append((how.get("start_after"), count_max))
-        return super().list_page(prefix, count_max=min(self.page_names, count_max), **how)  # type: ignore[arg-type]  # passed on as they came
+        count_max = min(self.page_names, count_max)
+
+        def ask(how: dict[str, Any]) -> Flight[ListPage]:
+            page = super(ShortPages, self).list_page(prefix, count_max=count_max, **how)
+            return Flight.landed(page)
+
+        flight = early.take(how.get("after")) if early else None
+        page = (flight or ask(how)).result()
+        if early and page.next:
+            early.ask(page.next, lambda: ask(how | {"after": page.next, "start_after": None}))
+            self.early_count += early.is_wanted
+        return page
 
     def __init__(self) -> None:
         super().__init__()
         self.asked: list[tuple[str | None, int]] = []
+        self.early_count = 0
 
 
 def expected(store: ShortPages, prefix: str) -> list[tuple[str, str | None]]:
@@ -147,6 +162,21 @@ def test_a_long_listing_is_asked_for_in_pieces(names: list[str]) -> None:
     assert len([start for start in pages if start]) >= WIDTH
     assert len(pages) <= 100 + 20  # a piece may end in the middle of a page, or be found to have
     assert len(store.asked) - len(pages) <= 60  # questions for where to cut
+
+
+def test_the_page_ahead_is_asked_for_only_where_somebody_reads_on() -> None:
+    store = directory([str(number) for number in range(30)])
+
+    async def story(index: Index) -> None:
+        listing = await index.begun("d/")
+        assert store.early_count == 0
+        await index.grow(listing)
+        assert store.early_count == 1
+        while not listing.complete:
+            await index.grow(listing)
+        assert listing.count == 30
+
+    living(store, story, ahead=False)
 
 
 def test_a_reader_that_stops_has_a_bounded_number_of_pages_waiting() -> None:

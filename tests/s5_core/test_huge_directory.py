@@ -12,6 +12,7 @@ from qarnotfs.core.lookup import GUESSED_MAX
 from qarnotfs.index import listing
 from qarnotfs.index.listing import OPEN_PAGES, PAGE_NAMES
 from qarnotfs.store.base import Flight, ListPage, ObjectInfo
+from qarnotfs.store.early import Early
 from qarnotfs.store.memory import MemoryStore
 from tests.s5_core.house import World, entered
 
@@ -37,6 +38,7 @@ class Endless(MemoryStore):
         after: str | None = None,
         start_after: str | None = None,
         count_max: int = 1000,
+        early: Early | None = None,
     ) -> ListPage:
         self.calls.append(("list_page", prefix))
         if not prefix.startswith("d/"):

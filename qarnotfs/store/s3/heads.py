@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 
 from qarnotfs.errors import StoreError
 from qarnotfs.store.base import ObjectInfo
-from qarnotfs.store.s3 import wire
+from qarnotfs.store.s3 import paths, wire
 from qarnotfs.store.s3.access import CONNECT_TIMEOUT_SEC, Access
 from qarnotfs.store.s3.failures import Subject, no_tls, translated, untrusted
 from qarnotfs.store.s3.signing import Signer
@@ -55,9 +55,9 @@ class Heads:
             with translated(Subject(self._access.endpoint, bucket)):
                 keys_now = self._access.keys()
             signer = Signer(*keys_now, self._access.region, now)
-            paths = (url.path + wire.object_path(bucket, key) for key in keys)
+            targets = (url.path + paths.object_path(bucket, key) for key in keys)
             with self._connection() as connection:
-                connection.send(b"".join(signer.request("HEAD", url.netloc, p) for p in paths))
+                connection.send(b"".join(signer.request("HEAD", url.netloc, p) for p in targets))
                 for key in keys:
                     status, headers = connection.answer()
                     if status == 200:

@@ -26,7 +26,7 @@ from qarnotfs.store.base import (
     Flight,
     ObjectInfo,
 )
-from qarnotfs.store.s3 import documents, wire
+from qarnotfs.store.s3 import documents, paths, wire
 from qarnotfs.store.s3.access import Access
 from qarnotfs.store.s3.failures import (
     Subject,
@@ -116,7 +116,7 @@ class HotStore:
             headers = wire.attribute_headers(attributes)
             headers += [_content(digest), *_if(condition, capabilities)]
             wanted = _Wanted(digest.hex(), len(body), attributes)
-            path = wire.object_path(self.bucket, key)
+            path = paths.object_path(self.bucket, key)
             ask = Ask("PUT", path, journey.subject, tuple(headers), body)
             journey.send(ask, partial(self._after_put, journey, wanted, condition))
 
@@ -129,7 +129,7 @@ class HotStore:
         def send() -> None:
             digest = _md5(body)
             query = {"partNumber": str(number), "uploadId": upload_id}
-            path = wire.object_path(self.bucket, key, query)
+            path = paths.object_path(self.bucket, key, query)
             ask = Ask("PUT", path, journey.subject, (_content(digest),), body, "UploadPart")
             journey.send(ask, partial(self._after_part, journey, digest.hex()))
 
@@ -158,12 +158,12 @@ class HotStore:
     # --- requests ----------------------------------------------------------------------
 
     def _send_head(self, journey: Journey[T], then: Callable[[Reply], None]) -> None:
-        path = wire.object_path(self.bucket, journey.subject.key)
+        path = paths.object_path(self.bucket, journey.subject.key)
         journey.send(Ask("HEAD", path, journey.subject), then)
 
     def _get_ask(self, subject: Subject, spoken: str, etag: str | None = None) -> Ask:
         headers = [("Range", spoken), *([("If-Match", f'"{etag}"')] if etag else [])]
-        return Ask("GET", wire.object_path(self.bucket, subject.key), subject, tuple(headers))
+        return Ask("GET", paths.object_path(self.bucket, subject.key), subject, tuple(headers))
 
     def _hashing(self, journey: Journey[T], size: int, send: Callable[[], None]) -> None:
         if size <= HASH_INLINE_BYTES_MAX:

@@ -35,13 +35,14 @@ from qarnotfs.store.base import (
     give_up_sec,
     require_key,
 )
-from qarnotfs.store.s3 import documents, wire
+from qarnotfs.store.early import Early
+from qarnotfs.store.s3 import documents, paths, wire
 from qarnotfs.store.s3.access import READ_TIMEOUT_SEC
 from qarnotfs.store.s3.buckets import delete_everything, greet
 from qarnotfs.store.s3.failures import changed, failure_of_answer, translated
 from qarnotfs.store.s3.heads import Heads
 from qarnotfs.store.s3.hot import HotStore, content_md5
-from qarnotfs.store.s3.transport import Ask
+from qarnotfs.store.s3.transport import Ask, result_of
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -81,33 +82,37 @@ class S3Store(HotStore):
         after: str | None = None,
         start_after: str | None = None,
         count_max: int = 1000,
+        early: Early | None = None,
     ) -> ListPage:
-        given = {
-            "list-type": "2",
-            "encoding-type": "url",
-            "max-keys": str(count_max),
-            "prefix": prefix,
-            "delimiter": delimiter,
-            "continuation-token": after,
-            "start-after": start_after,
-        }
-        path = wire.bucket_path(self.bucket, {name: said for name, said in given.items() if said})
-        ask = Ask("GET", path, self._subject(), operation="ListObjectsV2")
-        page = self._answered(ask, wire.list_page)
+        def ask(token: str | None) -> Ask:
+            path = paths.list_path(self.bucket, prefix, delimiter, token, start_after, count_max)
+            return Ask("GET", path, self._subject(), operation="ListObjectsV2")
+
+        def ask_next(token: str | None) -> None:
+            if early and token:
+                early.ask(token, lambda: self._document(ask(token), read))
+
+        def read(body: bytes) -> ListPage:
+            ask_next(wire.continuation(body))
+            return wire.list_page(body)
+
+        flight = early.take(after) if early else None
+        page = result_of(flight) if flight else self._answered(ask(after), read)
+        ask_next(page.next)  # again: one that was ahead may have arrived before it was taken
         self._saw_bucket()
         return page
 
     def copy(self, source: str, target: str, attributes: Attributes | None = None) -> ObjectInfo:
         if source == target and attributes is None:  # servers refuse what changes nothing
-            return _result(self.head(source))
+            return result_of(self.head(source))
         try:
-            _result(self.copy_object(source, target, attributes), COPY_SEC_MAX)
+            result_of(self.copy_object(source, target, attributes), COPY_SEC_MAX)
         except Refused:
-            info = _result(self.head(source))
+            info = result_of(self.head(source))
             if info.size <= PART_BYTES_MAX:
                 raise  # it was not for its size
             self._copy_in_parts(info, target, attributes, wire.copy_part_bytes(info.size))
-        return _result(self.head(target))
+        return result_of(self.head(target))
 
     def _copy_in_parts(
         self, source: ObjectInfo, target: str, attributes: Attributes | None, part_bytes: int
@@ -120,7 +125,7 @@ class S3Store(HotStore):
                 self.copy_part(target, upload_id, number, source, start, size)
                 for number, (start, size) in enumerate(wire.ranges(source.size, part_bytes), 1)
             ]
-            if not source.same_version(_result(self.head(source.key))):
+            if not source.same_version(result_of(self.head(source.key))):
                 raise changed(self._subject(source.key))
             self.complete_upload(target, upload_id, etags)
         except BaseException:  # Ctrl-C, too
@@ -152,7 +157,7 @@ class S3Store(HotStore):
     ) -> str:
         spoken = quote(source.key, safe="/~") if quoting else source.key
         headers = (
-            ("x-amz-copy-source", wire.object_path(self.bucket, spoken)),
+            ("x-amz-copy-source", paths.object_path(self.bucket, spoken)),
             ("x-amz-copy-source-range", f"bytes={span[0]}-{span[0] + span[1] - 1}"),
             ("x-amz-copy-source-if-match", f'"{source.etag}"'),
         )
@@ -176,10 +181,10 @@ class S3Store(HotStore):
         return self._twice
 
     def _finds_as_source(self, key: str) -> bool:
-        _result(self.put(key, b"1", Attributes()))
+        result_of(self.put(key, b"1", Attributes()))
         upload_id = self.create_upload(key, Attributes())
         try:
-            self._copy_part(key, upload_id, 1, _result(self.head(key)), (0, 1), quoting=False)
+            self._copy_part(key, upload_id, 1, result_of(self.head(key)), (0, 1), quoting=False)
         except NoSuchKey:
             return False
         finally:
@@ -221,7 +226,7 @@ class S3Store(HotStore):
         return failed | (self._delete_together(together) if together else {})
 
     def _delete_together(self, keys: Sequence[str]) -> dict[str, Exception]:
-        path, body = wire.bucket_path(self.bucket, {"delete": ""}), documents.deletion(keys)
+        path, body = paths.bucket_path(self.bucket, {"delete": ""}), documents.deletion(keys)
         ask = Ask("POST", path, self._subject(), (content_md5(body),), body, "DeleteObjects")
         failures = {
             key: failure_of_answer(0, code, self._subject(key))
@@ -247,7 +252,7 @@ class S3Store(HotStore):
         return self.capabilities
 
     def _probed(self, key: str) -> Capabilities:
-        etag = _result(self.put(key, b"", Attributes()))
+        etag = result_of(self.put(key, b"", Attributes()))
         second = self._trial(key, Condition(absent=True), Capabilities(True, "no"))
         absent = second is None
         etag = second or etag
@@ -263,7 +268,7 @@ class S3Store(HotStore):
     def _trial(self, key: str, condition: Condition, trial: Capabilities) -> str | None:
         """The etag of what was put, ``None`` when the condition forbade it, else ``""``."""
         try:
-            return _result(self._put(key, secrets.token_bytes(8), Attributes(), condition, trial))
+            return result_of(self._put(key, secrets.token_bytes(8), Attributes(), condition, trial))
         except PreconditionFailed:
             return None
         except Refused:
@@ -317,7 +322,7 @@ class S3Store(HotStore):
         headers: tuple[tuple[str, str], ...] = (),
         body: bytes | None = None,
     ) -> Ask:
-        path = wire.object_path(self.bucket, key, query)
+        path = paths.object_path(self.bucket, key, query)
         return Ask(method, path, self._subject(key), headers, body, operation)
 
     def _answered(
@@ -326,7 +331,7 @@ class S3Store(HotStore):
         """Send and wait. A call of which nobody waits for the end any more sends nothing more."""
         if monotonic() > give_up_sec.get():
             raise Unavailable("The request was given up.")
-        return _result(self._document(ask, read), sec_max)
+        return result_of(self._document(ask, read), sec_max)
 
     @contextmanager
     def _boto(self) -> Iterator[S3Client]:
@@ -337,12 +342,3 @@ class S3Store(HotStore):
 
 def _unread(_: bytes) -> None:
     """An answer without a body that matters."""
-
-
-def _result(flight: Flight[T], sec_max: float = READ_TIMEOUT_SEC) -> T:
-    """Wait for a flight; nothing of it is sent again once nobody waits any more."""
-    try:
-        return flight.result(min(sec_max, max(0.0, give_up_sec.get() - monotonic())))
-    except TimeoutError:
-        flight.abort()
-        raise Unavailable("The object store did not answer in time.") from None

@@ -10,6 +10,7 @@ import io
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
+from time import monotonic
 from typing import Any, Generic, TypeVar
 from urllib.parse import urlsplit
 
@@ -31,9 +32,9 @@ from awscrt.s3 import (
     create_default_s3_signing_config,
 )
 
-from qarnotfs.errors import StoreError
-from qarnotfs.store.base import Flight
-from qarnotfs.store.s3.access import CONNECT_TIMEOUT_SEC, Access
+from qarnotfs.errors import StoreError, Unavailable
+from qarnotfs.store.base import Flight, give_up_sec
+from qarnotfs.store.s3.access import CONNECT_TIMEOUT_SEC, READ_TIMEOUT_SEC, Access
 from qarnotfs.store.s3.failures import (
     Subject,
     failure_of_crt,
@@ -291,3 +292,12 @@ class Journey(Generic[T]):
 
 def _nothing() -> None:
     """What is over cannot be given up."""
+
+
+def result_of(flight: Flight[T], sec_max: float = READ_TIMEOUT_SEC) -> T:
+    """Wait for a flight; nothing of it is sent again once nobody waits any more."""
+    try:
+        return flight.result(min(sec_max, max(0.0, give_up_sec.get() - monotonic())))
+    except TimeoutError:
+        flight.abort()
+        raise Unavailable("The object store did not answer in time.") from None

@@ -11,7 +11,7 @@ from binascii import a2b_base64, a2b_qp, b2a_base64
 from collections.abc import Iterator, Mapping
 from datetime import datetime
 from email.utils import parsedate_to_datetime
-from urllib.parse import quote, unquote_plus
+from urllib.parse import unquote_plus
 
 from qarnotfs.store.base import (
     PART_COUNT_MAX,
@@ -21,8 +21,8 @@ from qarnotfs.store.base import (
     ObjectInfo,
     Room,
     named_metadata,
-    require_key,
 )
+from qarnotfs.store.s3 import paths
 
 COPY_PART_BYTES = 128 << 20
 META = "x-amz-meta-"
@@ -48,25 +48,6 @@ _ILLEGAL = re.compile(
     re.IGNORECASE,
 )
 _ILLEGAL_TEXT = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]")
-
-
-# --- paths -------------------------------------------------------------------------------
-
-
-def object_path(bucket: str, key: str, query: Mapping[str, str] | None = None) -> str:
-    """Path-style target. ``~`` and ``/`` stay, all else is escaped, or RGW answers 403."""
-    return _with_query(f"/{quote(bucket, safe='')}/{quote(require_key(key), safe='/~')}", query)
-
-
-def bucket_path(bucket: str, query: Mapping[str, str]) -> str:
-    return _with_query(f"/{quote(bucket, safe='')}", query)
-
-
-def _with_query(path: str, query: Mapping[str, str] | None) -> str:
-    if not query:
-        return path
-    said = (n if query[n] == "" else f"{n}={quote(query[n], safe='~')}" for n in sorted(query))
-    return f"{path}?{'&'.join(said)}"
 
 
 def fits_xml(key: str) -> bool:
@@ -103,10 +84,10 @@ def copy_request(
     bucket: str, source: str, target: str, attributes: Attributes | None
 ) -> tuple[str, tuple[tuple[str, str], ...]]:
     """The path of a copy, and the headers: its source, and what it has in place of that's."""
-    headers = [("x-amz-copy-source", object_path(bucket, source))]
+    headers = [("x-amz-copy-source", paths.object_path(bucket, source))]
     if attributes is not None:
         headers += [("x-amz-metadata-directive", "REPLACE"), *attribute_headers(attributes)]
-    return object_path(bucket, target), tuple(headers)
+    return paths.object_path(bucket, target), tuple(headers)
 
 
 def sendable_type(attributes: Attributes) -> str | None:
@@ -217,7 +198,7 @@ def _plain_page(body: bytes) -> ListPage | None:
         for key, modified, etag, size in contents
     )
     names = tuple(map(_unquoted, prefixes))
-    return ListPage(objects, names, _continuation(body) if truncated else None)
+    return ListPage(objects, names, _required_token(body) if truncated else None)
 
 
 def _unquoted(name: bytes) -> str:
@@ -247,7 +228,7 @@ def _parsed_page(body: bytes) -> ListPage:
         decode(_text(entry, f"{ns}Prefix")) for entry in root.iterfind(f"{ns}CommonPrefixes")
     )
     truncated = _text(root, f"{ns}IsTruncated") == "true"
-    return ListPage(objects, prefixes, _continuation(body) if truncated else None)
+    return ListPage(objects, prefixes, _required_token(body) if truncated else None)
 
 
 def room(bucket: str, body: bytes) -> Room | None:
@@ -300,12 +281,16 @@ def mended(body: bytes) -> bytes:
     return _ILLEGAL.sub(b"?", body)
 
 
-def _continuation(body: bytes) -> str:
-    """The token, character for character: XML would change or refuse some of them."""
+def continuation(body: bytes) -> str | None:
+    """The next page's token, character for character: XML would change or refuse some of them."""
     found = _TOKEN.search(body)
-    if not found:
+    return _REFERENCE.sub(_referred, found[1].decode()) if found else None
+
+
+def _required_token(body: bytes) -> str:
+    if (token := continuation(body)) is None:
         raise KeyError("NextContinuationToken")
-    return _REFERENCE.sub(_referred, found[1].decode())
+    return token
 
 
 def _referred(found: re.Match[str]) -> str:

@@ -1,14 +1,16 @@
 """Move the same bytes with awscrt's S3 client and without a file system. Run by `bench.run`.
 
-    python -m bench.bare_once read|tree|ls|find|ls-l|ls-lR|write|cp|mv|rm ARGS..
+    python -m bench.bare_once read|random|tree|ls|find|ls-l|ls-lR|write|cp|mv|rm ARGS..
 
 The words are those of `bench.do_once`; a path below the mountpoint is the key of that name.
-It is as fast as the gateway and the way to it allow: all at the same time, nothing is kept.
+It is as fast as the gateway and the way to it allow: all at the same time, but for reads of which
+each begins where the one before it has ended, and nothing is kept.
 """
 
 from __future__ import annotations
 
 import os
+import random
 import re
 import sys
 import time
@@ -25,13 +27,13 @@ from awscrt.http import HttpHeaders, HttpRequest
 from awscrt.io import ClientBootstrap, DefaultHostResolver, EventLoopGroup
 from awscrt.s3 import S3Client, S3RequestTlsMode, S3RequestType
 
-from bench.do_once import Took, say, since
+from bench.do_once import BLOCK_BYTES, Took, say, since
 from bench.peers import BARE_TOP, BUCKET
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.type_defs import ObjectIdentifierTypeDef
 
-BARE_DOINGS = ("read", "tree", "ls", "find", "ls-l", "ls-lR", "write", "cp", "mv", "rm")
+BARE_DOINGS = ("read", "random", "tree", "ls", "find", "ls-l", "ls-lR", "write", "cp", "mv", "rm")
 FLIGHTS_MAX = 32
 PART_BYTES = 8 << 20
 DELETE_COUNT = 1000
@@ -73,6 +75,13 @@ class Bare:
         request = self._request("PUT", key, {"Content-Length": str(size)})
         kind = S3RequestType.PUT_OBJECT
         return self._send(kind, request, lambda: size, send_filepath=str(source))
+
+    def get_block(self, key: str, number: int) -> int:
+        """The number of bytes of one block."""
+        seen, start = bytearray(), number * BLOCK_BYTES
+        told = {"Range": f"bytes={start}-{start + BLOCK_BYTES - 1}"}
+        self._plain("GetObject", self._request("GET", key, told), seen).result()
+        return len(seen)
 
     def head(self, key: str) -> Future[int]:
         return self._plain("HeadObject", self._request("HEAD", key, {}))
@@ -148,8 +157,19 @@ def total(flights: Iterable[Future[int]], *, may_fail: bool = False) -> int:
     return sum(flight.result() for flight in ended if not (may_fail and flight.exception()))
 
 
+def random_reads(bare: Bare, path: str, count: int) -> Took:
+    """Those of `bench.do_once`."""
+    dice, key = random.Random(count), key_of(path)
+    blocks = boto3.client("s3").head_object(Bucket=BUCKET, Key=key)["ContentLength"] // BLOCK_BYTES
+    begun = time.monotonic()
+    seen = sum(bare.get_block(key, dice.randrange(blocks)) for _ in range(count))
+    return since(begun, seen)
+
+
 def moved(bare: Bare, name: str, args: list[str]) -> Took:
     begun = time.monotonic()
+    if name == "random":
+        return random_reads(bare, args[0], int(args[1]))
     if name == "read":
         return since(begun, total(bare.get(key_of(path)) for path in args))
     if name == "tree":

@@ -19,7 +19,7 @@ def scenarios(sizes: Sizes) -> Iterator[Scenario]:
     for mib in sizes.file_mib:
         yield Scenario("read", tuple(_sequential(mib)), limits)
     yield Scenario("read4", tuple(_readers(sizes)), limits)
-    yield Scenario("random", (_random(sizes),), (DISK,))
+    yield Scenario("random", (_random(sizes),), (DISK, AWSCRT))
     yield Scenario("first", (_first(sizes),), (DISK,))
     yield Scenario("small", tuple(_small(sizes)), (DISK, AWSCRT))
     for count in sizes.keys:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import trio
 
 LOOK_SEC = 0.02  # many files are closed at once: one look for them all
-DEBT_SEC = 20e-6  # a pause for each debt, far above what looking at it takes
+DEBT_SEC = 50e-6  # a pause for each debt, far above what looking at it takes
 
 
 class Looks:

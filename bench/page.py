@@ -133,7 +133,7 @@ this of the goals that are not met. Client, programs and gateway share two proce
   written, do not wait. While a program closes file after file it gets the processor first, for at
   most 5 s, which rclone waits in any case: what is gained until it returns (`rsync`, `tar`, many
   files) is not lost until all is durable, where processors bound. Of 6,400 files those that were
-  closed 5 s ago are sent while others are still written, two at a time.
+  closed 5 s ago are sent while others are still written, at most two at a time.
 - **A change of 4 KiB**: the gateway copies the rest by itself, and takes 0.33 s for 120 MiB, in
   3, 5 or 16 parts, 4 to 16 at a time. That and the delay are the row.
 - **Large files**: each byte passes the kernel twice more than without a file system, and MD5 (1.4

@@ -197,9 +197,9 @@ _OPTIONS = [
         default="0.1s",
         show_default=True,
         help="Wait this long after close() for further changes before uploading; 5 seconds more"
-        " (or twice that time more) while programs close file after file, then two files at a time"
-        " for 20 seconds more at most, and ten times as long for a name like those that they soon"
-        " rename or delete (`.name.Ab12Cd`, `name~`).",
+        " (or twice that time more) while programs close file after file, then at most two files"
+        " at a time for 20 seconds more, and ten times as long for a name like those that they"
+        " soon rename or delete (`.name.Ab12Cd`, `name~`).",
     ),
     _writing(
         "--dirty-size",

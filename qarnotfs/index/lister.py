@@ -144,8 +144,8 @@ class Lister(Told):
 
     async def _next_page(self, listing: Listing) -> None:
         sweep = self._sweeps.get(listing.number) or self._new_sweep(listing)
-        sweep.is_read_on = True
         self._hold(listing, sweep)
+        sweep.is_read_on = self._sweeps.get(listing.number) is sweep  # else it ends with this page
         try:
             while not sweep.is_ready:
                 await self._filled(listing, sweep)

@@ -99,8 +99,7 @@ class Sweep:
         is_alone = self.is_read_on and self.has_room and len(unread) == 1
         async with trio.open_nursery() as nursery:
             for piece in due:
-                piece.early.is_wanted = is_alone
-                nursery.start_soon(self._next, piece)
+                nursery.start_soon(self._next, piece, is_alone)
             if due and due[0].uncut_pages <= 0:
                 nursery.start_soon(self._find_points, due[0], points)
         if points:
@@ -108,14 +107,16 @@ class Sweep:
         if not self.is_ready and due and due[0].error is not None:
             raise due[0].error
 
-    async def _next(self, piece: _Piece) -> None:
+    async def _next(self, piece: _Piece, wants_early: bool) -> None:
         since = self._changes.enter() if piece.early_since is None else piece.early_since
-        piece.early_since = self._changes.enter() if piece.early.is_wanted else None
+        piece.early_since = self._changes.enter() if wants_early else None
+        piece.early.is_wanted = wants_early
         start = None if piece.token else piece.start
         try:
             page = await self._ask(piece.token, start, PAGE_NAMES, piece.early)
         except BaseException as error:
             self._changes.leave(since)
+            self._drop_early(piece)  # it may be older than what is noted for the next try
             if not isinstance(error, StoreError):
                 raise
             piece.error = error

@@ -31,7 +31,8 @@ class Early:
         """The page of this token, if it was asked for; another one is of no use any more."""
         with self._lock:
             flight, self._flight = self._flight, None
-        if flight is not None and token != self._token:
+            is_another = token != self._token
+        if flight is not None and is_another:
             flight.abort()
             return None
         return flight

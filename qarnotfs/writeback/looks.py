@@ -9,7 +9,8 @@ from __future__ import annotations
 import trio
 
 LOOK_SEC = 0.02  # many files are closed at once: one look for them all
-DEBT_SEC = 50e-6  # a pause for each debt, far above what looking at it takes
+DEBT_SEC = 50e-6  # a pause for each debt, far above what looking at it takes, but no more than
+PAUSE_SEC_MAX = 1.0  # this, however many there are
 
 
 class Looks:
@@ -33,7 +34,7 @@ class Looks:
         self._heard.set()
 
     def ask(self) -> None:
-        """Somebody waits, or there is room again for what was found due: look at once."""
+        """Somebody waits, or there is room for more of what was found due: look at once."""
         self._asked.set()
         self._heard.set()
 
@@ -45,6 +46,6 @@ class Looks:
         with trio.move_on_at(next_sec):
             await self._heard.wait()
         is_change = self._heard.is_set() and not self._is_payment
-        pause_sec = max(LOOK_SEC if is_change else 0.0, count * DEBT_SEC)
+        pause_sec = max(LOOK_SEC if is_change else 0.0, min(count * DEBT_SEC, PAUSE_SEC_MAX))
         with trio.move_on_after(pause_sec):
             await self._asked.wait()

@@ -191,7 +191,7 @@ class Uploader:
         """Start what is due and has a free slot; when the next debt falls due."""
         agenda = Agenda(trio.current_time(), self._incurred_sec, self._delay_sec)
         free, deletions = int(self._slots.available_tokens), list[Debt]()
-        for debt in self._journal.all() if free else ():  # who gives a slot back wakes us
+        for debt in self._journal.each() if free else ():  # who gives a slot back wakes us
             is_deletion = debt.kind is Kind.DELETE
             haste = Haste.DELETION if is_deletion else Haste.NONE
             if debt.urgent or self._all_urgent:
@@ -322,6 +322,8 @@ class Uploader:
             elif error_of_key is not None:
                 self._fail(debt, error_of_key)
         self._deleting = False
+        if len(batch) == DELETE_COUNT_MAX:  # there are more, surely
+            self._looks.ask()
 
     def _deleted(self, debts: list[Debt], done: Deleted) -> None:
         done.tell(self._index, debts)

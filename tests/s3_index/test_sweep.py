@@ -51,6 +51,7 @@ class ShortPages(MemoryStore):
         count_max = min(self.page_names, count_max)
 
         def ask(how: dict[str, Any]) -> Flight[ListPage]:
+            self.sent_count += count_max > 1  # the others only look where names are
             page = super(ShortPages, self).list_page(prefix, count_max=count_max, **how)
             return Flight.landed(page)
 
@@ -64,7 +65,7 @@ class ShortPages(MemoryStore):
     def __init__(self) -> None:
         super().__init__()
         self.asked: list[tuple[str | None, int]] = []
-        self.early_count = 0
+        self.early_count = self.sent_count = 0
 
 
 def expected(store: ShortPages, prefix: str) -> list[tuple[str, str | None]]:
@@ -76,10 +77,22 @@ def shown(listing: Iterable[Entry]) -> list[tuple[str, str | None]]:
     return [(name, info.etag if info else None) for name, info in listing]
 
 
-def living(store: MemoryStore, story: Callable[[Index], object], *, ahead: bool = True) -> None:
+def living(
+    store: MemoryStore,
+    story: Callable[[Index], object],
+    *,
+    ahead: bool = True,
+    offline_reads: bool = False,
+) -> None:
     async def main() -> None:
         with tempfile.TemporaryDirectory() as place:
-            index = Index(store, Bridge(timeout_sec=5.0), Path(place) / "beliefs.db", ttl_sec=60.0)
+            index = Index(
+                store,
+                Bridge(timeout_sec=5.0),
+                Path(place) / "beliefs.db",
+                ttl_sec=60.0,
+                offline_reads=offline_reads,
+            )
             async with trio.open_nursery() as nursery:
                 if ahead:
                     await nursery.start(index.run)
@@ -177,6 +190,50 @@ def test_the_page_ahead_is_asked_for_only_where_somebody_reads_on() -> None:
         assert listing.count == 30
 
     living(store, story, ahead=False)
+
+
+@pytest.mark.parametrize("held", [0, SWEEPS_MAX])
+def test_each_page_is_asked_for_once_also_where_none_can_be_held(held: int) -> None:
+    store = ShortPages()
+    for prefix in ["X", *"abcdefgh"[:held]]:
+        for number in range(12):
+            put(store, f"{prefix}/{number:03}")
+
+    async def story(index: Index) -> None:
+        for prefix in "abcdefgh"[:held]:
+            await index.begun(f"{prefix}/")
+        before = store.sent_count
+        listing = await index.begun("X/")
+        while not listing.complete:
+            await index.grow(listing)
+        assert store.sent_count - before <= 12 // PAGE + 1  # behind a cut there may be nothing
+
+    living(store, story, ahead=False)
+
+
+def test_a_page_that_came_early_is_not_kept_when_it_cannot_be_taken() -> None:
+    """What we change until it is asked for again is noted for that question."""
+    store = ShortPages()
+    for number in range(20):
+        put(store, f"{number:03}")
+
+    async def story(index: Index) -> None:
+        listing = await index.begun("")
+        await index.grow(listing)
+        assert store.early_count == 1
+        store.delete(["007"])
+        index.remember_missing("007")
+        index.reach.unanswered_since_sec = 1.0  # nobody is asked any more
+        with pytest.raises(Unavailable):
+            await index.grow(listing)
+        index.reach.unanswered_since_sec = None
+        while not listing.complete:
+            await index.grow(listing)
+        assert shown(listing) == expected(store, "")
+        index.remember(put(store, "last"))
+        assert len(index._changes) == 0  # nobody waits for them
+
+    living(store, story, ahead=False, offline_reads=True)
 
 
 def test_a_reader_that_stops_has_a_bounded_number_of_pages_waiting() -> None:

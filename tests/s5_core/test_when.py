@@ -6,12 +6,14 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
+import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from qarnotfs.errors import Unavailable
 from qarnotfs.store.base import UNCONDITIONAL, Attributes, Condition, Flight
 from qarnotfs.store.memory import MemoryStore
+from qarnotfs.writeback import looks, uploader
 from qarnotfs.writeback.plan import (
     BURST_DELAYS_MAX,
     BURST_SEC,
@@ -20,7 +22,8 @@ from qarnotfs.writeback.plan import (
     LULL_SEC,
 )
 from qarnotfs.writeback.uploader import UPLOADS_MAX
-from tests.s5_core.house import World, bucket, entered
+from tests.s5_core.house import World, bucket, entered, put
+from tests.support import eventually
 
 DELAY_SEC = 0.08
 STEP_SEC = 0.02  # less than what is taken for the end of a burst
@@ -82,8 +85,8 @@ class Holds(MemoryStore):
 
     def let_go(self) -> None:
         self.is_holding = False
-        for flight, put in self.held:
-            flight.set_result(put().result())
+        for flight, carry_out in self.held:
+            flight.set_result(carry_out().result())
 
 
 def test_of_file_after_file_few_are_sent_at_once_unless_they_waited_very_long(
@@ -108,6 +111,28 @@ def test_of_file_after_file_few_are_sent_at_once_unless_they_waited_very_long(
             await at(trio.current_time() + 0.2, clock, world)
             assert len(store.held) == UPLOADS_MAX
             store.let_go()
+
+    trio.run(main, clock=clock)
+
+
+def test_one_batch_of_deletions_follows_the_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many debts wait, and however rarely they are therefore looked through."""
+    clock = MockClock()
+    monkeypatch.setattr(uploader, "DELETE_COUNT_MAX", 5)
+    monkeypatch.setattr(looks, "DEBT_SEC", 1.0)
+
+    async def main() -> None:
+        store = MemoryStore()
+        names = [f"{number:02}" for number in range(50)]
+        for name in names:
+            put(store, name)
+        async with entered(store, tmp_path, upload_delay_sec=DELAY_SEC) as world:
+            for name in names:
+                await world.unlink(name)
+            await at(trio.current_time() + 2.0, clock, world)  # the first batch is on its way
+            await trio.to_thread.run_sync(eventually, lambda: not bucket(store))  # no time passes
 
     trio.run(main, clock=clock)
 

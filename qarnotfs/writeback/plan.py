@@ -26,7 +26,8 @@ BURST_DELAYS = 2  # but no longer than so many delays more. What costs processor
 BURST_SEC = 5.0  # deletions do not, waits for as long as this, or for
 BURST_DELAYS_MAX = 50  # so many delays, where they are short: 0 is meant to be at once. Then it
 BURST_SENDS = 2  # is sent so many at once, so that little is taken from the programs, and what
-BURST_TIMES = 4  # has waited so many times as long again at once, whatever it takes
+BURST_TIMES = 4  # has waited so many times as long again at once, whatever it takes. A pause may
+SEND_SEC = 0.005  # be our own doing: the longer it is the more is sent, one more after so long
 TEMPORARY = re.compile(
     r"\..+\.[A-Za-z0-9]{6}"  # rsync, mkstemp with a hidden name
     r"|.*\.(part|partial|filepart|crdownload|download|tmp|temp|swp|swx|aria2)"
@@ -146,16 +147,18 @@ class Agenda:
             Haste.DELETION: short_sec,
             Haste.URGENT: 0.0,
         }
-        is_lull = self._lull_sec <= now_sec
-        self._since_sec = {
-            haste: now_sec if is_lull else now_sec - burst_sec
-            for haste, burst_sec in self._bursts_sec.items()
-        }
+        lull_sec = now_sec - self._lull_sec
+        self._sends_max, self._more_sec = BURST_SENDS, self._lull_sec
+        self._since_sec = {haste: now_sec - sec for haste, sec in self._bursts_sec.items()}
+        if lull_sec >= 0:
+            self._sends_max += int(lull_sec / SEND_SEC)
+            self._more_sec = now_sec + SEND_SEC
+            self._since_sec |= dict.fromkeys((Haste.NONE, Haste.DELETION), now_sec)
         self._later_sec = dict.fromkeys(Haste, float("inf"))
 
     def is_due(self, not_before_sec: float, haste: Haste, sending: int) -> bool:
         """Whether this is paid now, while ``sending`` others are."""
-        if haste is Haste.NONE and sending >= BURST_SENDS:
+        if haste is Haste.NONE and sending >= self._sends_max:
             haste = Haste.CROWDED
         if not_before_sec <= self._since_sec[haste]:
             return True
@@ -164,8 +167,11 @@ class Agenda:
 
     def next_sec(self) -> float:
         """When the first of those is due that are not yet, if nothing more is incurred."""
-        both = ((self._later_sec[haste], burst) for haste, burst in self._bursts_sec.items())
-        return min(max(sec, min(sec + burst, self._lull_sec)) for sec, burst in both)
+        ends_sec = dict.fromkeys(Haste, self._lull_sec) | {Haste.CROWDED: self._more_sec}
+        return min(
+            max(sec, min(sec + self._bursts_sec[haste], ends_sec[haste]))
+            for haste, sec in self._later_sec.items()
+        )
 
 
 def backoff_sec(attempts: int, chance: float) -> float:

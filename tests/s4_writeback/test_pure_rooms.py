@@ -19,6 +19,7 @@ from qarnotfs.writeback.plan import (
     BURST_TIMES,
     LULL_SEC,
     PART_BYTES,
+    SEND_SEC,
     Agenda,
     Haste,
     Layers,
@@ -223,31 +224,57 @@ def test_backoff_never_spins_and_never_sleeps_too_long(attempts: int, chance: fl
 times_sec = st.integers(0, 2000).map(lambda n: n / 100)
 
 
-@given(
-    times_sec,
-    times_sec,
-    st.integers(0, 200).map(lambda n: n / 100),
-    st.lists(st.tuples(times_sec, st.sampled_from([*Haste][1:]), st.integers(0, BURST_SENDS))),
+delays_sec = st.integers(0, 200).map(lambda n: n / 100)
+waiting_debts = st.lists(
+    st.tuples(times_sec, st.sampled_from([*Haste][1:]), st.integers(0, BURST_SENDS + 3))
 )
-def test_what_is_due_and_when_the_next_is(
-    now_sec: float, incurred_sec: float, delay_sec: float, debts: list[tuple[float, Haste, int]]
+
+
+@given(st.integers(0, 10) | st.integers(-2000, 2000), times_sec, delays_sec, waiting_debts)
+def test_what_is_due(
+    ago: int, incurred_sec: float, delay_sec: float, debts: list[tuple[float, Haste, int]]
 ) -> None:
     """Each waits for the end of a burst, and no longer than a burst may take.
 
-    Where as many are being sent as may be meanwhile, it takes five times as long, or until one is
-    sent, of which the agenda knows nothing.
+    That is five times as long where as many are being sent as may be then; after its end they may
+    be the more, the longer ago that is.
     """
+    now_sec = incurred_sec + ago / 100
     agenda = Agenda(now_sec, incurred_sec, delay_sec)
-    later_sec = [float("inf")]
+    full_sec, lull_sec = min(BURST_SEC, 50 * delay_sec), incurred_sec + LULL_SEC
+    sends_max = BURST_SENDS + int(max(0.0, now_sec - lull_sec) / SEND_SEC)
     for not_before_sec, haste, sending in debts:
         longest_sec = 0.0 if haste is Haste.URGENT else 2 * delay_sec
         if haste is Haste.NONE:
-            longest_sec = max(longest_sec, full_sec := min(BURST_SEC, 50 * delay_sec))
-            longest_sec += BURST_TIMES * full_sec if sending == BURST_SENDS else 0.0
-        lull_sec, late_sec = incurred_sec + LULL_SEC, not_before_sec + longest_sec
-        at_sec = max(not_before_sec, min(lull_sec, late_sec))
+            longest_sec = max(longest_sec, full_sec)
+        if haste is Haste.NONE and sending >= sends_max:
+            at_sec = not_before_sec + longest_sec + BURST_TIMES * full_sec
+        else:
+            at_sec = max(not_before_sec, min(lull_sec, not_before_sec + longest_sec))
         assume(not math.isclose(at_sec, now_sec, abs_tol=1e-6))  # rounding
         assert agenda.is_due(not_before_sec, haste, sending) == (at_sec < now_sec)
-        later_sec += [at_sec] if at_sec > now_sec else []
-    assert math.isclose(agenda.next_sec(), min(later_sec))
-    assert agenda.next_sec() > now_sec
+
+
+@given(times_sec, times_sec, delays_sec, waiting_debts, st.floats(0.01, 0.99))
+def test_the_next_time_that_something_is_due(
+    now_sec: float,
+    incurred_sec: float,
+    delay_sec: float,
+    debts: list[tuple[float, Haste, int]],
+    share: float,
+) -> None:
+    """Until then nothing is, and from one such time to the next all will be."""
+    for _ in range(4 * len(debts) + 10):
+        agenda = Agenda(now_sec, incurred_sec, delay_sec)
+        debts = [debt for debt in debts if not agenda.is_due(*debt)]
+        next_sec = agenda.next_sec()
+        assert next_sec > now_sec
+        if not debts:
+            assert next_sec == math.inf
+            return
+        before_sec = now_sec + share * (next_sec - now_sec)
+        if incurred_sec + LULL_SEC > before_sec or all(debt[2] < BURST_SENDS for debt in debts):
+            before = Agenda(before_sec, incurred_sec, delay_sec)
+            assert not any(before.is_due(*debt) for debt in debts)
+        now_sec = next_sec + 1e-9  # rounding
+    raise AssertionError(f"{debts} are never due")

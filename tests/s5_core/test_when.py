@@ -51,7 +51,7 @@ def test_file_after_file_is_sent_when_the_program_pauses_or_after_a_while(tmp_pa
             sent = await at(late_sec + 3 * STEP_SEC, clock, world, busy=True)
             assert "first" in sent
             assert len(sent) < 10
-            pause_sec = trio.current_time() + LULL_SEC + 3 * STEP_SEC
+            pause_sec = trio.current_time() + LULL_SEC + 12 * STEP_SEC
             due = await at(pause_sec, clock, world)  # of a second ago, and older
             written = (late_sec - begun_sec) / STEP_SEC
             assert len(due) > written / 2

@@ -137,6 +137,26 @@ def test_one_batch_of_deletions_follows_the_other(
     trio.run(main, clock=clock)
 
 
+def test_what_is_due_follows_what_was_sent_while_all_places_are_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many debts wait, and however rarely they are therefore looked through."""
+    clock = MockClock()
+    monkeypatch.setattr(uploader, "UPLOADS_MAX", 3)
+    monkeypatch.setattr(looks, "DEBT_SEC", 1.0)
+
+    async def main() -> None:
+        store = MemoryStore()
+        async with entered(store, tmp_path, upload_delay_sec=DELAY_SEC) as world:
+            for number in range(50):
+                await world.write(str(number), b"x")
+            await at(trio.current_time() + 2.0, clock, world)  # the first are on their way
+            # No time passes any more.
+            await trio.to_thread.run_sync(eventually, lambda: len(bucket(store)) == 50)
+
+    trio.run(main, clock=clock)
+
+
 def test_a_file_alone_is_sent_after_the_delay(tmp_path: Path) -> None:
     clock = MockClock()
 

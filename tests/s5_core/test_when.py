@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trio
@@ -70,14 +71,8 @@ class Holds(MemoryStore):
         self.held: list[tuple[Flight[str], Callable[[], Flight[str]]]] = []
         self.is_holding = True
 
-    def put(
-        self,
-        key: str,
-        body: bytes,
-        attributes: Attributes,
-        condition: Condition = UNCONDITIONAL,
-    ) -> Flight[str]:
-        put = partial(super().put, key, body, attributes, condition)
+    def put(self, *args: Any, **how: Any) -> Flight[str]:
+        put = partial(super().put, *args, **how)
         if not self.is_holding:
             return put()
         self.held.append((Flight[str](), put))
@@ -115,44 +110,36 @@ def test_of_file_after_file_few_are_sent_at_once_unless_they_waited_very_long(
     trio.run(main, clock=clock)
 
 
-def test_one_batch_of_deletions_follows_the_other(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("limit", "stored", "act", "left"),
+    [
+        ("DELETE_COUNT_MAX", 50, World.unlink, 0),
+        ("UPLOADS_MAX", 0, partial(World.write, data=b"x"), 50),
+    ],
+)
+def test_what_is_due_follows_what_was_paid_without_a_pause(
+    limit: str,
+    stored: int,
+    act: Callable[[World, str], Awaitable[None]],
+    left: int,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """However many debts wait, and however rarely they are therefore looked through."""
     clock = MockClock()
-    monkeypatch.setattr(uploader, "DELETE_COUNT_MAX", 5)
+    monkeypatch.setattr(uploader, limit, 3)
     monkeypatch.setattr(looks, "DEBT_SEC", 1.0)
 
     async def main() -> None:
         store = MemoryStore()
-        names = [f"{number:02}" for number in range(50)]
-        for name in names:
-            put(store, name)
-        async with entered(store, tmp_path, upload_delay_sec=DELAY_SEC) as world:
-            for name in names:
-                await world.unlink(name)
-            await at(trio.current_time() + 2.0, clock, world)  # the first batch is on its way
-            await trio.to_thread.run_sync(eventually, lambda: not bucket(store))  # no time passes
-
-    trio.run(main, clock=clock)
-
-
-def test_what_is_due_follows_what_was_sent_while_all_places_are_taken(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """However many debts wait, and however rarely they are therefore looked through."""
-    clock = MockClock()
-    monkeypatch.setattr(uploader, "UPLOADS_MAX", 3)
-    monkeypatch.setattr(looks, "DEBT_SEC", 1.0)
-
-    async def main() -> None:
-        store = MemoryStore()
+        for number in range(stored):
+            put(store, str(number))
         async with entered(store, tmp_path, upload_delay_sec=DELAY_SEC) as world:
             for number in range(50):
-                await world.write(str(number), b"x")
+                await act(world, str(number))
             await at(trio.current_time() + 2.0, clock, world)  # the first are on their way
-            # No time passes any more.
-            await trio.to_thread.run_sync(eventually, lambda: len(bucket(store)) == 50)
+            # From here on no time passes.
+            await trio.to_thread.run_sync(eventually, lambda: len(bucket(store)) == left)
 
     trio.run(main, clock=clock)
 

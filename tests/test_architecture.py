@@ -49,6 +49,7 @@ FENCES: dict[str, set[str]] = {
         "index",
         "cache.reader",
         "cache.flight",
+        "cache.keeper",
         "cache.runway",
         "cache.warming",
         "writeback.uploader",

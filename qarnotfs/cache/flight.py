@@ -13,7 +13,8 @@ import trio
 
 from qarnotfs.cache.blocks import BLOCK_BYTES, Span
 from qarnotfs.errors import QarnotfsError, Stale, Unavailable
-from qarnotfs.store.base import Fetched, ObjectInfo
+from qarnotfs.store.base import Fetched, ObjectInfo, Store
+from qarnotfs.store.base import Flight as Request
 
 CLOSING = "The mount is being closed."
 OFFLINE = "The object store does not answer, and this is not cached."
@@ -32,10 +33,27 @@ class Flight:
     info: ObjectInfo
     span: Span
     deadline: float = -math.inf
+    request: Request[Fetched] | None = None  # made before its task began
+    asked_sec: float = 0.0  # trio time of the last request
     took_sec: float = 0.0  # from the last request to its answer
     outcome: bytes | QarnotfsError = field(default_factory=lambda: Unavailable(CLOSING))
     landed: trio.Event = field(default_factory=trio.Event)
     over: trio.Event = field(default_factory=trio.Event)
+
+    def asked(self, store: Store) -> Flight:
+        """Ask for its bytes now, before those of whoever comes later: tasks begin in any order."""
+        self.asked_sec = trio.current_time()
+        self.request = store.get(
+            self.info.key, self.span.start, self.span.size, etag=self.info.etag
+        )
+        return self
+
+    def take_request(self, store: Store) -> Request[Fetched]:
+        """The request that was made already, or else a new one."""
+        request = self.request or self.asked(store).request
+        assert request is not None  # that is what `asked` makes
+        self.request = None
+        return request
 
     async def block(self, number: int) -> memoryview:
         """One block, as soon as it has landed; raises what the fetch ended with."""

@@ -33,6 +33,7 @@ from qarnotfs.cache.blocks import (
 )
 from qarnotfs.cache.disk import Disk
 from qarnotfs.cache.flight import CLOSING, OFFLINE, Flight, Flights, stale
+from qarnotfs.cache.keeper import Keeper
 from qarnotfs.cache.runway import RoundTrip, Runway
 from qarnotfs.cache.stats import CacheStats
 from qarnotfs.errors import NoSuchKey, PreconditionFailed, QarnotfsError, Unavailable
@@ -41,7 +42,7 @@ from qarnotfs.store.base import ObjectInfo, Store
 log = logging.getLogger(__name__)
 
 IO_TIMEOUT_SEC = 60.0
-FLIGHTS_MAX = 16
+FLIGHTS_MAX = 64
 FLIGHT_BYTES_MAX = 64 << 20
 INLINE_BYTES_MAX = 512 << 10  # writing and checking that much takes the loop 0.3 ms
 AROUND_OBJECT_SHARE = 2  # times what may be fetched ahead: half of the cache
@@ -74,6 +75,7 @@ class Reader:
         self._hits = self._misses = self._fetched_bytes = 0
         self._nursery: trio.Nursery | None = None  # while `run` runs
         self._flights = Flights()
+        self._keeper = Keeper(bridge, disk)
         self._runway = Runway(FLIGHTS_MAX, FLIGHT_BYTES_MAX)
         self._round_trip = RoundTrip()
 
@@ -198,7 +200,7 @@ class Reader:
             absent = [number for number in reach if number not in under_way]
         others = set(reach).difference(absent)
         for span in spans(others, *block_span(reach, info.size), info.size):
-            flight = self._start(Flight(info, span, deadline), self._fly)
+            flight = self._depart(Flight(info, span, deadline))
             flights.update(dict.fromkeys(span.blocks, flight))
         return flights
 
@@ -252,9 +254,9 @@ class Reader:
     def _send_ahead(self, info: ObjectInfo, wanted: list[Span], how: Fly) -> Span | None:
         """Send for bytes nobody waits for yet; the first for which there was no place."""
         for span in wanted:
-            if self._grounded or not self._runway.try_take(span.size):
+            if self._grounded or not self._runway.take_ahead(span.size):
                 return span
-            self._start(Flight(info, span), how)
+            self._start(Flight(info, span).asked(self._store), how)
         return None
 
     def validated(self, info: ObjectInfo, at_sec: float) -> None:
@@ -269,6 +271,12 @@ class Reader:
         if self._nursery is None:
             return CLOSING
         return OFFLINE if self._lost() else ""
+
+    def _depart(self, flight: Flight) -> Flight:
+        """Let one fly that somebody waits for: at once, if there is a place on the runway."""
+        if self._grounded or not self._runway.take_now(flight.span.size):
+            return self._start(flight, self._fly)
+        return self._start(flight.asked(self._store), self._fly_cleared)
 
     def _start(self, flight: Flight, how: Fly) -> Flight:
         if self._grounded or self._nursery is None:
@@ -306,7 +314,7 @@ class Reader:
             if len(data) <= INLINE_BYTES_MAX and self._disk.quick(flight.info, len(data)):
                 self._disk.store(flight.info, flight.span.start, data)
             else:
-                await self._bridge.work(self._disk.store, flight.info, flight.span.start, data)
+                await self._keeper.keep(flight.info, flight.span.start, data)
         finally:
             self._runway.give_back(flight.span.size)
 
@@ -321,11 +329,10 @@ class Reader:
         info, span, pause_sec = flight.info, flight.span, BACKOFF_SEC_MIN
         while True:
             try:
-                begun_sec = trio.current_time()
-                request = self._store.get(info.key, span.start, span.size, etag=info.etag)
+                request = flight.take_request(self._store)
                 fetched = await self._bridge.wait(request, timeout_sec=self.io_timeout_sec)
                 data = flight.checked(fetched)
-                flight.took_sec = trio.current_time() - begun_sec
+                flight.took_sec = trio.current_time() - flight.asked_sec
                 self._round_trip.note(span.size, flight.took_sec)
                 if not span.start:
                     self._learn(fetched.info)

@@ -11,7 +11,7 @@ import trio
 
 from qarnotfs.cache.blocks import BLOCK_BYTES
 
-FLIGHTS_KEPT_FREE = 4  # of both, a quarter is out of bounds for reading ahead,
+FLIGHTS_KEPT_FREE = 16  # of both, a quarter is out of bounds for reading ahead,
 BYTES_KEPT_FREE = 16 << 20  # so that a read never queues behind bytes nobody waits for
 NEAR_SEC = 0.005  # a store that answers within it is asked block by block
 GROWTH = 1.1  # with each block a round trip is believed to have become at most so much longer
@@ -27,18 +27,22 @@ class Runway:
         self._queue = trio.lowlevel.ParkingLot()  # woken whenever something was given back
 
     async def take(self, size: int) -> None:
-        while self._flights_free < 1 or self._bytes_free < size:
+        while not self.take_now(size):
             await self._queue.park()
-        self._flights_free -= 1
-        self._bytes_free -= size
 
-    def try_take(self, size: int) -> bool:
-        """Take a place for reading ahead, if that leaves enough for those who cannot wait."""
-        if self._flights_free <= FLIGHTS_KEPT_FREE or self._bytes_free < size + BYTES_KEPT_FREE:
+    def take_now(self, size: int) -> bool:
+        """Take a place, if there is one."""
+        if self._flights_free < 1 or self._bytes_free < size:
             return False
         self._flights_free -= 1
         self._bytes_free -= size
         return True
+
+    def take_ahead(self, size: int) -> bool:
+        """Take a place for reading ahead, if that leaves enough for those who cannot wait."""
+        if self._flights_free <= FLIGHTS_KEPT_FREE or self._bytes_free < size + BYTES_KEPT_FREE:
+            return False
+        return self.take_now(size)
 
     def give_back(self, size: int) -> None:
         self._flights_free += 1

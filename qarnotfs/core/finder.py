@@ -6,8 +6,8 @@ the bucket.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from itertools import islice
+from collections.abc import Iterable, Mapping
+from itertools import chain, islice
 from typing import NamedTuple
 
 from qarnotfs.cache.reader import Reader
@@ -16,8 +16,9 @@ from qarnotfs.core import names
 from qarnotfs.core.browse import Browse
 from qarnotfs.core.kinds import Kinds, is_certain
 from qarnotfs.core.shown import Shown
+from qarnotfs.core.trail import Descents, Trail
 from qarnotfs.core.tree import Node
-from qarnotfs.core.walk import FILES_MAX, Descents, Walks, is_small
+from qarnotfs.core.walk import FILES_MAX, Walks, is_small
 from qarnotfs.errors import InvalidName
 from qarnotfs.index.index import Index
 from qarnotfs.index.listing import PAGE_NAMES, Listing, parent_of
@@ -68,6 +69,7 @@ class Finder:
         self.asks_attributes = asks_attributes
         self._survivors: dict[str, str] = {}  # of the directory that was emptied last
         self._walks, self._descents, self._shown = Walks(), Descents(), Shown()
+        self._trail = Trail()
         self._looks_ahead = AHEAD_FIRST  # doubled with each look at a file that nobody reads
         # The listing whose attributes were wanted last, how far they are foreseen, and from where
         # on more are.
@@ -243,10 +245,16 @@ class Finder:
             self._fetch_ahead(listing)
 
     def _fetch_ahead(self, listing: Listing) -> None:
-        for info in self._walks.wanted(listing, self._reader.ahead_bytes_max):
+        wanted = self._walks.wanted(listing, self._onward(listing), self._reader.ahead_bytes_max)
+        for there, info in wanted:
             if self._journal.latest(info.key) is None and not self._reader.fetch_ahead(info):
                 return
-            self._walks.asked(listing, info.key)
+            self._walks.asked(there, info.key)
+
+    def _onward(self, listing: Listing) -> Iterable[Listing]:
+        """A program looks at a file in a directory: the ones it will come to behind it."""
+        following = self._trail.at(listing.prefix, self._index.fresh_listing)
+        return following if listing.complete else ()
 
     def _foresee(self, key: str) -> None:
         """A program looks at one file after the other: look at those that come next, too."""
@@ -260,7 +268,8 @@ class Finder:
             return
         count = self._looks_ahead
         self._looks_ahead = min(4 * count, AHEAD)
-        names = [name for name, info in islice(listing.after(last), count) if info]
+        entries = chain(listing.after(last), chain.from_iterable(self._onward(listing)))
+        names = [name for name, info in islice(entries, count) if info]
         self._ahead = (listing.number, last, END)
         if names:
             self._ahead = (listing.number, names[-1], names[len(names) // 2])
@@ -292,13 +301,12 @@ class Finder:
 
     def _list_ahead(self, prefix: str) -> None:
         """A program looks into a directory: list those that it will look into next."""
-        if self._index.is_listed(prefix):
-            return
-        if self.asks_attributes:
+        listed = self._index.fresh_listing
+        if self.asks_attributes and not self._index.is_listed(prefix):
             self._index.prepare_infos()
-        parent = self._index.fresh_listing(parent_of(prefix[:-1]))
+        parent = listed(parent_of(prefix[:-1]))
         if parent and prefix in parent:
-            self._index.foresee(self._descents.entered(parent, prefix), self._look_into)
+            self._index.foresee(self._descents.entered(parent, prefix, listed), self._look_into)
 
     async def has_children(self, directory: str) -> bool:
         """Whether anything is in a visible directory; quick also while it is being emptied."""

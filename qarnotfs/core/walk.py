@@ -1,7 +1,7 @@
-"""Whether a program goes through small files, or directories, one after the other. Pure.
+"""Whether a program goes through small files, one after the other. Pure.
 
-Used by `finder`, which tells every look at a small file, every use of one and every directory
-that had to be listed, and fetches what is wanted next. What a program does not do twice in a
+Used by `finder`, which tells every look at a small file and every use of one, and fetches what is
+wanted next. What a program does not do twice in a
 row costs nothing; the first surprise (one skipped, or looked at and not read) ends a walk.
 """
 
@@ -9,20 +9,27 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from itertools import islice
+from dataclasses import dataclass, field
+from itertools import chain, islice
 
 from qarnotfs.cache.blocks import SMALL_BYTES_MAX
-from qarnotfs.index.listing import Listing, parent_of
+from qarnotfs.index.listing import Listing
 from qarnotfs.store.base import ObjectInfo
 
 FILES_AT_FIRST = 2  # behind the second file in order; doubled with each further one
-FILES_MAX = 64  # that are wanted ahead of their reader: a tenth of a second's worth
+FILES_MAX = 48  # that are wanted ahead of their reader: as many as are fetched at once
+AGAIN_SHARE = 4  # of them are used before more are wanted: a look at all takes time
 BYTES_MAX = 16 << 20
 FILES_FIRST_MAX = 8  # in the next directory, of a program that read the last one through
-DIRECTORIES_MAX = 32  # that are listed ahead
-WALKS_MAX = 8  # directories that are read at the same time
+WALKS_MAX = 32  # directories that are read at the same time, or next
 SEARCH_MAX = 4 * FILES_MAX  # entries looked through for the next small file
+
+
+@dataclass(slots=True)
+class Lead:
+    """How far a program's files are ahead of it, in whatever directories."""
+
+    count: int = 0
 
 
 @dataclass(slots=True)
@@ -32,6 +39,7 @@ class Walk:
     last: str = ""  # the file that was used last
     ahead: str = ""  # everything up to it was asked for
     window: int = 0
+    lead: Lead = field(default_factory=Lead)
 
 
 class Walks:
@@ -67,62 +75,53 @@ class Walks:
         in_order = (walk.last or walk.window) and _next(listing, walk.last) == key
         walk.window = min(max(FILES_AT_FIRST, 2 * walk.window), FILES_MAX) if in_order else 0
         walk.last, walk.ahead = key, max(walk.ahead, key) if in_order else key
+        if in_order:
+            walk.lead.count = max(0, walk.lead.count - 1)
+        else:
+            walk.lead = Lead()
         self._walks.move_to_end(listing.prefix)
         at_end = walk.window and listing.complete and _next(listing, key) is None
         self._carried = min(walk.window, FILES_FIRST_MAX) if at_end else 0
 
-    def wanted(self, listing: Listing, bytes_max: int) -> Iterator[ObjectInfo]:
-        """What to fetch now; tell of each one that is under way, by `asked`."""
+    def wanted(
+        self, listing: Listing, onward: Iterable[Listing], bytes_max: int
+    ) -> Iterator[tuple[Listing, ObjectInfo]]:
+        """What to fetch now, and where it is; tell of each one that is under way, by `asked`.
+
+        ``onward``: the directories that its program reads next.
+        """
         walk = self._walks.get(listing.prefix)
-        if walk is None or not walk.window:
+        if walk is None or walk.lead.count > walk.window - max(1, walk.window // AGAIN_SHARE):
             return
-        size = 0
-        for info in islice(_small(listing, walk.last), walk.window):
-            size += info.size
-            if size > min(bytes_max, BYTES_MAX):
+        left, size = walk.window, 0
+        for there in chain([listing], onward):
+            way = self._walks.get(there.prefix) or self._follow(walk, there.prefix)
+            for info in islice(_small(there, way.last), left):
+                left, size = left - 1, size + info.size
+                if size > min(bytes_max, BYTES_MAX):
+                    return
+                if info.key > way.ahead:
+                    yield there, info
+            if not left:
                 return
-            if info.key > walk.ahead:
-                yield info
 
     def asked(self, listing: Listing, key: str) -> None:
         """Everything that was wanted up to ``key`` is under way."""
-        self._walks[listing.prefix].ahead = key
+        walk = self._walks[listing.prefix]
+        walk.ahead = key
+        walk.lead.count += 1
+
+    def _follow(self, walk: Walk, prefix: str) -> Walk:
+        """Begin the directory that comes behind a walk."""
+        following = self._begin(prefix)
+        following.window, following.lead = walk.window, walk.lead
+        return following
 
     def _begin(self, prefix: str) -> Walk:
-        return _added(self._walks, prefix)
-
-
-class Descents:
-    """The directories whose sub-directories programs look into, as ``find`` does."""
-
-    def __init__(self) -> None:
-        self._walks: OrderedDict[str, Walk] = OrderedDict()  # by the prefix of the parent
-
-    def entered(self, parent: Listing, prefix: str) -> list[str]:
-        """A program looks into a directory nobody has listed: which ones it will want next."""
-        walk = self._walks.get(parent.prefix)
-        if walk is None:
-            above = self._walks.get(parent_of(parent.prefix[:-1]))
-            walk = _added(self._walks, parent.prefix)
-            walk.window = above.window if above else 0  # who goes on there will go on here
-        in_order = (walk.ahead or walk.window) and prefix in _directories(parent, walk.ahead, 1)
-        walk.window = min(max(1, 2 * walk.window), DIRECTORIES_MAX) if in_order else 0
-        wanted = _directories(parent, prefix, walk.window)
-        walk.ahead = wanted[-1] if wanted else prefix
-        return wanted
-
-
-def _added(walks: OrderedDict[str, Walk], prefix: str) -> Walk:
-    walk = walks[prefix] = Walk()
-    while len(walks) > WALKS_MAX:
-        walks.popitem(last=False)
-    return walk
-
-
-def _directories(listing: Listing, prefix: str, count: int) -> list[str]:
-    """The next directories behind ``prefix``, as they are listed."""
-    entries = islice(listing.after(prefix), SEARCH_MAX)
-    return list(islice((name for name, info in entries if info is None), count))
+        walk = self._walks[prefix] = Walk()
+        while len(self._walks) > WALKS_MAX:
+            self._walks.popitem(last=False)
+        return walk
 
 
 def is_small(info: ObjectInfo | None) -> bool:

@@ -6,11 +6,15 @@ While one batch is stored the next one gathers; in a moment of rest a piece does
 
 from __future__ import annotations
 
+import logging
+
 import trio
 
 from qarnotfs.bridge import Bridge
 from qarnotfs.cache.disk import Disk
 from qarnotfs.store.base import ObjectInfo
+
+log = logging.getLogger(__name__)
 
 Piece = tuple[ObjectInfo, int, bytes]  # of a version, from a byte on: whole blocks
 
@@ -37,5 +41,8 @@ class Keeper:
                 await self._bridge.work(self._store, batch)
 
     def _store(self, batch: list[Piece]) -> None:
-        for piece in batch:
-            self._disk.store(*piece)
+        for info, start, data in batch:
+            try:
+                self._disk.store(info, start, data)
+            except Exception:  # the others are stored; who wants this one fetches it again
+                log.exception("a defect: %r is not kept", info.key)

@@ -242,11 +242,14 @@ class Finder:
         if listing and info.key in listing:
             self._looks_ahead = AHEAD_FIRST
             self._walks.used(listing, info.key)
-            self._fetch_ahead(listing)
+            self._fetch_ahead(listing, info)
 
-    def _fetch_ahead(self, listing: Listing) -> None:
+    def _fetch_ahead(self, listing: Listing, first: ObjectInfo | None = None) -> None:
+        """Ask for what is wanted, and before any of that for what is read at once."""
         wanted = self._walks.wanted(listing, self._onward(listing), self._reader.ahead_bytes_max)
-        for there, info in wanted:
+        for number, (there, info) in enumerate(wanted):
+            if first is not None and not number:
+                self._reader.fetch_ahead(first)
             if self._journal.latest(info.key) is None and not self._reader.fetch_ahead(info):
                 return
             self._walks.asked(there, info.key)

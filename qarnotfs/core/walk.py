@@ -58,8 +58,7 @@ class Walks:
         """A program looks at a small file: whether it will surely read it, too."""
         walk = self._walks.get(listing.prefix)
         if walk is None and self._carried:
-            walk = self._begin(listing.prefix)
-            walk.window, self._carried = self._carried, 0
+            walk = self._arrived(listing.prefix)
         if walk is None or not walk.window:
             return False
         if _next(listing, walk.last) == key:
@@ -69,7 +68,7 @@ class Walks:
 
     def used(self, listing: Listing, key: str) -> None:
         """A program reads a small file."""
-        walk = self._walks.get(listing.prefix) or self._begin(listing.prefix)
+        walk = self._walks.get(listing.prefix) or self._arrived(listing.prefix)
         if key == walk.last:
             return
         in_order = (walk.last or walk.window) and _next(listing, walk.last) == key
@@ -116,6 +115,12 @@ class Walks:
         following = self._begin(prefix)
         following.window, following.lead = walk.window, walk.lead
         return following
+
+    def _arrived(self, prefix: str) -> Walk:
+        """Begin the directory to which a program comes, perhaps from the end of another one."""
+        walk = self._begin(prefix)
+        walk.window, self._carried = self._carried, 0
+        return walk
 
     def _begin(self, prefix: str) -> Walk:
         walk = self._walks[prefix] = Walk()

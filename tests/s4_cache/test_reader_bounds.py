@@ -41,6 +41,25 @@ def test_flights_and_their_bytes_are_bounded(store: ScriptedStore, disk: Disk) -
     assert done == [body] * len(infos)
 
 
+def test_requests_are_made_in_the_order_they_are_wanted(store: ScriptedStore, disk: Disk) -> None:
+    """What somebody waits for comes first, whichever task begins first."""
+    infos = [store.add(f"key{number:02}", blocks(1, number)) for number in range(20)]
+
+    async def main() -> None:
+        async with reading(store, disk) as reader:
+            store.held = []
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(reader.read, infos[0], 0, BLOCK_BYTES)
+                await until(lambda: len(store.asked) == 1)
+                for info in infos[1:]:
+                    assert reader.fetch_ahead(info)
+                assert [asked.key for asked in store.asked] == [info.key for info in infos]
+                store.release()
+            await settled(reader)
+
+    run(main)
+
+
 def test_reading_ahead_leaves_room_for_those_who_cannot_wait(
     store: ScriptedStore, disk: Disk
 ) -> None:

@@ -1,0 +1,190 @@
+"""`core.trail`: the order of directories, and who goes along it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from qarnotfs.core.trail import DIRECTORIES_MAX, NEAR, Descents, Trail, onward
+from qarnotfs.index.listing import Listing, parent_of
+from qarnotfs.store.base import ObjectInfo
+
+PREFIXES = st.lists(st.sampled_from(["a/", "a-/", "b/", "/", "c.d/"]), min_size=1, max_size=4)
+TREES = st.sets(PREFIXES.map("".join), max_size=12)
+
+
+class Tree:
+    """Directories, each with a file, of which some are not listed."""
+
+    def __init__(self, directories: Iterable[str], hidden: Iterable[str] = ()) -> None:
+        self.directories = {""}
+        for each in directories:
+            self.directories |= {each, *ancestors(each)}
+        self.hidden = set(hidden)
+        self.looks = 0
+
+    def listed(self, prefix: str) -> Listing | None:
+        self.looks += 1
+        if prefix in self.hidden or prefix not in self.directories:
+            return None
+        names: dict[str, ObjectInfo | None] = {
+            f"{prefix}file": ObjectInfo(f"{prefix}file", 1, "e", 0)
+        }
+        names |= {
+            each: None for each in self.directories if each and parent_of(each[:-1]) == prefix
+        }
+        return Listing(prefix, 0.0, sorted(names.items()))
+
+    def parent(self, prefix: str) -> Listing:
+        listing = self.listed(parent_of(prefix[:-1]))
+        assert listing is not None
+        return listing
+
+
+def ancestors(prefix: str) -> set[str]:
+    found = set[str]()
+    while prefix:
+        prefix = parent_of(prefix[:-1])
+        found.add(prefix)
+    return found
+
+
+@given(TREES, st.data())
+def test_onward_is_the_order_of_the_names(directories: set[str], data: st.DataObject) -> None:
+    tree = Tree(directories)
+    prefix = data.draw(st.sampled_from(sorted(tree.directories)))
+    depth_max = data.draw(st.integers(prefix.count("/"), 6))
+    tree.hidden = data.draw(st.sets(st.sampled_from(sorted(tree.directories)))) - ancestors(prefix)
+    expected = [
+        (each, each not in tree.hidden)
+        for each in sorted(tree.directories)
+        if each > prefix and each.count("/") <= depth_max and not ancestors(each) & tree.hidden
+    ]
+    found = [(name, here is not None) for name, here in onward(prefix, tree.listed, depth_max)]
+    assert found == expected
+
+
+def test_onward_ends_where_nothing_is_known() -> None:
+    tree = Tree(["a/b/", "a/c/", "d/"], hidden=[""])
+    assert [name for name, _ in onward("a/b/", tree.listed)] == ["a/c/"]
+    assert not list(onward("x/", tree.listed))
+
+
+# --- files ------------------------------------------------------------------------------------
+
+
+def prefixes(following: Iterable[Listing]) -> list[str]:
+    return [listing.prefix for listing in following]
+
+
+FLAT = Tree([f"d{number:03}/" for number in range(100)])
+
+
+def test_who_comes_from_one_directory_to_the_next_goes_on() -> None:
+    trail = Trail()
+    assert not prefixes(trail.at("d000/", FLAT.listed))
+    assert prefixes(trail.at("d001/", FLAT.listed)) == [f"d{n:03}/" for n in range(2, 2 + NEAR)]
+    assert prefixes(trail.at("d001/", FLAT.listed))  # still
+    assert prefixes(trail.at("d003/", FLAT.listed))[0] == "d004/"  # d002 had no files for it
+    assert not prefixes(trail.at("d050/", FLAT.listed))
+    assert not prefixes(trail.at("d049/", FLAT.listed))
+    assert prefixes(trail.at("d050/", FLAT.listed))
+
+
+def test_files_beside_a_directory_do_not_end_its_trail() -> None:
+    tree = Tree(["p/a/", "p/b/", "p/c/"])
+    trail = Trail()
+    trail.at("p/a/", tree.listed)
+    trail.at("p/", tree.listed)
+    assert prefixes(trail.at("p/b/", tree.listed)) == ["p/c/"]
+    assert prefixes(trail.at("p/", tree.listed)) == ["p/a/", "p/b/", "p/c/"]
+
+
+def test_it_goes_no_further_than_to_what_is_not_listed() -> None:
+    tree = Tree(FLAT.directories, hidden=["d004/"])
+    trail = Trail()
+    trail.at("d000/", tree.listed)
+    assert prefixes(trail.at("d001/", tree.listed)) == ["d002/", "d003/"]
+
+
+# --- directories ------------------------------------------------------------------------------
+
+
+def entered_in_order(tree: Tree, order: Iterable[str]) -> list[str]:
+    """Those that nobody had asked for when they were entered. What is asked for is listed soon."""
+    descents, waited, late = Descents(), list[str](), list[str]()
+    for prefix in order:
+        if prefix in tree.hidden and prefix not in late:
+            waited.append(prefix)
+        asked = descents.entered(tree.parent(prefix), prefix, tree.listed)
+        assert len(asked) <= DIRECTORIES_MAX
+        tree.hidden -= {prefix, *late}  # listed while the program goes on: one step later
+        late = [each for each in asked if each in tree.hidden]
+    return waited
+
+
+def test_one_who_goes_on_waits_for_the_first_few() -> None:
+    tree = Tree(FLAT.directories, hidden=FLAT.directories - {""})
+    assert entered_in_order(tree, sorted(FLAT.directories - {""})) == ["d000/", "d001/"]
+
+
+def test_what_is_still_on_its_way_is_no_surprise() -> None:
+    tree, descents = Tree(FLAT.directories, FLAT.directories - {""}), Descents()
+    root = tree.parent("d000/")
+    asked = [descents.entered(root, f"d{number:03}/", tree.listed) for number in range(8)]
+    assert max(name for some in asked for name in some) > "d010/"
+
+
+def test_the_next_parent_is_looked_into_before_the_program_comes_there() -> None:
+    names = [f"p{p}/q{q}/" for p in range(6) for q in range(5)]
+    tree = Tree(names, names)
+    assert entered_in_order(tree, names) == names[:2]
+
+
+def test_what_is_deeper_is_not_listed_for_who_looks_at_directories() -> None:
+    names = [f"p{p}/" for p in range(20)]
+    tree = Tree([f"{name}q/" for name in names], hidden=[f"{name}q/" for name in names])
+    descents = Descents()
+    assert not any(descents.entered(tree.parent(name), name, tree.listed) for name in names)
+
+
+@pytest.mark.parametrize("order", [[5, 9, 20, 3], [9, 8, 7, 6], [4, 4, 4]])
+def test_other_orders_cost_nothing(order: list[int]) -> None:
+    tree = Tree(FLAT.directories, hidden=FLAT.directories - {""})
+    descents, root = Descents(), tree.parent("d000/")
+    for number in order:
+        assert not descents.entered(root, f"d{number:03}/", tree.listed)
+
+
+def test_a_surprise_ends_it_and_it_begins_anew() -> None:
+    tree, descents = Tree(FLAT.directories, FLAT.directories - {""}), Descents()
+    root = tree.parent("d000/")
+    for number in range(10):
+        descents.entered(root, f"d{number:03}/", tree.listed)
+    assert not descents.entered(root, "d050/", tree.listed)
+    assert descents.entered(root, "d051/", tree.listed) == ["d052/"]
+
+
+def test_a_second_walk_is_as_good_as_the_first() -> None:
+    """What was listed may be too old by then."""
+    hidden = FLAT.directories - {""}
+    tree, descents = Tree(FLAT.directories), Descents()
+    for _ in range(2):
+        tree.hidden, asked = set(hidden), list[str]()
+        for prefix in sorted(hidden):
+            asked += descents.entered(tree.parent(prefix), prefix, tree.listed)
+            tree.hidden -= {prefix, *asked}
+        assert not tree.hidden
+        assert len(asked) >= len(hidden) - 2
+
+
+def test_looking_ahead_costs_little_where_all_is_listed() -> None:
+    tree, descents = Tree(FLAT.directories), Descents()
+    root = tree.parent("d000/")
+    tree.looks = 0
+    for number in range(100):
+        assert not descents.entered(root, f"d{number:03}/", tree.listed)
+    assert tree.looks < 100 * 6

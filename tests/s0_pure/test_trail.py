@@ -139,9 +139,15 @@ def test_what_is_still_on_its_way_is_no_surprise() -> None:
 
 
 def test_the_next_parent_is_looked_into_before_the_program_comes_there() -> None:
-    names = [f"p{p}/q{q}/" for p in range(6) for q in range(5)]
+    names = [f"p{p:02}/q{q}/" for p in range(30) for q in range(5)]
     tree = Tree(names, names)
     assert entered_in_order(tree, names) == names[:2]
+
+
+def test_directories_with_one_directory_each_are_a_way_too() -> None:
+    names = [name for p in range(40) for name in (f"p{p:02}/", f"p{p:02}/q/")]
+    tree = Tree(names, names)
+    assert len(entered_in_order(tree, names)) < 8
 
 
 def test_what_is_deeper_is_not_listed_for_who_looks_at_directories() -> None:

@@ -111,6 +111,21 @@ def test_a_walk_goes_on_in_the_next_directories(tmp_path: Path, count: int) -> N
     assert not [key for key in waited if key > "d2"]
 
 
+def test_the_lead_is_kept_from_one_directory_to_the_next(tmp_path: Path) -> None:
+    store = filled(count=60, directories=5)
+
+    async def story(world: World) -> None:
+        for directory in range(5):
+            await world.names(f"d{directory}")
+        for number in range(4 * 60):
+            await world.read(f"d{number // 60}/{number % 60:03}")
+            await landed(world)
+            if number >= 100:
+                assert asked(store)["get"] > number + FILES_MAX // 2
+
+    living(store, tmp_path, story)
+
+
 def test_files_of_the_next_directory_are_bounded_and_fetched_in_order(tmp_path: Path) -> None:
     store = filled(count=10, directories=9)
     read = 0

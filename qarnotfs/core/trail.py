@@ -28,6 +28,7 @@ class Trail:
     def __init__(self) -> None:
         self._prefix: str | None = None
         self._goes_on = False
+        self._top = ""  # in this directory are all through which it has gone
 
     def at(self, prefix: str, listed: Listed) -> Iterator[Listing]:
         """A program looks at a file in this directory: where it will do so next.
@@ -35,12 +36,17 @@ class Trail:
         Nowhere, unless it came here by such a way.
         """
         if self._prefix is None:
-            self._prefix = prefix
+            self._prefix = self._top = prefix
         if not self._prefix.startswith(prefix):  # else it is the same, or around the last one
             near = islice(onward(self._prefix, listed), NEAR)
             self._goes_on = any(name == prefix for name, _ in near)
             self._prefix = prefix
-        return _known(islice(onward(prefix, listed), NEAR if self._goes_on else 0))
+            if not self._goes_on:
+                self._top = prefix
+            while not prefix.startswith(self._top):
+                self._top = parent_of(self._top[:-1])
+        following = onward(self._prefix, listed, self._top)
+        return _known(islice(following, NEAR if self._goes_on else 0))
 
 
 @dataclass(slots=True)
@@ -56,6 +62,7 @@ class Level:
     """The sub-directories of one directory."""
 
     last: str = ""  # the one that was entered last
+    in_order: bool = False  # after the one before it
     descent: Descent = field(default_factory=Descent)
 
 
@@ -72,9 +79,9 @@ class Descents:
             return []
         way = level.descent
         is_next = next(_below(parent, level.last), None) == prefix
-        in_order = is_next and (level.last or way.window)
+        level.in_order = is_next and bool(level.last or way.window)
         level.last = prefix
-        if not in_order:
+        if not level.in_order:
             level.descent = Descent()
             return []
         way.window = min(max(1, 2 * way.window), DIRECTORIES_MAX)
@@ -82,9 +89,20 @@ class Descents:
         if way.left > way.window // 2:
             return []
         # Not what is in them: who looks at directories need not look into them.
-        following = list(islice(onward(prefix, listed, prefix.count("/")), way.window))
+        depth = prefix.count("/")
+        top = self._top(parent.prefix)
+        following = list(islice(onward(prefix, listed, top, depth), way.window))
         way.left = len(following)
         return [name for name, listing in following if listing is None]
+
+    def _top(self, prefix: str) -> str:
+        """The directory that a program goes through which has come to this one."""
+        while prefix:
+            above = self._levels.get(parent_of(prefix[:-1]))
+            if above is None or not above.in_order or above.last != prefix:
+                break
+            prefix = parent_of(prefix[:-1])
+        return prefix
 
     def _begin(self, prefix: str) -> Level:
         above = self._levels.get(parent_of(prefix[:-1]))
@@ -96,9 +114,9 @@ class Descents:
 
 
 def onward(
-    prefix: str, listed: Listed, depth_max: float = inf
+    prefix: str, listed: Listed, top: str = "", depth_max: float = inf
 ) -> Iterator[tuple[str, Listing | None]]:
-    """The directories behind one, from top to bottom, and into those that are ``listed``."""
+    """The directories of ``top`` behind one, downwards, and into those that are ``listed``."""
     here = listed(prefix) if prefix.count("/") < depth_max else None
     ways = [_below(here, "") if here else iter(())]
     while ways:
@@ -110,7 +128,7 @@ def onward(
                 ways.append(_below(here, ""))
             continue
         ways.pop()
-        if not ways and prefix:  # there is more around it
+        if not ways and len(prefix) > len(top):  # there is more around it
             done, prefix = prefix, parent_of(prefix[:-1])
             around = listed(prefix)
             ways = [_below(around, done)] if around else []

@@ -57,13 +57,17 @@ def test_onward_is_the_order_of_the_names(directories: set[str], data: st.DataOb
     tree = Tree(directories)
     prefix = data.draw(st.sampled_from(sorted(tree.directories)))
     depth_max = data.draw(st.integers(prefix.count("/"), 6))
+    top = data.draw(st.sampled_from(sorted({prefix, *ancestors(prefix)})))
     tree.hidden = data.draw(st.sets(st.sampled_from(sorted(tree.directories)))) - ancestors(prefix)
     expected = [
         (each, each not in tree.hidden)
         for each in sorted(tree.directories)
-        if each > prefix and each.count("/") <= depth_max and not ancestors(each) & tree.hidden
+        if each > prefix
+        and each.startswith(top)
+        and each.count("/") <= depth_max
+        and not ancestors(each) & tree.hidden
     ]
-    found = [(name, here is not None) for name, here in onward(prefix, tree.listed, depth_max)]
+    found = [(name, here is not None) for name, here in onward(prefix, tree.listed, top, depth_max)]
     assert found == expected
 
 
@@ -100,7 +104,17 @@ def test_files_beside_a_directory_do_not_end_its_trail() -> None:
     trail.at("p/a/", tree.listed)
     trail.at("p/", tree.listed)
     assert prefixes(trail.at("p/b/", tree.listed)) == ["p/c/"]
-    assert prefixes(trail.at("p/", tree.listed)) == ["p/a/", "p/b/", "p/c/"]
+    assert prefixes(trail.at("p/", tree.listed)) == ["p/c/"]
+
+
+def test_it_goes_no_further_than_it_has_gone_before() -> None:
+    """Who reads one tree does not read the one beside it."""
+    tree = Tree([f"p{p}/q{q}/" for p in range(4) for q in range(3)])
+    trail = Trail()
+    ways = [prefixes(trail.at(f"p0/q{q}/", tree.listed)) for q in range(3)]
+    assert ways == [[], ["p0/q2/"], []]
+    assert prefixes(trail.at("p1/q0/", tree.listed))[:4] == ["p1/q1/", "p1/q2/", "p2/", "p2/q0/"]
+    assert not prefixes(trail.at("p3/q2/", tree.listed))
 
 
 def test_it_goes_no_further_than_to_what_is_not_listed() -> None:
@@ -141,7 +155,15 @@ def test_what_is_still_on_its_way_is_no_surprise() -> None:
 def test_the_next_parent_is_looked_into_before_the_program_comes_there() -> None:
     names = [f"p{p:02}/q{q}/" for p in range(30) for q in range(5)]
     tree = Tree(names, names)
-    assert entered_in_order(tree, names) == names[:2]
+    order = [each for name in names for each in (parent_of(name[:-1]), name)]
+    assert entered_in_order(tree, order) == ["p00/q0/", "p00/q1/", "p01/q0/"]
+
+
+def test_the_directories_beside_a_tree_are_left_alone() -> None:
+    names = [f"p/q{q}/" for q in range(5)]
+    tree = Tree([*names, "r/"], [*names, "r/"])
+    assert entered_in_order(tree, ["p/", *names]) == names[:2]
+    assert "r/" in tree.hidden
 
 
 def test_directories_with_one_directory_each_are_a_way_too() -> None:

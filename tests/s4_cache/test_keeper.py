@@ -116,12 +116,12 @@ def test_who_gives_up_takes_no_other_with_it(slow: SlowDisk) -> None:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(keep, *some[0], scopes[0])
             await until(lambda: len(slow.threads) == 1)
-            for number in range(1, 6):
-                nursery.start_soon(keep, *some[number], scopes[number])
-                await until(lambda number=number: len(keeper._gathering) == number)  # type: ignore[misc]
-            scopes[1].cancel()
-            scopes[3].cancel()
+            for each, scope in zip(some[1:], scopes[1:], strict=True):
+                nursery.start_soon(keep, *each, scope)
+            await until(lambda: len(keeper._gathering) == 5)
+            leads = some.index(next(each for each in some if each[0] == keeper._gathering[0][0]))
+            scopes[leads].cancel()
             slow.gate.set()
 
     run(main)
-    assert {"key0", "key2", "key4", "key5"} <= set(kept)
+    assert len(kept) >= 5

@@ -1,0 +1,125 @@
+"""Programs that go from one directory to the next: what is asked for beyond the end of one."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from qarnotfs.core.walk import FILES_MAX
+from tests.s5_core.house import World
+from tests.s5_core.test_walking import asked, filled, landed, living, settled
+
+
+@pytest.mark.decision(8)
+@pytest.mark.parametrize("count", [2, 5, 100])
+def test_a_walk_goes_on_in_the_next_directories(tmp_path: Path, count: int) -> None:
+    """Each file is fetched once, and after the second directory none is waited for."""
+    store = filled(count=count, directories=9)
+    waited: list[str] = []
+
+    async def story(world: World) -> None:
+        await world.names("")
+        for directory in range(9):
+            for name in await world.names(f"d{directory}"):
+                before = len(store.calls)
+                await world.read(f"d{directory}/{name}")
+                waited.extend(
+                    key for _, key in store.calls[before:] if key == f"d{directory}/{name}"
+                )
+                await landed(world)
+                await settled(world)
+
+    living(store, tmp_path, story)
+    gets = Counter(key for method, key in store.calls if method == "get")
+    assert len(gets) == 9 * count
+    assert set(gets.values()) == {1}
+    assert not [key for key in waited if key > "d2"]
+
+
+def test_the_lead_is_kept_from_one_directory_to_the_next(tmp_path: Path) -> None:
+    store = filled(count=60, directories=5)
+
+    async def story(world: World) -> None:
+        for directory in range(5):
+            await world.names(f"d{directory}")
+        for number in range(4 * 60):
+            await world.read(f"d{number // 60}/{number % 60:03}")
+            await landed(world)
+            if number >= 100:
+                assert asked(store)["get"] > number + FILES_MAX // 2
+
+    living(store, tmp_path, story)
+
+
+def test_files_of_the_next_directory_are_bounded_and_fetched_in_order(tmp_path: Path) -> None:
+    store = filled(count=10, directories=9)
+    read = 0
+
+    async def story(world: World) -> None:
+        nonlocal read
+        for directory in range(9):
+            await world.names(f"d{directory}")
+        for directory in range(4):
+            for name in await world.names(f"d{directory}"):
+                await world.read(f"d{directory}/{name}")
+                read += 1
+                await landed(world)
+                assert asked(store)["get"] <= read + FILES_MAX
+
+    living(store, tmp_path, story)
+    keys = [key for method, key in store.calls if method == "get"]
+    assert len(keys) > read
+    assert keys == sorted(keys)
+
+
+def test_who_reads_one_directory_leaves_the_next_one_alone(tmp_path: Path) -> None:
+    store = filled(count=10, directories=3)
+
+    async def story(world: World) -> None:
+        for directory in range(3):
+            await world.names(f"d{directory}")
+        for name in await world.names("d1"):
+            await world.read(f"d1/{name}")
+            await landed(world)
+
+    living(store, tmp_path, story)
+    assert {key[:2] for method, key in store.calls if method == "get"} == {"d1"}
+
+
+@pytest.mark.decision(8)
+def test_attributes_are_asked_for_beyond_the_end_of_a_directory(tmp_path: Path) -> None:
+    """As `ls -lR` wants them; once each."""
+    store = filled(count=20, directories=9)
+    waited: list[str] = []
+
+    async def story(world: World) -> None:
+        for directory in range(9):
+            for name in await world.names(f"d{directory}"):
+                before = len(store.calls)
+                await world.inode(f"d{directory}/{name}")
+                waited.extend(key for method, key in store.calls[before:] if method == "head")
+                await landed(world)
+                await settled(world)
+
+    living(store, tmp_path, story)
+    heads = Counter(key for method, key in store.calls if method == "head")
+    assert set(heads.values()) == {1}
+    assert not asked(store)["get"]
+    assert not [key for key in waited if key > "d3"]
+
+
+def test_who_looks_into_one_directory_leaves_the_next_one_alone(tmp_path: Path) -> None:
+    store = filled(count=20, directories=3)
+
+    async def story(world: World) -> None:
+        for directory in range(3):
+            await world.names(f"d{directory}")
+        store.calls.clear()
+        for name in await world.names("d1"):
+            await world.inode(f"d1/{name}")
+            await settled(world)
+
+    living(store, tmp_path, story)
+    assert {key[:2] for _, key in store.calls} == {"d1"}

@@ -92,6 +92,8 @@ PURE = {
     "core.dates",
     "core.tree",
     "core.walk",
+    "core.trail",
+    "core.foresight",
     "core.kinds",
     "core.inodes",
     "core.handles",

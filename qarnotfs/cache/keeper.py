@@ -19,6 +19,7 @@ log = logging.getLogger(__name__)
 Piece = tuple[ObjectInfo, int, bytes]  # of a version, from a byte on: whole blocks
 
 TOGETHER_BYTES_MAX = 64 << 10  # a larger piece takes longer than its thread
+LARGE_AT_ONCE = 16  # while room is made all of them wait, and others need threads, too
 
 
 class Keeper:
@@ -28,11 +29,13 @@ class Keeper:
         self._bridge, self._disk = bridge, disk
         self._gathering: list[Piece] = []
         self._turn = trio.Lock()
+        self._places = trio.CapacityLimiter(LARGE_AT_ONCE)
 
     async def keep(self, info: ObjectInfo, start: int, data: bytes) -> None:
         """Returns when the piece is stored, or the disk has refused it."""
         if len(data) > TOGETHER_BYTES_MAX:
-            return await self._bridge.work(self._disk.store, info, start, data)
+            async with self._places:
+                return await self._bridge.work(self._disk.store, info, start, data)
         batch = self._gathering
         batch.append((info, start, data))
         async with self._turn:

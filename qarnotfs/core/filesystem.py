@@ -190,7 +190,7 @@ class Filesystem:
         version = "staged" if inode.staged else inode.info.etag if inode.info else None
         kept = version is not None and inode.kernel_version == version
         if kept and not inode.staged and inode.info:  # it may never ask for a byte of it
-            self._finder.used(inode.info)
+            self._finder.used(inode.info, asks=False)
         inode.kernel_version = version
         return kept
 
@@ -198,7 +198,7 @@ class Filesystem:
         handle = self._handles.file(number)
         inode = handle.inode
         if not offset and not inode.staged and inode.info:
-            self._finder.used(inode.info)
+            self._finder.used(inode.info, asks=True)
         return await self.lookup.read(inode, offset, size, handle.pattern)
 
     async def write(self, number: int, offset: int, data: bytes) -> None:

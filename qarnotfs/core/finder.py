@@ -7,16 +7,17 @@ the bucket.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from itertools import chain, islice
+from itertools import islice
 from typing import NamedTuple
 
 from qarnotfs.cache.reader import Reader
 from qarnotfs.cache.warming import fetch_whole
 from qarnotfs.core import names
 from qarnotfs.core.browse import Browse
+from qarnotfs.core.foresight import Foresight
 from qarnotfs.core.kinds import Kinds, is_certain
 from qarnotfs.core.shown import Shown
-from qarnotfs.core.trail import Descents, Trail
+from qarnotfs.core.trail import Descents, Trail, Trails, further
 from qarnotfs.core.tree import Node
 from qarnotfs.core.walk import FILES_MAX, Walks, is_small
 from qarnotfs.errors import InvalidName
@@ -26,10 +27,6 @@ from qarnotfs.store.base import Attributes, ObjectInfo
 from qarnotfs.views import Scope, View
 from qarnotfs.writeback.debts import Debt, Kind
 from qarnotfs.writeback.journal import Journal
-
-AHEAD = 256  # siblings whose attributes are fetched when one is wanted: what 40 ms are worth
-AHEAD_FIRST = 4  # when the first one is: its program may be about to read them instead
-END = chr(0x10FFFF)  # behind every name
 
 
 class Owed:
@@ -69,11 +66,7 @@ class Finder:
         self.asks_attributes = asks_attributes
         self._survivors: dict[str, str] = {}  # of the directory that was emptied last
         self._walks, self._descents, self._shown = Walks(), Descents(), Shown()
-        self._trail = Trail()
-        self._looks_ahead = AHEAD_FIRST  # doubled with each look at a file that nobody reads
-        # The listing whose attributes were wanted last, how far they are foreseen, and from where
-        # on more are.
-        self._ahead = (0, "", END)
+        self._trails, self._foresight = Trails(), Foresight()
 
     async def find(self, directory: str, name: bytes) -> Node | None:
         """What is under ``name`` in a visible directory; ``None``: nothing is."""
@@ -209,8 +202,7 @@ class Finder:
     async def info(self, node: Node) -> ObjectInfo:
         """The version of a file with its metadata, or `NoSuchKey`; siblings' are fetched ahead."""
         if node.info and (node.info.metadata is not None or not self.asks_attributes):
-            reads = self._looks_ahead == AHEAD_FIRST  # then they come with the bytes
-            if not reads and self._ahead[2] <= node.key <= self._ahead[1]:
+            if self._foresight.is_far(node.key):
                 self._foresee(node.key)
             return node.info
         await self._index.renew(node.key)  # the kernel may come by inode, without a look at names
@@ -222,9 +214,12 @@ class Finder:
         """Fetch a file that will surely be read: its attributes come with its bytes."""
         listing = self._index.listing_around(key)
         info = listing.get(key) if listing else None
-        if not listing or not info or not is_small(info) or not self._walks.looked(listing, key):
+        if not listing or not info or not is_small(info):
             return False
-        self._fetch_ahead(listing)
+        trail = self._trails.at(listing.prefix, self._index.fresh_listing)
+        if not self._walks.looked(listing, key, comes=trail.goes_on):
+            return False
+        self._fetch_ahead(listing, trail)
         await fetch_whole(self._reader, [info])
         return True
 
@@ -234,19 +229,23 @@ class Finder:
         if belief and info.same_version(belief.info):
             self._reader.validated(info, belief.validated_sec)
 
-    def used(self, info: ObjectInfo) -> None:
-        """A program reads a file from its beginning: fetch what it will read next."""
+    def used(self, info: ObjectInfo, *, asks: bool) -> None:
+        """A program reads a file from its beginning: fetch what it will read next.
+
+        Before that the file itself, if it ``asks`` for it, and the kernel does not have it.
+        """
         if not is_small(info):
             return
         listing = self._index.listing_around(info.key)
         if listing and info.key in listing:
-            self._looks_ahead = AHEAD_FIRST
-            self._walks.used(listing, info.key)
-            self._fetch_ahead(listing, info)
+            self._foresight.read()
+            trail = self._trails.at(listing.prefix, self._index.fresh_listing)
+            self._walks.used(listing, info.key, comes=trail.goes_on)
+            self._fetch_ahead(listing, trail, info if asks else None)
 
-    def _fetch_ahead(self, listing: Listing, first: ObjectInfo | None = None) -> None:
-        """Ask for what is wanted, and before any of that for what is read at once."""
-        wanted = self._walks.wanted(listing, self._onward(listing), self._reader.ahead_bytes_max)
+    def _fetch_ahead(self, listing: Listing, trail: Trail, first: ObjectInfo | None = None) -> None:
+        onward, bytes_max = self._onward(listing, trail), self._reader.ahead_bytes_max
+        wanted = self._walks.wanted(listing, onward, bytes_max)
         for number, (there, info) in enumerate(wanted):
             if first is not None and not number:
                 self._reader.fetch_ahead(first)
@@ -254,29 +253,17 @@ class Finder:
                 return
             self._walks.asked(there, info.key)
 
-    def _onward(self, listing: Listing) -> Iterable[Listing]:
-        """A program looks at a file in a directory: the ones it will come to behind it."""
-        following = self._trail.at(listing.prefix, self._index.fresh_listing)
-        return following if listing.complete else ()
+    def _onward(self, listing: Listing, trail: Trail) -> Iterable[Listing]:
+        """The directories to which a program will come that is through with this one."""
+        return further(trail, self._index.fresh_listing) if listing.complete else ()
 
     def _foresee(self, key: str) -> None:
         """A program looks at one file after the other: look at those that come next, too."""
         listing = self._index.listing_around(key)
         if listing is None or key not in listing:
             return
-        number, last, middle = self._ahead
-        if number != listing.number or key > last:
-            last = key
-        elif key < middle:
-            return
-        count = self._looks_ahead
-        self._looks_ahead = min(4 * count, AHEAD)
-        entries = chain(listing.after(last), chain.from_iterable(self._onward(listing)))
-        names = [name for name, info in islice(entries, count) if info]
-        self._ahead = (listing.number, last, END)
-        if names:
-            self._ahead = (listing.number, names[-1], names[len(names) // 2])
-            self._index.foresee(names)
+        trail = self._trails.at(listing.prefix, self._index.fresh_listing)
+        self._index.foresee(self._foresight.wanted(listing, key, self._onward(listing, trail)))
 
     async def marker(self, directory: str, *, asks: bool = True) -> Marker | None:
         """The object that stands for a visible directory, if any.

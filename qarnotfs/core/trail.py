@@ -9,44 +9,66 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from itertools import islice, takewhile
+from itertools import islice
 from math import inf
 
 from qarnotfs.index.listing import Listing, parent_of
 
 NEAR = 8  # directories that follow one: it goes on who comes to one of these
 DIRECTORIES_MAX = 32  # that are listed ahead
+TRAILS_MAX = 4  # programs that go through directories at the same time
 LEVELS_MAX = 32  # directories whose sub-directories are looked into at the same time
 SEARCH_MAX = 256  # entries of a directory looked through for those in it
 
 Listed = Callable[[str], Listing | None]  # what is known of a prefix
 
 
+@dataclass(slots=True)
 class Trail:
-    """The directory in which files were looked at last."""
+    """One program's way through directories in which it looks at files."""
+
+    prefix: str  # the last one
+    top: str  # in this one are all through which it has gone
+    goes_on: bool = False  # it came to the last one from one before it
+
+    def comes_to(self, prefix: str, listed: Listed) -> bool:
+        """Whether this directory is one of the next."""
+        around = _around(self.prefix, prefix)
+        here = listed(around) if prefix > self.prefix else None
+        if here is None:
+            return False
+        done, new = _in(around, self.prefix), _in(around, prefix)
+        if new not in islice(_below(here, done), NEAR):  # as at most, without a look at more
+            return False
+        return any(name == prefix for name, _ in islice(onward(self.prefix, listed), NEAR))
+
+
+class Trails:
+    """The ways that programs went last."""
 
     def __init__(self) -> None:
-        self._prefix: str | None = None
-        self._goes_on = False
-        self._top = ""  # in this directory are all through which it has gone
+        self._trails: list[Trail] = []  # the one used last comes first
 
-    def at(self, prefix: str, listed: Listed) -> Iterator[Listing]:
-        """A program looks at a file in this directory: where it will do so next.
+    def at(self, prefix: str, listed: Listed) -> Trail:
+        """A program looks at a file in this directory."""
+        trail = self._found(prefix, listed)
+        if trail is None:
+            trail = Trail(prefix, prefix)
+        elif not trail.prefix.startswith(prefix):  # else it is the same, or around the last one
+            trail.prefix, trail.top, trail.goes_on = prefix, _around(trail.top, prefix), True
+        if not self._trails or trail is not self._trails[0]:
+            others = (each for each in self._trails if each is not trail)
+            self._trails = [trail, *islice(others, TRAILS_MAX - 1)]
+        return trail
 
-        Nowhere, unless it came here by such a way.
-        """
-        if self._prefix is None:
-            self._prefix = self._top = prefix
-        if not self._prefix.startswith(prefix):  # else it is the same, or around the last one
-            near = islice(onward(self._prefix, listed), NEAR)
-            self._goes_on = any(name == prefix for name, _ in near)
-            self._prefix = prefix
-            if not self._goes_on:
-                self._top = prefix
-            while not prefix.startswith(self._top):
-                self._top = parent_of(self._top[:-1])
-        following = onward(self._prefix, listed, self._top)
-        return _known(islice(following, NEAR if self._goes_on else 0))
+    def _found(self, prefix: str, listed: Listed) -> Trail | None:
+        for trail in self._trails:
+            if trail.prefix == prefix:
+                return trail
+        for trail in self._trails:
+            if trail.prefix.startswith(prefix):
+                return trail
+        return next((one for one in self._trails if one.comes_to(prefix, listed)), None)
 
 
 @dataclass(slots=True)
@@ -134,12 +156,31 @@ def onward(
             ways = [_below(around, done)] if around else []
 
 
+def further(trail: Trail, listed: Listed) -> Iterator[Listing]:
+    """Where a program will look at files next: nowhere, unless it has gone on before.
+
+    Up to the first directory that is not ``listed``: it comes to that first.
+    """
+    if not trail.goes_on:
+        return
+    for _, listing in islice(onward(trail.prefix, listed, trail.top), NEAR):
+        if listing is None:
+            return
+        yield listing
+
+
+def _around(one: str, other: str) -> str:
+    """The innermost directory with both."""
+    while not other.startswith(one):
+        one = parent_of(one[:-1])
+    return one
+
+
+def _in(directory: str, prefix: str) -> str:
+    """What is in a directory on the way to a prefix; nothing of its own."""
+    return prefix[: prefix.find("/", len(directory)) + 1] if prefix != directory else ""
+
+
 def _below(listing: Listing, behind: str) -> Iterator[str]:
     entries = islice(listing.after(behind), SEARCH_MAX)
     return (name for name, info in entries if info is None)
-
-
-def _known(following: Iterator[tuple[str, Listing | None]]) -> Iterator[Listing]:
-    """Up to the first that is not: a program comes to that first."""
-    known = takewhile(lambda each: each[1] is not None, following)
-    return (listing for _, listing in known if listing is not None)

@@ -26,20 +26,14 @@ SEARCH_MAX = 4 * FILES_MAX  # entries looked through for the next small file
 
 
 @dataclass(slots=True)
-class Lead:
-    """How far a program's files are ahead of it, in whatever directories."""
-
-    count: int = 0
-
-
-@dataclass(slots=True)
 class Walk:
     """The way through one directory: ``window`` small files behind ``last`` are wanted."""
 
     last: str = ""  # the file that was used last
     ahead: str = ""  # everything up to it was asked for
     window: int = 0
-    lead: Lead = field(default_factory=Lead)
+    rest: int = 0  # files to be used before more are wanted
+    run: object = field(default_factory=object)  # the same of one program's directories
 
 
 class Walks:
@@ -54,11 +48,14 @@ class Walks:
         """Whether a program has just read a directory through: it will read the next one, too."""
         return self._carried > 0
 
-    def looked(self, listing: Listing, key: str) -> bool:
-        """A program looks at a small file: whether it will surely read it, too."""
+    def looked(self, listing: Listing, key: str, *, comes: bool) -> bool:
+        """A program looks at a small file: whether it will surely read it, too.
+
+        ``comes``: to this directory from the one before it.
+        """
         walk = self._walks.get(listing.prefix)
         if walk is None and self._carried:
-            walk = self._arrived(listing.prefix)
+            walk = self._arrived(listing.prefix, comes=comes)
         if walk is None or not walk.window:
             return False
         if _next(listing, walk.last) == key:
@@ -66,18 +63,17 @@ class Walks:
         walk.window = 0
         return False
 
-    def used(self, listing: Listing, key: str) -> None:
-        """A program reads a small file."""
-        walk = self._walks.get(listing.prefix) or self._arrived(listing.prefix)
+    def used(self, listing: Listing, key: str, *, comes: bool) -> None:
+        """A program reads a small file; ``comes`` as `looked` has it."""
+        walk = self._walks.get(listing.prefix) or self._arrived(listing.prefix, comes=comes)
         if key == walk.last:
             return
         in_order = (walk.last or walk.window) and _next(listing, walk.last) == key
         walk.window = min(max(FILES_AT_FIRST, 2 * walk.window), FILES_MAX) if in_order else 0
         walk.last, walk.ahead = key, max(walk.ahead, key) if in_order else key
-        if in_order:
-            walk.lead.count = max(0, walk.lead.count - 1)
-        else:
-            walk.lead = Lead()
+        walk.rest = max(0, walk.rest - 1)
+        if not in_order:
+            walk.rest, walk.run = 0, object()
         self._walks.move_to_end(listing.prefix)
         at_end = walk.window and listing.complete and _next(listing, key) is None
         self._carried = min(walk.window, FILES_FIRST_MAX) if at_end else 0
@@ -90,11 +86,11 @@ class Walks:
         ``onward``: the directories that its program reads next.
         """
         walk = self._walks.get(listing.prefix)
-        if walk is None or walk.lead.count > walk.window - max(1, walk.window // AGAIN_SHARE):
+        if walk is None or not walk.window or walk.rest:
             return
-        left, size = walk.window, 0
+        walk.rest, left, size = walk.window // AGAIN_SHARE, walk.window, 0
         for there in chain([listing], onward):
-            way = self._walks.get(there.prefix) or self._follow(walk, there.prefix)
+            way = walk if there is listing else self._following(walk, there)
             for info in islice(_small(there, way.last), left):
                 left, size = left - 1, size + info.size
                 if size > min(bytes_max, BYTES_MAX):
@@ -106,20 +102,24 @@ class Walks:
 
     def asked(self, listing: Listing, key: str) -> None:
         """Everything that was wanted up to ``key`` is under way."""
-        walk = self._walks[listing.prefix]
-        walk.ahead = key
-        walk.lead.count += 1
+        self._walks[listing.prefix].ahead = key
 
-    def _follow(self, walk: Walk, prefix: str) -> Walk:
-        """Begin the directory that comes behind a walk."""
-        following = self._begin(prefix)
-        following.window, following.lead = walk.window, walk.lead
+    def _following(self, walk: Walk, there: Listing) -> Walk:
+        """The walk through a directory that comes behind another one's."""
+        known = self._walks.get(there.prefix)
+        if known:
+            is_anothers = known.window and known.last and _next(there, known.last) is not None
+            if known.run is walk.run or is_anothers:
+                return known
+        following = self._begin(there.prefix)
+        following.window, following.run = walk.window, walk.run
         return following
 
-    def _arrived(self, prefix: str) -> Walk:
-        """Begin the directory to which a program comes, perhaps from the end of another one."""
+    def _arrived(self, prefix: str, *, comes: bool) -> Walk:
+        """Begin a directory, to which a program ``comes`` from the end of another one."""
         walk = self._begin(prefix)
-        walk.window, self._carried = self._carried, 0
+        if comes:
+            walk.window, self._carried = self._carried, 0
         return walk
 
     def _begin(self, prefix: str) -> Walk:

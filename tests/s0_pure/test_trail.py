@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qarnotfs.core.trail import DIRECTORIES_MAX, NEAR, Descents, Trail, onward
+from qarnotfs.core.trail import DIRECTORIES_MAX, NEAR, TRAILS_MAX, Descents, Trails, further, onward
 from qarnotfs.index.listing import Listing, parent_of
 from qarnotfs.store.base import ObjectInfo
 
@@ -80,48 +80,61 @@ def test_onward_ends_where_nothing_is_known() -> None:
 # --- files ------------------------------------------------------------------------------------
 
 
-def prefixes(following: Iterable[Listing]) -> list[str]:
-    return [listing.prefix for listing in following]
+def at(trails: Trails, prefix: str, tree: Tree) -> list[str]:
+    """Where a program will look at files that does so here."""
+    return [listing.prefix for listing in further(trails.at(prefix, tree.listed), tree.listed)]
 
 
 FLAT = Tree([f"d{number:03}/" for number in range(100)])
 
 
 def test_who_comes_from_one_directory_to_the_next_goes_on() -> None:
-    trail = Trail()
-    assert not prefixes(trail.at("d000/", FLAT.listed))
-    assert prefixes(trail.at("d001/", FLAT.listed)) == [f"d{n:03}/" for n in range(2, 2 + NEAR)]
-    assert prefixes(trail.at("d001/", FLAT.listed))  # still
-    assert prefixes(trail.at("d003/", FLAT.listed))[0] == "d004/"  # d002 had no files for it
-    assert not prefixes(trail.at("d050/", FLAT.listed))
-    assert not prefixes(trail.at("d049/", FLAT.listed))
-    assert prefixes(trail.at("d050/", FLAT.listed))
+    trails = Trails()
+    assert not at(trails, "d000/", FLAT)
+    assert at(trails, "d001/", FLAT) == [f"d{n:03}/" for n in range(2, 2 + NEAR)]
+    assert at(trails, "d001/", FLAT)  # still
+    assert at(trails, "d003/", FLAT)[0] == "d004/"  # d002 had no files for it
+    assert not at(trails, "d050/", FLAT)
+    assert not at(trails, "d049/", FLAT)
+    assert at(trails, "d051/", FLAT)
 
 
 def test_files_beside_a_directory_do_not_end_its_trail() -> None:
-    tree = Tree(["p/a/", "p/b/", "p/c/"])
-    trail = Trail()
-    trail.at("p/a/", tree.listed)
-    trail.at("p/", tree.listed)
-    assert prefixes(trail.at("p/b/", tree.listed)) == ["p/c/"]
-    assert prefixes(trail.at("p/", tree.listed)) == ["p/c/"]
+    tree, trails = Tree(["p/a/", "p/b/", "p/c/"]), Trails()
+    at(trails, "p/a/", tree)
+    at(trails, "p/", tree)
+    assert at(trails, "p/b/", tree) == ["p/c/"]
+    assert at(trails, "p/", tree) == ["p/c/"]
 
 
 def test_it_goes_no_further_than_it_has_gone_before() -> None:
     """Who reads one tree does not read the one beside it."""
-    tree = Tree([f"p{p}/q{q}/" for p in range(4) for q in range(3)])
-    trail = Trail()
-    ways = [prefixes(trail.at(f"p0/q{q}/", tree.listed)) for q in range(3)]
+    tree, trails = Tree([f"p{p}/q{q}/" for p in range(4) for q in range(3)]), Trails()
+    ways = [at(trails, f"p0/q{q}/", tree) for q in range(3)]
     assert ways == [[], ["p0/q2/"], []]
-    assert prefixes(trail.at("p1/q0/", tree.listed))[:4] == ["p1/q1/", "p1/q2/", "p2/", "p2/q0/"]
-    assert not prefixes(trail.at("p3/q2/", tree.listed))
+    assert at(trails, "p1/q0/", tree)[:4] == ["p1/q1/", "p1/q2/", "p2/", "p2/q0/"]
+    assert not at(trails, "p3/q2/", tree)
 
 
 def test_it_goes_no_further_than_to_what_is_not_listed() -> None:
-    tree = Tree(FLAT.directories, hidden=["d004/"])
-    trail = Trail()
-    trail.at("d000/", tree.listed)
-    assert prefixes(trail.at("d001/", tree.listed)) == ["d002/", "d003/"]
+    tree, trails = Tree(FLAT.directories, hidden=["d004/"]), Trails()
+    at(trails, "d000/", tree)
+    assert at(trails, "d001/", tree) == ["d002/", "d003/"]
+
+
+def test_two_programs_do_not_end_each_others_trails() -> None:
+    trails = Trails()
+    for number in range(20):
+        ahead = at(trails, f"d{number:03}/", FLAT), at(trails, f"d{number + 50:03}/", FLAT)
+        assert [len(each) for each in ahead] == ([NEAR, NEAR] if number else [0, 0])
+
+
+def test_jumping_about_costs_a_look_or_two() -> None:
+    tree, trails = Tree(FLAT.directories), Trails()
+    tree.looks = 0
+    for number in range(100):
+        assert not at(trails, f"d{number * 37 % 100:03}/", tree)
+    assert tree.looks < 100 * TRAILS_MAX
 
 
 # --- directories ------------------------------------------------------------------------------

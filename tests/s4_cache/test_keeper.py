@@ -10,7 +10,7 @@ import trio
 
 from qarnotfs.bridge import Bridge
 from qarnotfs.cache.disk import Disk
-from qarnotfs.cache.keeper import TOGETHER_BYTES_MAX, Keeper
+from qarnotfs.cache.keeper import LARGE_AT_ONCE, TOGETHER_BYTES_MAX, Keeper
 from qarnotfs.store.base import ObjectInfo
 from tests.s4_cache.loops import MIB, run, until
 from tests.s4_cache.scripted import noise
@@ -80,6 +80,22 @@ def test_a_large_piece_waits_for_nobody(slow: SlowDisk) -> None:
             slow.gate.set()
 
     run(main)
+
+
+def test_large_pieces_leave_threads_to_others(slow: SlowDisk) -> None:
+    keeper, some = Keeper(Bridge(), slow), pieces(50, TOGETHER_BYTES_MAX + 1)
+
+    async def main() -> None:
+        async with trio.open_nursery() as nursery:
+            for info, body in some:
+                nursery.start_soon(keeper.keep, info, 0, body)
+            await until(lambda: len(slow.threads) == LARGE_AT_ONCE)
+            assert await Bridge().work(lambda: "done") == "done"
+            assert len(slow.threads) == LARGE_AT_ONCE
+            slow.gate.set()
+
+    run(main)
+    assert len(slow.threads) == 50
 
 
 def test_one_that_cannot_be_stored_harms_no_other(slow: SlowDisk) -> None:

@@ -1,0 +1,52 @@
+"""Whose attributes are asked for before a program looks at them. Pure.
+
+Used by `finder`, for programs that look at one file after the other and read none, as ``ls -l``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from itertools import chain, islice
+
+from qarnotfs.index.listing import Listing, parent_of
+
+AHEAD = 256  # files whose attributes are fetched when one is wanted: what 40 ms are worth
+AHEAD_FIRST = 4  # when the first one is: its program may be about to read them instead
+END = "\U0010ffff"  # behind every key
+
+
+class Foresight:
+    """How far the files are foreseen in the directory that was looked at last, and behind it."""
+
+    def __init__(self) -> None:
+        self._count = AHEAD_FIRST  # more with each look at a file that nobody reads
+        self._number = 0  # of the listing
+        self._last = ""  # in it
+        self._middle = END  # from here on in its directory, which may be another one, more are
+
+    def read(self) -> None:
+        """A program reads a file: then attributes come with the bytes."""
+        self._count = AHEAD_FIRST
+
+    def is_far(self, key: str) -> bool:
+        """Whether a program that does not read has seen half of what is foreseen."""
+        if self._count == AHEAD_FIRST or key < self._middle:
+            return False
+        return parent_of(key) == parent_of(self._middle)
+
+    def wanted(self, listing: Listing, key: str, onward: Iterable[Listing]) -> list[str]:
+        """A program looks at ``key``: who else is to be asked for now.
+
+        ``onward``: the directories to which it comes then.
+        """
+        if self._number != listing.number or key > self._last:
+            self._number, self._last = listing.number, key
+        elif not self.is_far(key):
+            return []
+        count, self._count = self._count, min(4 * self._count, AHEAD)
+        here = islice(listing.after(self._last), count)
+        entries = islice(chain(here, chain.from_iterable(onward)), count)
+        names = [name for name, info in entries if info]
+        self._last = max((n for n in names if parent_of(n) == listing.prefix), default=self._last)
+        self._middle = names[len(names) // 2] if names else END
+        return names

@@ -152,7 +152,7 @@ def test_files_that_are_left_out_do_not_hold_up_the_others(
 
 
 def test_who_reads_a_file_far_from_there_reads_one(tmp_path: Path) -> None:
-    store = filled(count=40, directories=9)
+    store = filled(count=40, directories=20)
 
     async def story(world: World) -> None:
         for name in await world.names("d1"):

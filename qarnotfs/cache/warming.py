@@ -24,7 +24,7 @@ from qarnotfs.store.base import ObjectInfo
 log = logging.getLogger(__name__)
 
 NO_ROOM = "It was fetched, but the disk has no room to keep it: make some, or unpin something."
-FETCHERS = 12  # of the reader's 16 flights: the others are for programs
+FETCHERS = 32  # of the reader's 64 flights: the others are for programs
 
 
 @dataclass(slots=True)

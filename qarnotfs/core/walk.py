@@ -18,7 +18,7 @@ from qarnotfs.store.base import ObjectInfo
 
 FILES_AT_FIRST = 2  # behind the second file in order; doubled with each further one
 FILES_MAX = 48  # that are wanted ahead of their reader: as many as are fetched at once
-AGAIN_SHARE = 4  # of them are used before more are wanted: a look at all takes time
+AGAIN_SHARE = 8  # of them are used before more are wanted: a look at all takes time
 BYTES_MAX = 16 << 20
 FILES_FIRST_MAX = 8  # in the next directory, of a program that read the last one through
 WALKS_MAX = 32  # directories that are read at the same time, or next

@@ -44,6 +44,9 @@ class Nobody:
     def log(self) -> str:
         return ""
 
+    def pids(self) -> list[int]:
+        return []
+
     def cpu_sec(self) -> None:
         return None
 
@@ -115,7 +118,7 @@ class Mounted:
 
     def kill(self) -> None:
         """It ends now; who waits for its answer gets an error. Repeating is harmless."""
-        for pid in self._family():
+        for pid in self.pids():
             with suppress(ProcessLookupError):
                 os.kill(pid, 9)
         self._client.wait()
@@ -124,7 +127,7 @@ class Mounted:
 
     # --- what it spends -------------------------------------------------------------------
 
-    def _family(self) -> list[int]:
+    def pids(self) -> list[int]:
         """The client and the processes it has started, if it still runs."""
         found = [] if self._client.poll() is not None else [self._client.pid]
         for pid in found:  # grows on the way
@@ -136,7 +139,7 @@ class Mounted:
     def cpu_sec(self) -> float:
         """Since the client's start, with its children that have ended."""
         ticks = 0
-        for pid in self._family():
+        for pid in self.pids():
             with suppress(FileNotFoundError, ProcessLookupError):
                 stat = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
                 ticks += sum(map(int, stat[11:15]))
@@ -144,14 +147,14 @@ class Mounted:
 
     def forget_peak(self) -> None:
         """From here on, `peak_mib` is the peak."""
-        for pid in self._family():
+        for pid in self.pids():
             with suppress(OSError):
                 Path(f"/proc/{pid}/clear_refs").write_text("5")
 
     def peak_mib(self) -> float:
         """The most memory it had at once since `forget_peak`: VmHWM."""
         kib = 0
-        for pid in self._family():
+        for pid in self.pids():
             with suppress(FileNotFoundError, ProcessLookupError):
                 lines = Path(f"/proc/{pid}/status").read_text().splitlines()
                 kib += sum(int(line.split()[1]) for line in lines if line.startswith("VmHWM:"))

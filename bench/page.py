@@ -9,14 +9,16 @@ import argparse
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from bench import plots
+from bench import plots, profiles
 from bench.compared import NOTHING, Seconds, middle, ratio, seconds, text, verdict
 from bench.goals import Met, all_met
 from bench.growth import growth
 from bench.peers import BELIEVE_SEC, LIMITS, OURS, PEERS
+from bench.profiles import Profile
 from bench.results import Row, Rows, Setting, by_distance, latest, load
 
 RESULTS = Path(__file__).with_name("results.jsonl")
+PROFILES = Path(__file__).with_name("profiles.jsonl")
 LEAST_SEC = 15  # a peer gets at least this, however fast we were
 
 
@@ -28,17 +30,26 @@ def write_page(results: Path) -> Path:
     made = plots.draw(found, results)
     used = [settings[name] for name in dict.fromkeys(one.run for one in chosen)]
     path = results.with_suffix(".md")
-    path.write_text(page(found, used, [picture.name for picture in made]))
+    profiled = profiles.load(results.with_name(PROFILES.name))
+    path.write_text(page(found, used, [picture.name for picture in made], profiled))
     return path
 
 
-def page(found: Mapping[float, Rows], settings: Sequence[Setting], pictures: Sequence[str]) -> str:
+def page(
+    found: Mapping[float, Rows],
+    settings: Sequence[Setting],
+    pictures: Sequence[str],
+    profiled: Sequence[Profile] = (),
+) -> str:
     parts = [HEAD.format(distances=" and of ".join(f"{ms:g}" for ms in found))]
     parts += [f"![{Path(name).stem}]({name})" for name in pictures]
     parts += ["## The goals", "\n".join(goal_table(list(all_met(found))))]
     for rtt_ms, rows in found.items():
         parts += [f"## {rtt_ms:g} ms", "\n".join(table(rows, present(rows)))]
     parts += ["## What stands in the way", WAY]
+    if profiled:
+        parts += ["### Whose the processor time is", PROFILED]
+        parts += ["\n".join(profiles.table(profiled))]
     parts += ["## How cost grows", growth(found)]
     parts += ["## How it is measured", HOW, "\n".join(run_table(settings))]
     return "\n\n".join(parts) + "\n"
@@ -159,6 +170,12 @@ this of the goals that are not met. Client, programs and gateway share two proce
   waits for a processor, up to 12 ms at once, or for the GIL, some times a request; a priority of
   -10 changes nothing. rclone's figure has the 5 s in it in which it does nothing: while it
   uploads, its slowest answers take 15 to 50 ms, too."""
+
+PROFILED = """Our mount's, while it did the row alone under `py-spy` (`python -m bench.profiled`):
+all its threads by the kernel's counters, and the main thread's time in Python by whose code it was
+in. *Kernel* is what its own calls take there: sockets, files, FUSE. *trio* and *pyfuse3* carry each
+request from the kernel to us and back; *awscrt threads* speak HTTP; *worker threads* write to the
+cache, hash and list."""
 
 HOW = f"""- **Returned**: the program has ended. **Durable**: from then on a plain S3 client, beside
   the gateway, sees every key with its size, or nothing of what was removed; at the end it

@@ -195,10 +195,8 @@ def arguments() -> argparse.Namespace:
     return given
 
 
-def main() -> None:
-    given = arguments()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # unmount, stop the gateway
-    sizes = Sizes(
+def sizes_of(given: argparse.Namespace) -> Sizes:
+    return Sizes(
         file_mib=tuple(given.file_mib),
         change_mib=given.change_mib,
         small_files=given.small_files,
@@ -207,6 +205,12 @@ def main() -> None:
         random_reads=given.random_reads,
         keys=tuple(given.keys),
     )
+
+
+def main() -> None:
+    given = arguments()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # unmount, stop the gateway
+    sizes = sizes_of(given)
     everything = *reading_rows.scenarios(sizes), *writing_rows.scenarios(sizes)
     chosen = [scenario for scenario in everything if scenario.name in given.rows]
     append(given.results, setting(given))

@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 
 import trio
 
+from qarnotfs.cache.blocks import SMALL_BYTES_MAX
 from qarnotfs.cache.disk import Disk
 from qarnotfs.cache.reader import Reader
 from qarnotfs.errors import FileError, QarnotfsError, Unavailable, UsageError
@@ -24,7 +26,8 @@ from qarnotfs.store.base import ObjectInfo
 log = logging.getLogger(__name__)
 
 NO_ROOM = "It was fetched, but the disk has no room to keep it: make some, or unpin something."
-FETCHERS = 32  # of the reader's 64 flights: the others are for programs
+FETCHERS = 32  # of the reader's 64 flights: the others are for programs, and so are
+LARGE_FETCHERS = 4  # half of the bytes: each of these has a part of 8 MiB under way
 
 
 @dataclass(slots=True)
@@ -81,11 +84,13 @@ class Warmer:
         self, every: Listing, warmth: Warmth, shown: Callable[[Warmth], None]
     ) -> None:
         give, take = trio.open_memory_channel[ObjectInfo](0)
+        large = trio.CapacityLimiter(LARGE_FETCHERS)
 
         async def fetcher() -> None:
             async for info in take.clone():
                 try:
-                    await self._fetch(info)
+                    async with large if info.size > SMALL_BYTES_MAX else nullcontext():
+                        await self._fetch(info)
                     warmth.bytes += info.size
                 except QarnotfsError as error:
                     warmth.failed[info.key] = str(error)

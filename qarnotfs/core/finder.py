@@ -250,7 +250,7 @@ class Finder:
             if first is not None and not number:
                 self._reader.fetch_ahead(first)
             if self._journal.latest(info.key) is None and not self._reader.fetch_ahead(info):
-                return
+                return self._walks.refused(listing)
             self._walks.asked(there, info.key)
 
     def _onward(self, listing: Listing, trail: Trail) -> Iterable[Listing]:

@@ -21,7 +21,7 @@ class Foresight:
     def __init__(self) -> None:
         self._count = AHEAD_FIRST  # more with each look at a file that nobody reads
         self._number = 0  # of the listing
-        self._last = ""  # in it
+        self._first = self._last = ""  # in it: these two and all between them
         self._middle = END  # from here on in its directory, which may be another one, more are
 
     def read(self) -> None:
@@ -39,9 +39,12 @@ class Foresight:
 
         ``onward``: the directories to which it comes then.
         """
-        if self._number != listing.number or key > self._last:
-            self._number, self._last = listing.number, key
-        elif not self.is_far(key):
+        is_far = self.is_far(key)
+        if self._number != listing.number or not self._first <= key <= self._last:
+            if not (is_far or self._follows(listing, key)):
+                self._count = AHEAD_FIRST  # it looks here and there
+            self._number, self._first, self._last = listing.number, key, key
+        elif not is_far:
             return []
         count, self._count = self._count, min(4 * self._count, AHEAD)
         here = islice(listing.after(self._last), count)
@@ -50,3 +53,9 @@ class Foresight:
         self._last = max((n for n in names if parent_of(n) == listing.prefix), default=self._last)
         self._middle = names[len(names) // 2] if names else END
         return names
+
+    def _follows(self, listing: Listing, key: str) -> bool:
+        """Whether a file is the first one of a directory, or the next in the same one."""
+        behind = self._last if self._number == listing.number else listing.prefix
+        firsts = (name for name, info in islice(listing.after(behind), AHEAD) if info)
+        return next(firsts, None) == key

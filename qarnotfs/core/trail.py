@@ -7,7 +7,7 @@ What a program does not do twice in a row costs nothing, and the first surprise 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 from dataclasses import dataclass, field
 from itertools import islice
 from math import inf
@@ -29,6 +29,7 @@ class Trail:
 
     prefix: str  # the last one
     top: str  # in this one are all through which it has gone
+    depth: int  # of the deepest of these: it has not looked at files below
     goes_on: bool = False  # it came to the last one from one before it
 
     def comes_to(self, prefix: str, listed: Listed) -> bool:
@@ -40,7 +41,8 @@ class Trail:
         done, new = _in(around, self.prefix), _in(around, prefix)
         if new not in islice(_below(here, done), NEAR):  # as at most, without a look at more
             return False
-        return any(name == prefix for name, _ in islice(onward(self.prefix, listed), NEAR))
+        near = islice(onward(self.prefix, listed, around, prefix.count("/")), NEAR)
+        return any(name == prefix for name, _ in near)
 
 
 class Trails:
@@ -53,9 +55,10 @@ class Trails:
         """A program looks at a file in this directory."""
         trail = self._found(prefix, listed)
         if trail is None:
-            trail = Trail(prefix, prefix)
+            trail = Trail(prefix, prefix, prefix.count("/"))
         elif not trail.prefix.startswith(prefix):  # else it is the same, or around the last one
             trail.prefix, trail.top, trail.goes_on = prefix, _around(trail.top, prefix), True
+            trail.depth = max(trail.depth, prefix.count("/"))
         if not self._trails or trail is not self._trails[0]:
             others = (each for each in self._trails if each is not trail)
             self._trails = [trail, *islice(others, TRAILS_MAX - 1)]
@@ -77,6 +80,7 @@ class Descent:
 
     window: int = 0
     left: int = 0  # directories that were looked through ahead, and it has not come to
+    foreseen: Container[str] = ()  # these, and those to which it has come since
 
 
 @dataclass(slots=True)
@@ -92,11 +96,14 @@ class Descents:
     """The directories whose sub-directories programs look into, as ``find`` does."""
 
     def __init__(self) -> None:
-        self._levels: OrderedDict[str, Level] = OrderedDict()  # by prefix; the newest is last
+        self._levels: OrderedDict[str, Level] = (
+            OrderedDict()
+        )  # by prefix; the one used last is last
 
     def entered(self, parent: Listing, prefix: str, listed: Listed) -> list[str]:
         """A program looks into a directory: those nobody has listed that it will want next."""
         level = self._levels.get(parent.prefix) or self._begin(parent.prefix)
+        self._levels.move_to_end(parent.prefix)
         if prefix == level.last:
             return []
         way = level.descent
@@ -108,14 +115,15 @@ class Descents:
             return []
         way.window = min(max(1, 2 * way.window), DIRECTORIES_MAX)
         way.left -= 1
-        if way.left > way.window // 2:
+        is_known = prefix in way.foreseen or listed(prefix) is not None
+        if way.left > way.window // 2 and is_known:
             return []
         # Not what is in them: who looks at directories need not look into them.
         depth = prefix.count("/")
         top = self._top(parent.prefix)
-        following = list(islice(onward(prefix, listed, top, depth), way.window))
-        way.left = len(following)
-        return [name for name, listing in following if listing is None]
+        following = dict(islice(onward(prefix, listed, top, depth), way.window))
+        way.left, way.foreseen = len(following), following
+        return [name for name, listing in following.items() if listing is None]
 
     def _top(self, prefix: str) -> str:
         """The directory that a program goes through which has come to this one."""
@@ -127,7 +135,9 @@ class Descents:
         return prefix
 
     def _begin(self, prefix: str) -> Level:
-        above = self._levels.get(parent_of(prefix[:-1]))
+        above = self._levels.get(around := parent_of(prefix[:-1]))
+        if above:
+            self._levels.move_to_end(around)
         # Who goes on there will go on here.
         level = self._levels[prefix] = Level(descent=above.descent if above else Descent())
         while len(self._levels) > LEVELS_MAX:
@@ -163,7 +173,7 @@ def further(trail: Trail, listed: Listed) -> Iterator[Listing]:
     """
     if not trail.goes_on:
         return
-    for _, listing in islice(onward(trail.prefix, listed, trail.top), NEAR):
+    for _, listing in islice(onward(trail.prefix, listed, trail.top, trail.depth), NEAR):
         if listing is None:
             return
         yield listing

@@ -21,6 +21,7 @@ FILES_MAX = 48  # that are wanted ahead of their reader: as many as are fetched 
 AGAIN_SHARE = 8  # of them are used before more are wanted: a look at all takes time
 BYTES_MAX = 16 << 20
 FILES_FIRST_MAX = 8  # in the next directory, of a program that read the last one through
+LONE_CARRIED = 1  # of one that has read the only file of a directory: it may do so again
 WALKS_MAX = 32  # directories that are read at the same time, or next
 SEARCH_MAX = 4 * FILES_MAX  # entries looked through for the next small file
 
@@ -46,7 +47,7 @@ class Walks:
     @property
     def goes_on(self) -> bool:
         """Whether a program has just read a directory through: it will read the next one, too."""
-        return self._carried > 0
+        return self._carried > LONE_CARRIED
 
     def looked(self, listing: Listing, key: str, *, comes: bool) -> bool:
         """A program looks at a small file: whether it will surely read it, too.
@@ -75,8 +76,10 @@ class Walks:
         if not in_order:
             walk.rest, walk.run = 0, object()
         self._walks.move_to_end(listing.prefix)
-        at_end = walk.window and listing.complete and _next(listing, key) is None
+        at_end = listing.complete and _next(listing, key) is None
         self._carried = min(walk.window, FILES_FIRST_MAX) if at_end else 0
+        if at_end and not walk.window and _next(listing, "") == key:
+            self._carried = LONE_CARRIED
 
     def wanted(
         self, listing: Listing, onward: Iterable[Listing], bytes_max: int
@@ -94,6 +97,7 @@ class Walks:
             for info in islice(_small(there, way.last), left):
                 left, size = left - 1, size + info.size
                 if size > min(bytes_max, BYTES_MAX):
+                    walk.rest = 0
                     return
                 if info.key > way.ahead:
                     yield there, info
@@ -103,6 +107,10 @@ class Walks:
     def asked(self, listing: Listing, key: str) -> None:
         """Everything that was wanted up to ``key`` is under way."""
         self._walks[listing.prefix].ahead = key
+
+    def refused(self, listing: Listing) -> None:
+        """There is no room for what was wanted: it is wanted again with the next file."""
+        self._walks[listing.prefix].rest = 0
 
     def _following(self, walk: Walk, there: Listing) -> Walk:
         """The walk through a directory that comes behind another one's."""

@@ -122,6 +122,16 @@ def test_it_goes_no_further_than_to_what_is_not_listed() -> None:
     assert at(trails, "d001/", tree) == ["d002/", "d003/"]
 
 
+def test_directories_below_in_which_it_never_looks_are_left_alone() -> None:
+    """Not those of ``*/*.txt``, however many there are."""
+    for count in (3, 20):
+        tree = Tree([f"d{d:02}/s{s:02}/" for d in range(9) for s in range(count)])
+        trails = Trails()
+        at(trails, "d00/", tree)
+        for number in range(1, 8):
+            assert at(trails, f"d{number:02}/", tree)[0] == f"d{number + 1:02}/"
+
+
 def test_two_programs_do_not_end_each_others_trails() -> None:
     trails = Trails()
     for number in range(20):
@@ -140,16 +150,18 @@ def test_jumping_about_costs_a_look_or_two() -> None:
 # --- directories ------------------------------------------------------------------------------
 
 
-def entered_in_order(tree: Tree, order: Iterable[str]) -> list[str]:
-    """Those that nobody had asked for when they were entered. What is asked for is listed soon."""
-    descents, waited, late = Descents(), list[str](), list[str]()
+def entered_in_order(tree: Tree, order: Iterable[str], steps: int = 0) -> list[str]:
+    """Those that were waited for. What is asked for is listed ``steps`` later, or during a wait."""
+    descents, waited, under_way = Descents(), list[str](), list[list[str]]()
     for prefix in order:
-        if prefix in tree.hidden and prefix not in late:
+        if prefix in tree.hidden:
             waited.append(prefix)
+            tree.hidden.difference_update(*under_way)
         asked = descents.entered(tree.parent(prefix), prefix, tree.listed)
         assert len(asked) <= DIRECTORIES_MAX
-        tree.hidden -= {prefix, *late}  # listed while the program goes on: one step later
-        late = [each for each in asked if each in tree.hidden]
+        under_way.append(asked)
+        late = under_way.pop(0) if len(under_way) > steps else []
+        tree.hidden -= {prefix, *late}
     return waited
 
 
@@ -183,6 +195,21 @@ def test_directories_with_one_directory_each_are_a_way_too() -> None:
     names = [name for p in range(40) for name in (f"p{p:02}/", f"p{p:02}/q/")]
     tree = Tree(names, names)
     assert len(entered_in_order(tree, names)) < 8
+
+
+def test_the_level_above_is_not_forgotten_below() -> None:
+    """``du`` asks for all that is in a directory, and then goes into each."""
+    tops = [f"p{p:03}/" for p in range(100)]
+    names = [f"{top}q{q}/" for top in tops for q in range(10)]
+    tree = Tree(names, [*names, *tops])
+    assert len(entered_in_order(tree, [*tops, *names])) < len(names) / 8
+
+
+def test_directories_nobody_foresaw_are_no_lead() -> None:
+    """``find`` goes into each that it comes to; the server is slow."""
+    names = [f"p{p:03}/" + below for p in range(300) for below in ("", "q0/", "q1/", "q2/")]
+    tree = Tree(names, names)
+    assert len(entered_in_order(tree, names, 20)) < 80
 
 
 def test_what_is_deeper_is_not_listed_for_who_looks_at_directories() -> None:

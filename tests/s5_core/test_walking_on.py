@@ -10,12 +10,13 @@ import pytest
 
 from qarnotfs.core.walk import FILES_MAX
 from qarnotfs.index.index import Index
+from qarnotfs.store.base import ObjectInfo
 from tests.s5_core.house import World, put
-from tests.s5_core.test_walking import asked, filled, landed, living, settled
+from tests.s5_core.test_walking import COUNT, asked, filled, landed, living, settled
 
 
 @pytest.mark.decision(8)
-@pytest.mark.parametrize("count", [2, 5, 100])
+@pytest.mark.parametrize("count", [1, 2, 5, 100])
 def test_a_walk_goes_on_in_the_next_directories(tmp_path: Path, count: int) -> None:
     """Each file is fetched once, and after the first few directories none is waited for."""
     store = filled(count=count, directories=9)
@@ -163,6 +164,25 @@ def test_who_reads_a_file_far_from_there_reads_one(tmp_path: Path) -> None:
         await world.read("d0/000")
         await landed(world)
         assert asked(store)["get"] == before + 2
+
+    living(store, tmp_path, story)
+
+
+def test_what_finds_no_place_is_wanted_again_with_the_next_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = filled(count=COUNT)
+
+    async def story(world: World) -> None:
+        for number in range(60):
+            await world.read(f"d0/{number:03}")
+            await landed(world)
+        with monkeypatch.context() as patch:
+            tried: list[ObjectInfo] = []
+            patch.setattr(world.house.reader, "fetch_ahead", tried.append)
+            for number in range(60, 130):
+                await world.read(f"d0/{number:03}")
+            assert len({info.key for info in tried}) > 60
 
     living(store, tmp_path, story)
 

@@ -8,9 +8,12 @@ from pathlib import Path
 
 import pytest
 import trio
+import trio.testing
 
 from qarnotfs.cache.pins import Pins
+from qarnotfs.cache.warming import LARGE_FETCHERS
 from qarnotfs.errors import FileError, QarnotfsError, Unavailable, UsageError
+from qarnotfs.store.base import Fetched, Flight
 from qarnotfs.store.memory import MemoryStore
 from tests.s5_core.house import World, entered, put
 
@@ -51,6 +54,37 @@ def test_what_is_warm_needs_no_request(tmp_path: Path) -> None:
         assert tree["p/large"] == bytes(3 * MIB)
 
     trio.run(main)
+
+
+def test_large_files_leave_room_for_what_programs_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = MemoryStore()
+    for number in range(20):
+        put(store, f"p/{number:02}", bytes(3 * MIB), mode="33188")
+    put(store, "wanted", b"now", mode="33188")
+    asked: list[str] = []
+
+    async def main() -> None:
+        async with entered(store, tmp_path) as world:
+            get = store.get
+
+            def hanging(key: str, *range_: int, etag: str | None = None) -> Flight[Fetched]:
+                asked.append(key)
+                return get(key, *range_, etag=etag) if key == "wanted" else Flight()
+
+            monkeypatch.setattr(store, "get", hanging)
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(world.house.warmer.warm, "p/")
+                with trio.fail_after(10):
+                    while len(asked) < LARGE_FETCHERS:
+                        await trio.sleep(0.001)
+                    await trio.testing.wait_all_tasks_blocked(0.01)
+                    assert await world.read("wanted") == b"now"
+                nursery.cancel_scope.cancel()
+
+    trio.run(main)
+    assert len(asked) == LARGE_FETCHERS + 1
 
 
 def test_it_goes_on_where_it_was(tmp_path: Path) -> None:

@@ -46,8 +46,8 @@ def mount_again(mounts: Mounts, dead: Mount, *options: str, endpoint: str = "") 
 def kill_during_upload(mounts: Mounts, gateway: Gateway, body: bytes) -> Mount:
     """A mount that died when the first part of its file ``large`` had arrived."""
     first = mounts(*HOLD)
-    (first.path / "large").write_bytes(body)
     mark = gateway.mark()
+    (first.path / "large").write_bytes(body)  # parts of it may be sent meanwhile, or all
     with syncing(first.path / "large"):
         # A first part has arrived; the upload's id is on record before any part is sent.
         eventually(lambda: any(r.method == "PUT" for r in gateway.requests(mark)))

@@ -67,6 +67,7 @@ class Finder:
         self._survivors: dict[str, str] = {}  # of the directory that was emptied last
         self._walks, self._descents, self._shown = Walks(), Descents(), Shown()
         self._trails, self._foresight = Trails(), Foresight()
+        self._last_prefix = ""  # the directory of the file that was looked at last
 
     async def find(self, directory: str, name: bytes) -> Node | None:
         """What is under ``name`` in a visible directory; ``None``: nothing is."""
@@ -202,6 +203,9 @@ class Finder:
     async def info(self, node: Node) -> ObjectInfo:
         """The version of a file with its metadata, or `NoSuchKey`; siblings' are fetched ahead."""
         if node.info and (node.info.metadata is not None or not self.asks_attributes):
+            if (prefix := parent_of(node.key)) != self._last_prefix:
+                self._last_prefix = prefix
+                self._trails.at(prefix, self._index.fresh_listing)
             if self._foresight.is_far(node.key):
                 self._foresee(node.key)
             return node.info
@@ -263,7 +267,9 @@ class Finder:
         if listing is None or key not in listing:
             return
         trail = self._trails.at(listing.prefix, self._index.fresh_listing)
-        self._index.foresee(self._foresight.wanted(listing, key, self._onward(listing, trail)))
+        onward = self._onward(listing, trail)
+        wanted = self._foresight.wanted(listing, key, onward, comes=trail.goes_on)
+        self._index.foresee(wanted)
 
     async def marker(self, directory: str, *, asks: bool = True) -> Marker | None:
         """The object that stands for a visible directory, if any.

@@ -34,28 +34,31 @@ class Foresight:
             return False
         return parent_of(key) == parent_of(self._middle)
 
-    def wanted(self, listing: Listing, key: str, onward: Iterable[Listing]) -> list[str]:
+    def wanted(
+        self, listing: Listing, key: str, onward: Iterable[Listing], *, comes: bool
+    ) -> list[str]:
         """A program looks at ``key``: who else is to be asked for now.
 
-        ``onward``: the directories to which it comes then.
+        ``onward``: the directories to which it comes then. ``comes``: to this one from one before.
         """
         is_far = self.is_far(key)
         if self._number != listing.number or not self._first <= key <= self._last:
-            if not (is_far or self._follows(listing, key)):
-                self._count = AHEAD_FIRST  # it looks here and there
+            here_and_there = key < self._first if self._number == listing.number else not comes
+            if here_and_there and not is_far and key != _first(listing):
+                self._count = AHEAD_FIRST
             self._number, self._first, self._last = listing.number, key, key
         elif not is_far:
             return []
         count, self._count = self._count, min(4 * self._count, AHEAD)
-        here = islice(listing.after(self._last), count)
-        entries = islice(chain(here, chain.from_iterable(onward)), count)
-        names = [name for name, info in entries if info]
-        self._last = max((n for n in names if parent_of(n) == listing.prefix), default=self._last)
+        here = list(islice(listing.after(self._last), count))
+        if here:
+            self._last, _ = here[-1]
+        behind = islice(chain.from_iterable(onward), count - len(here))
+        names = [name for name, info in chain(here, behind) if info]
         self._middle = names[len(names) // 2] if names else END
         return names
 
-    def _follows(self, listing: Listing, key: str) -> bool:
-        """Whether a file is the first one of a directory, or the next in the same one."""
-        behind = self._last if self._number == listing.number else listing.prefix
-        firsts = (name for name, info in islice(listing.after(behind), AHEAD) if info)
-        return next(firsts, None) == key
+
+def _first(listing: Listing) -> str | None:
+    entries = islice(listing.after(listing.prefix), AHEAD)
+    return next((name for name, info in entries if info), None)

@@ -21,13 +21,20 @@ class Program:
         self.foresight, self.known = Foresight(), set[str]()
         self.waits = self.asked = self.calls = 0
 
-    def look(self, listing: Listing, keys: Iterable[str], onward: Iterable[Listing] = ()) -> None:
+    def look(
+        self,
+        listing: Listing,
+        keys: Iterable[str],
+        onward: Iterable[Listing] = (),
+        *,
+        comes: bool = False,
+    ) -> None:
         for key in keys:
             if key in self.known and not self.foresight.is_far(key):
                 continue
             self.waits += key not in self.known
             self.calls += 1
-            names = self.foresight.wanted(listing, key, onward)
+            names = self.foresight.wanted(listing, key, onward, comes=comes)
             new = {key, *names} - self.known
             self.asked += len(new)
             self.known |= new
@@ -67,7 +74,19 @@ def test_looks_here_and_there_ask_for_little() -> None:
     for turn in range(150):
         listing = listings[1 + turn * 61 % 199]
         program.look(listing, [keys_of(listing)[1 + turn * 37 % 250]])
+        program.look(listings[0], keys_of(listings[0])[250:0:-50])
     assert program.asked - before <= 150 * (1 + AHEAD_FIRST)
+
+
+def test_files_that_are_known_already_do_not_end_it() -> None:
+    """Of each page a few files are looked at before a program sees it."""
+    listings = [directory(f"d{number:03}/", 8, number + 1) for number in range(100)]
+    program = Program()
+    for number, listing in enumerate(listings):
+        for below in listings[number : number + 9]:
+            program.known |= {key for key in keys_of(below) if key[-1] != "3"}
+        program.look(listing, keys_of(listing), listings[number + 1 : number + 9], comes=number > 0)
+    assert program.waits < 8
 
 
 def test_it_goes_on_in_the_directories_that_follow() -> None:
@@ -76,7 +95,7 @@ def test_it_goes_on_in_the_directories_that_follow() -> None:
         listings = [directory(prefix, 100, number) for number, prefix in enumerate(prefixes, 1)]
         program = Program()
         for number, listing in enumerate(listings):
-            program.look(listing, keys_of(listing), listings[number + 1 :])
+            program.look(listing, keys_of(listing), listings[number + 1 :], comes=number > 0)
         assert program.waits <= 3
         assert program.asked == 100 * len(listings)
         assert program.calls <= 10
@@ -87,4 +106,4 @@ def test_what_is_asked_for_at_once_is_bounded() -> None:
     foresight = Foresight()
     for number, listing in enumerate(listings):
         for key in keys_of(listing):
-            assert len(foresight.wanted(listing, key, listings[number + 1 :])) <= AHEAD
+            assert len(foresight.wanted(listing, key, listings[number + 1 :], comes=True)) <= AHEAD

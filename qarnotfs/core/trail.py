@@ -96,9 +96,7 @@ class Descents:
     """The directories whose sub-directories programs look into, as ``find`` does."""
 
     def __init__(self) -> None:
-        self._levels: OrderedDict[str, Level] = (
-            OrderedDict()
-        )  # by prefix; the one used last is last
+        self._levels: OrderedDict[str, Level] = OrderedDict()  # by prefix; used last: last
 
     def entered(self, parent: Listing, prefix: str, listed: Listed) -> list[str]:
         """A program looks into a directory: those nobody has listed that it will want next."""

@@ -91,6 +91,7 @@ class Walks:
         walk = self._walks.get(listing.prefix)
         if walk is None or not walk.window or walk.rest:
             return
+        self._walks.move_to_end(listing.prefix)
         walk.rest, left, size = walk.window // AGAIN_SHARE, walk.window, 0
         for there in chain([listing], onward):
             way = walk if there is listing else self._following(walk, there)

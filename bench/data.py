@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import random
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
-from bench.rows import DIRECTORY_FILES, NEW, READERS, SMALL_BYTES, Sizes
+from bench.rows import DIRECTORY_FILES, NARROW_FILES, NEW, READERS, SMALL_BYTES, Sizes
 
 SMALL, SOURCE, REPOSITORY, CLONE, ARCHIVE = "small", "source", "repository", "clone", "source.tar"
 BIG, PARTS, BASE, CHANGED, RENAMED = "big-", "parts-", "base-", "changed-", "renamed-"
-FLAT, DEEP = "flat-", "deep-"
+FLAT, DEEP, NARROW = "flat-", "deep-", "narrow-"
 CHANGE_BYTES = 4 << 10
 SOURCE_BYTES_MAX = 64 << 10
 
@@ -49,9 +50,19 @@ def deep(count: int) -> str:
     return f"{DEEP}{count}"
 
 
+def narrow(count: int) -> str:
+    return f"{NARROW}{count}"
+
+
 def small(number: int) -> str:
     """The path of one of the small files, in a tree of them."""
     return f"{number // DIRECTORY_FILES:04}/{number:07}.bin"
+
+
+def nested(number: int) -> str:
+    """The path of one in a tree like those of sources: few in each directory, two levels."""
+    directory = number // NARROW_FILES
+    return f"{directory // NARROW_FILES:04}/{directory:05}/{number:07}.bin"
 
 
 def change_at(size: int) -> int:
@@ -81,6 +92,8 @@ def _sized(path: Path, kind: str, amount: int) -> None:
             _file(path / f"{number}.bin", amount << 20, number)
     elif kind == DEEP:
         _tree(path, amount, 0)
+    elif kind == NARROW:
+        _tree(path, amount, SMALL_BYTES, nested)
     elif kind in (FLAT, RENAMED):
         path.mkdir()
         for number in range(amount):
@@ -105,10 +118,10 @@ def _change(path: Path) -> None:
         file.write(random.Random("changed").randbytes(CHANGE_BYTES))
 
 
-def _tree(top: Path, count: int, size: int) -> None:
+def _tree(top: Path, count: int, size: int, named: Callable[[int], str] = small) -> None:
     dice = random.Random(2)
     for number in range(count):
-        path = top / small(number)
+        path = top / named(number)
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(dice.randbytes(size))
 

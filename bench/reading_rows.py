@@ -6,7 +6,16 @@ from collections.abc import Iterator
 
 from bench import data
 from bench.peers import AWSCRT, DISK, PASSTHROUGH
-from bench.rows import DIRECTORY_FILES, MNT, READERS, SMALL_BYTES, Scenario, Sizes, Step
+from bench.rows import (
+    DIRECTORY_FILES,
+    MNT,
+    NARROW_FILES,
+    READERS,
+    SMALL_BYTES,
+    Scenario,
+    Sizes,
+    Step,
+)
 
 DEEP_KEYS_MAX = 50_000  # storing more of them a second time takes minutes
 READ_BYTES = 4 << 10
@@ -22,6 +31,7 @@ def scenarios(sizes: Sizes) -> Iterator[Scenario]:
     yield Scenario("random", (_random(sizes),), (DISK, AWSCRT))
     yield Scenario("first", (_first(sizes),), (DISK,))
     yield Scenario("small", tuple(_small(sizes)), (DISK, AWSCRT))
+    yield Scenario("narrow", tuple(_narrow(sizes)), (DISK,))
     for count in sizes.keys:
         for doing, program in LISTINGS.items():
             row = f"`{program}` of {count} keys"
@@ -68,6 +78,14 @@ def _small(sizes: Sizes) -> Iterator[Step]:
     yield Step(f"{row}, again", "small again", count, "tree", args, seen)
     row = f"{row}, after a remount"
     yield Step(row, "small remounted", count, "tree", args, seen, remount=True)
+
+
+def _narrow(sizes: Sizes) -> Iterator[Step]:
+    """As programs' sources are stored: most of the way is from one directory to the next."""
+    count, args = sizes.small_files, (MNT + data.narrow(sizes.small_files),)
+    row, seen = f"{count} files in directories of {NARROW_FILES}", count * SMALL_BYTES
+    yield Step(f"{row}: read, cold", "small cold", count, "tree", args, seen)
+    yield Step(f"{row}: `ls -lR`, cold", "ls -lR cold", count, "ls-lR", args, count, elsewhere=True)
 
 
 def _listing(row: str, doing: str, path: str, count: int, more: str = "") -> Iterator[Step]:

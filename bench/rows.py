@@ -14,6 +14,7 @@ from typing import NamedTuple
 READERS = 4
 SMALL_BYTES = 4 << 10
 DIRECTORY_FILES = 100  # in each directory of the trees
+NARROW_FILES = 10  # of the narrow one
 NEW = "new"  # whatever is written has a key that begins so
 
 MNT, DATA = "{mnt}/", "{data}/"  # in a step's arguments: the mountpoint, the files on this disk

@@ -39,7 +39,7 @@ from tests.rgw import Gateway
 STORE_BYTES = 20 << 30  # in memory, and only what is used
 BEYOND_GOAL = 1.1  # a peer is stopped when we are so far beyond the goal
 ROWS = (
-    *("read", "read4", "random", "first", "small", "ls", "ls-l", "find"),
+    *("read", "read4", "random", "first", "small", "narrow", "ls", "ls-l", "find"),
     *("write", "write4", "create", "rsync", "clone", "untar", "change", "rename", "mixed", "stat"),
 )
 

@@ -63,6 +63,11 @@ class Flight:
         start = number * BLOCK_BYTES - self.span.start
         return memoryview(self.outcome)[start : start + BLOCK_BYTES]
 
+    def failed(self, error: QarnotfsError) -> None:
+        """It ended so; not for those who wait, when its bytes have landed and cannot be kept."""
+        if not self.landed.is_set():
+            self.outcome = error
+
     def checked(self, fetched: Fetched) -> bytes:
         """The bytes, if they are the ones asked for, whatever the server made of the condition."""
         if not fetched.info.same_version(self.info):

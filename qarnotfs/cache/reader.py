@@ -291,10 +291,10 @@ class Reader:
             await how(flight)
         except QarnotfsError as error:
             log.debug("%r at %d: %s", flight.info.key, flight.span.start, error)
-            flight.outcome = error
+            flight.failed(error.with_traceback(None))  # it has this frame, and so itself
         except Exception:
             log.exception("a defect: %r at %d", flight.info.key, flight.span.start)
-            flight.outcome = QarnotfsError("An unexpected error while reading; the log has it.")
+            flight.failed(QarnotfsError("An unexpected error while reading; the log has it."))
         finally:
             flight.landed.set()
             flight.over.set()

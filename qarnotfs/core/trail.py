@@ -120,7 +120,7 @@ class Descents:
         depth = prefix.count("/")
         top = self._top(parent.prefix)
         following = dict(islice(onward(prefix, listed, top, depth), way.window))
-        way.left, way.foreseen = len(following), following
+        way.left, way.foreseen = len(following), frozenset(following)
         return [name for name, listing in following.items() if listing is None]
 
     def _top(self, prefix: str) -> str:

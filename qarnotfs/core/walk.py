@@ -119,6 +119,7 @@ class Walks:
         if known:
             is_anothers = known.window and known.last and _next(there, known.last) is not None
             if known.run is walk.run or is_anothers:
+                self._walks.move_to_end(there.prefix)
                 return known
         following = self._begin(there.prefix)
         following.window, following.run = walk.window, walk.run
@@ -133,6 +134,7 @@ class Walks:
 
     def _begin(self, prefix: str) -> Walk:
         walk = self._walks[prefix] = Walk()
+        self._walks.move_to_end(prefix)
         while len(self._walks) > WALKS_MAX:
             self._walks.popitem(last=False)
         return walk

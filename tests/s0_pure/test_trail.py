@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from collections.abc import Iterable
 
 import pytest
@@ -225,6 +227,16 @@ def test_other_orders_cost_nothing(order: list[int]) -> None:
     descents, root = Descents(), tree.parent("d000/")
     for number in order:
         assert not descents.entered(root, f"d{number:03}/", tree.listed)
+
+
+def test_nothing_is_kept_that_the_index_has_dropped() -> None:
+    descents, known = Descents(), {name: FLAT.listed(name) for name in FLAT.directories}
+    for number in range(40):
+        descents.entered(FLAT.parent("d000/"), f"d{number:03}/", known.get)
+    kept = [weakref.ref(listing) for listing in known.values() if listing]
+    known.clear()
+    gc.collect()
+    assert not [each for each in kept if each() is not None]
 
 
 def test_a_surprise_ends_it_and_it_begins_anew() -> None:

@@ -15,7 +15,7 @@ from qarnotfs.cache.reader import FLIGHT_BYTES_MAX, FLIGHTS_MAX, Reader
 from qarnotfs.errors import Unavailable
 from qarnotfs.store.base import ObjectInfo
 from tests.s4_cache.loops import KIB, MIB, reading, run, settled, until
-from tests.s4_cache.scripted import ScriptedStore, blocks
+from tests.s4_cache.scripted import ScriptedStore, blocks, noise
 from tests.s4_cache.shelf import made_room_in
 
 
@@ -55,6 +55,27 @@ def test_requests_are_made_in_the_order_they_are_wanted(store: ScriptedStore, di
                     assert reader.fetch_ahead(info)
                 assert [asked.key for asked in store.asked] == [info.key for info in infos]
                 store.release()
+            await settled(reader)
+
+    run(main)
+
+
+@pytest.mark.parametrize("size", [BLOCK_BYTES // 2, 8 * BLOCK_BYTES])
+def test_bytes_that_cannot_be_kept_are_read_all_the_same(
+    store: ScriptedStore, disk: Disk, monkeypatch: pytest.MonkeyPatch, size: int
+) -> None:
+    body = noise(size)
+    infos = [store.add(f"key{number}", body) for number in range(4)]
+
+    def broken(*_: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    async def main() -> None:
+        async with reading(store, disk) as reader:
+            monkeypatch.setattr(disk, "store", broken)
+            monkeypatch.setattr(disk, "quick", lambda info, _: info.key > "key1")
+            for info in infos:
+                assert await reader.read(info, 0, size) == body
             await settled(reader)
 
     run(main)

@@ -17,11 +17,10 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from contextlib import nullcontext, suppress
+from contextlib import closing, suppress
 from pathlib import Path
 
 from bench import reading_rows, writing_rows
-from bench.latency_proxy import far_away
 from bench.measure import Act, Allowed, Bench, Report
 from bench.mounted import TICKS, ClientError
 from bench.page import PROFILES
@@ -29,8 +28,7 @@ from bench.peers import OURS, Place
 from bench.profiles import MAIN, Profile, save
 from bench.results import Took
 from bench.rows import Step
-from bench.run import arguments, fill, running, sizes_of, working_directory
-from bench.watch import Outside
+from bench.run import arguments, benches, sizes_of
 
 RATE_HZ = 200
 READY_SEC = 1.0  # until `py-spy` samples
@@ -127,22 +125,14 @@ def main() -> None:
     sizes = sizes_of(given)
     everything = *reading_rows.scenarios(sizes), *writing_rows.scenarios(sizes)
     chosen = [scenario for scenario in everything if scenario.name in given.rows]
-    with working_directory() as folder:
-        top = folder / "data"
-        top.mkdir()
-        with running(folder / "gateway") as gateway:
-            fill(gateway, top, chosen, sizes)
-            for ms in given.rtt_ms:
-                near = nullcontext(gateway.endpoint)
-                with far_away(gateway.endpoint, ms) if ms else near as url:
-                    bench = Bench(Outside(gateway), url, top, tuple(given.options))
-                    for scenario in chosen:
-                        keep: list[Profile] = []
-                        with bench.place() as place:
-                            Watched(bench, place, keep, ms).play(
-                                scenario, lambda *_: given.limit_sec, _said
-                            )
-                        save(PROFILES, keep)
+    with closing(benches(given, chosen, sizes)) as places:
+        for ms, bench in places:
+            for scenario in chosen:
+                keep: list[Profile] = []
+                with bench.place() as place:
+                    watched = Watched(bench, place, keep, ms)
+                    watched.play(scenario, lambda *_: given.limit_sec, _said)
+                save(PROFILES, keep)
 
 
 def _said(step: Step, measure: str, took: Took) -> None:

@@ -20,8 +20,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Generator, Iterator
+from contextlib import closing, contextmanager, nullcontext
 from pathlib import Path
 
 from bench import data, peers, reading_rows, writing_rows
@@ -207,13 +207,10 @@ def sizes_of(given: argparse.Namespace) -> Sizes:
     )
 
 
-def main() -> None:
-    given = arguments()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # unmount, stop the gateway
-    sizes = sizes_of(given)
-    everything = *reading_rows.scenarios(sizes), *writing_rows.scenarios(sizes)
-    chosen = [scenario for scenario in everything if scenario.name in given.rows]
-    append(given.results, setting(given))
+def benches(
+    given: argparse.Namespace, chosen: list[Scenario], sizes: Sizes
+) -> Generator[tuple[float, Bench], None, None]:
+    """One for each distance, with all files made; to be closed, which stops the gateway."""
     with working_directory() as folder:
         top = folder / "data"
         top.mkdir()
@@ -223,8 +220,19 @@ def main() -> None:
                 print(f"--- {ms:g} ms", file=sys.stderr, flush=True)
                 near = nullcontext(gateway.endpoint)
                 with far_away(gateway.endpoint, ms) if ms else near as url:
-                    bench = Bench(Outside(gateway), url, top, tuple(given.options))
-                    Turns(bench, ms, given).play(chosen)
+                    yield ms, Bench(Outside(gateway), url, top, tuple(given.options))
+
+
+def main() -> None:
+    given = arguments()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # unmount, stop the gateway
+    sizes = sizes_of(given)
+    everything = *reading_rows.scenarios(sizes), *writing_rows.scenarios(sizes)
+    chosen = [scenario for scenario in everything if scenario.name in given.rows]
+    append(given.results, setting(given))
+    with closing(benches(given, chosen, sizes)) as places:
+        for ms, bench in places:
+            Turns(bench, ms, given).play(chosen)
     print(write_page(given.results))
 
 

@@ -137,8 +137,8 @@ this of the goals that are not met. Client, programs and gateway share two proce
 
 - **A slow machine** makes these ratios worse where a peer waits for the server, or for its own
   5 s, and we for a processor. For a small file at 0 ms awscrt alone took 0.36 to 0.41 ms of it
-  here, and 0.19 ms in an earlier run, in which `cp -r`, reading and `rsync` of 200 files at 20 ms
-  were 1.3 to 1.5 times as far ahead as here.
+  here, and 0.19 ms in an earlier run, in which `cp -r` and `rsync` of 200 files at 20 ms were 1.3
+  to 1.7 times as far ahead as here.
 - **Durable** rows of small files have `--upload-delay` in them, 0.1 s: so long may what was closed
   be renamed or removed again before it is sent. Large files, of which parts are sent while they are
   written, do not wait. While a program closes file after file it gets the processor first, for at

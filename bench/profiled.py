@@ -6,6 +6,7 @@ Adds to bench/profiles.jsonl, of which `python -m bench.page` makes a table. Eac
 once, by our mount alone, while `py-spy` looks at who has the GIL. The kernel's counters say how
 much time each kind of thread took, in Python or libraries and in the kernel; what `py-spy` saw
 says whose code the main thread was in. Under it everything takes longer: shares are of use.
+`py-spy` comes with .[bench]; it needs root, or a kernel that lets users look at other processes.
 """
 
 from __future__ import annotations
@@ -103,10 +104,19 @@ class Watched(Act):
     def _measured(self, step: Step, allowed: Allowed, report: Report) -> bool:
         (pid,) = self._serving.pids()[:1]
         raw = self._data.parent / "profile.raw"
-        command = ["py-spy", "record", "-p", str(pid), "-r", str(RATE_HZ), "-t", "-g"]
+        command = [
+            str(Path(sys.executable).with_name("py-spy")),
+            "record",
+            "-p",
+            str(pid),
+            "-r",
+            str(RATE_HZ),
+            "-t",
+            "-g",
+        ]
         command += ["-d", "unlimited", "-f", "raw", "-o", str(raw)]
         with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as spy:
-            time.sleep(READY_SEC)  # it says nothing when it is ready
+            time.sleep(READY_SEC)  # it says nothing when it is ready; late, it sees less of the row
             threads = Threads(pid)
             ended = super()._measured(step, allowed, report)
             spent = threads.spent()

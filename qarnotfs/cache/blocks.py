@@ -57,6 +57,16 @@ class Span(NamedTuple):
         """The blocks the bytes lie in."""
         return range(self.start // BLOCK_BYTES, -(-self.end // BLOCK_BYTES))
 
+    def cut(self, room_bytes: int, part_bytes: int) -> Span:
+        """What is to be looked at where there is room for so much: parts, from its start on.
+
+        Of many streams that share the room each would look at a whole window at each read.
+        """
+        if self.size <= room_bytes:
+            return self
+        size = room_bytes // part_bytes * part_bytes
+        return Span(self.start, size // BLOCK_BYTES * BLOCK_BYTES)
+
 
 def block_span(blocks: range, object_size: int) -> Span:
     """The bytes of whole blocks, clipped to the object."""

@@ -106,8 +106,9 @@ class Disk:
 
     def present(self, info: ObjectInfo, blocks: range) -> set[int]:
         """Those of ``blocks`` that seem to be here. Not verified: good for reading ahead."""
-        name = self._identity(info).name
-        found = {number for number in blocks if self._recent.get(name, number) is not None}
+        if not blocks:
+            return set()
+        found = self._recent.present(self._identity(info).name, blocks)
         return found | self._on_disk(info, blocks)
 
     def keeps(self, info: ObjectInfo) -> bool:

@@ -95,8 +95,8 @@ class Flights:
         """Those of some blocks of a version that are under way."""
         if not self._of_block:
             return {}
-        found = ((number, self._of_block.get(_key(info, number))) for number in numbers)
-        return {number: flight for number, flight in found if flight is not None}
+        key, etag, size, find = info.key, info.etag, info.size, self._of_block.get
+        return {n: flight for n in numbers if (flight := find((key, etag, size, n)))}
 
     def add(self, flight: Flight) -> None:
         for number in flight.span.blocks:

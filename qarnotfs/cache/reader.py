@@ -49,7 +49,6 @@ AROUND_OBJECT_SHARE = 2  # times what may be fetched ahead: half of the cache
 BACKOFF_SEC_MIN = 0.1
 BACKOFF_SEC_MAX = 5.0
 
-
 Fly = Callable[[Flight], Awaitable[None]]
 
 
@@ -216,9 +215,11 @@ class Reader:
         cell.pattern, ahead = cell.pattern.after(offset, size, info.size, window_max)
         if ahead is None:
             return
-        wanted = spans(self._there(info, ahead), *ahead, info.size, cell.part_bytes_max)
-        if refused := self._send_ahead(info, wanted, self._fly_cleared):
-            cell.pattern = cell.pattern.fell_short(refused.start)
+        near = ahead.cut(self._runway.ahead_bytes, cell.part_bytes_max)
+        wanted = spans(self._there(info, near), *near, info.size, cell.part_bytes_max)
+        refused = self._send_ahead(info, wanted, self._fly_cleared)
+        if refused or near != ahead:
+            cell.pattern = cell.pattern.fell_short(refused.start if refused else near.end)
 
     def _read_around(self, info: ObjectInfo, number: int, cell: PatternCell) -> None:
         """Note a random read that missed a block, and send for its neighbours, where that pays.
@@ -247,9 +248,8 @@ class Reader:
 
     def _there(self, info: ObjectInfo, span: Span) -> set[int]:
         """The blocks of ``span`` that are here, or on their way."""
-        return self._disk.present(info, span.blocks).union(
-            self._flights.under_way(info, span.blocks)
-        )
+        here = self._disk.present(info, span.blocks)
+        return here.union(self._flights.under_way(info, span.blocks))
 
     def _send_ahead(self, info: ObjectInfo, wanted: list[Span], how: Fly) -> Span | None:
         """Send for bytes nobody waits for yet; the first for which there was no place."""

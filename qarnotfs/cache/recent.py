@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
+from collections.abc import Iterable
 
 
 class Recent:
@@ -25,6 +26,11 @@ class Recent:
             if block is not None:
                 self._blocks.move_to_end((name, number))
             return block
+
+    def present(self, name: str, numbers: Iterable[int]) -> set[int]:
+        """Those of some blocks that are here; that is no use of them."""
+        with self._lock:
+            return {number for number in numbers if (name, number) in self._blocks}
 
     def put(self, name: str, number: int, block: bytes) -> None:
         """Keep ``block``, which must own its memory: a slice would hold all it was cut from."""

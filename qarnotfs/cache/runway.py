@@ -40,9 +40,14 @@ class Runway:
 
     def take_ahead(self, size: int) -> bool:
         """Take a place for reading ahead, if that leaves enough for those who cannot wait."""
-        if self._flights_free <= FLIGHTS_KEPT_FREE or self._bytes_free < size + BYTES_KEPT_FREE:
-            return False
-        return self.take_now(size)
+        return size <= self.ahead_bytes and self.take_now(size)
+
+    @property
+    def ahead_bytes(self) -> int:
+        """How much may be sent for ahead at the moment."""
+        if self._flights_free <= FLIGHTS_KEPT_FREE:
+            return 0
+        return max(0, self._bytes_free - BYTES_KEPT_FREE)
 
     def give_back(self, size: int) -> None:
         self._flights_free += 1

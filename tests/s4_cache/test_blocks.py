@@ -53,6 +53,18 @@ def test_spans_are_whole_blocks_inside_the_object_and_small_enough(
         assert span.end <= object_size
 
 
+@given(sizes, st.integers(0, 80 * BLOCK_BYTES), st.sampled_from([BLOCK_BYTES, MIB, 8 * MIB]))
+def test_what_is_cut_to_the_room_there_is_are_parts(size: int, room: int, part: int) -> None:
+    whole = Span(3 * BLOCK_BYTES, size)
+    near = whole.cut(room, part)
+    assert near.start == whole.start
+    if size <= room:
+        assert near == whole
+    else:
+        assert room - part < near.size <= room
+        assert near.size % part == 0
+
+
 @given(st.sets(st.integers(0, 45)), sizes, sizes, sizes)
 def test_neighbours_are_one_request_until_it_is_a_part(
     present: set[int], offset: int, size: int, object_size: int

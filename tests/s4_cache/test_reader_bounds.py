@@ -115,6 +115,39 @@ def test_reading_ahead_leaves_room_for_those_who_cannot_wait(
     run(main)
 
 
+def test_no_read_looks_further_ahead_than_there_is_room(
+    store: ScriptedStore, disk: Disk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of many streams each would look at a whole window at each read."""
+    body = bytes(96 * MIB)
+    streams = [(store.add(f"key{number}", body), PatternCell()) for number in range(4)]
+    looked_at: list[int] = []
+    present = disk.present
+
+    def looked(info: ObjectInfo, blocks: range) -> set[int]:
+        looked_at.append(len(blocks))
+        return present(info, blocks)
+
+    async def main() -> None:
+        async with reading(store, disk) as reader:
+            for offset in range(0, 16 * MIB, MIB):
+                for info, cell in streams:
+                    await reader.read(info, offset, MIB, cell)
+                    await settled(reader)
+            here = min(cell.pattern.streams[0].ahead for _, cell in streams)
+            store.held = []
+            store.asked.clear()
+            monkeypatch.setattr(disk, "present", looked)
+            for offset in range(16 * MIB, here, MIB):
+                for info, cell in streams:
+                    await reader.read(info, offset, MIB, cell)
+            sent = sum(size for _, _, size in store.asked)
+            assert 32 * MIB <= sent == sum(looked_at) * BLOCK_BYTES
+            store.release()
+
+    run(main)
+
+
 def test_many_who_read_ahead_leave_places_for_those_who_cannot_wait(
     store: ScriptedStore, disk: Disk
 ) -> None:

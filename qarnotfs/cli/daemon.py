@@ -8,7 +8,6 @@ Secrets reach the process through its environment only.
 
 from __future__ import annotations
 
-import ctypes
 import json
 import logging
 import os
@@ -30,7 +29,6 @@ from qarnotfs.errors import QarnotfsError
 log = logging.getLogger(__name__)
 
 READY = b"ready\n"
-MMAP_THRESHOLD, TRIM_THRESHOLD = -3, -1  # glibc's names of them begin with M_
 # Parts of files are MiB large and live for a moment: a fifth of the kernel's work for them was to
 # find pages of 4 KiB. See "Memory Allocation Tunables" in the manual of the GNU C library.
 HUGE_PAGES = {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"}
@@ -146,7 +144,6 @@ def serve(request: MountRequest, ready_fd: int | None) -> int:
     in_background = ready_fd is not None
     privacy.close_to_onlookers()
     _configure_logging(request, to_file=not in_background)
-    give_memory_back()
     _allow_many_open_files()
     parent = _Parent(ready_fd)
     try:
@@ -159,17 +156,6 @@ def serve(request: MountRequest, ready_fd: int | None) -> int:
     except Exception:
         log.exception("The mount process failed")
         raise
-
-
-def give_memory_back() -> None:
-    """Parts of files go back to the system when they are freed, whichever thread held them.
-
-    Else glibc keeps them, some for each thread: hundreds of MiB after a large file.
-    """
-    with suppress(OSError, AttributeError):  # another C library
-        mallopt = ctypes.CDLL(None).mallopt
-        mallopt(MMAP_THRESHOLD, 2 << 20)
-        mallopt(TRIM_THRESHOLD, 8 << 20)
 
 
 def _allow_many_open_files() -> None:

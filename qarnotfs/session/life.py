@@ -25,6 +25,7 @@ from qarnotfs.bucket import Bucket
 from qarnotfs.cache.warming import Warmth
 from qarnotfs.errors import QarnotfsError
 from qarnotfs.figures import bytes_text, files_text, left_text
+from qarnotfs.session import memory
 from qarnotfs.session.house import House, build
 from qarnotfs.session.kernel import Kernel
 from qarnotfs.session.options import MountOptions
@@ -47,6 +48,7 @@ def run_mount(bucket: Bucket, options: MountOptions, ready: Callable[[], None]) 
     Returns 0 when everything arrived in the bucket, 1 when something stays in the journal.
     Raises what prevents the mount; then nothing is mounted.
     """
+    memory.reuse_parts()
     bucket.store.check()
     house = build(bucket, options)
     _look_for_garbage_rarely()
@@ -125,6 +127,7 @@ class Session:
                 nursery.start_soon(self._supervisor.reassure)
                 nursery.start_soon(self._pin)
                 nursery.start_soon(self._kernel.trim)
+                nursery.start_soon(memory.give_back_when_quiet)
                 with self._serving:
                     await self._kernel.serve()
                 arrived = await self._drain()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import random
 from collections.abc import Callable
 from io import BytesIO
@@ -145,6 +146,21 @@ def test_memory_does_not_grow_with_the_file(
     eventually(lambda: memory_bytes(mount.pid, "VmRSS") <= idle + SLACK)
 
 
+def test_parts_are_kept_in_pages_that_were_others_before(mounts: Mounts) -> None:
+    """Not in new ones: those cost the kernel a tenth of all that a file costs."""
+    mount = mounts("--upload-delay", "0")
+
+    def faults_of_writing(name: str) -> int:
+        before = minor_faults(mount.pid)
+        write(mount.path / name, noise(16 * PART))
+        mount.flush()
+        return minor_faults(mount.pid) - before
+
+    faults_of_writing("first")
+    pages = 16 * PART // os.sysconf("SC_PAGESIZE")
+    assert faults_of_writing("second") < pages // 16
+
+
 def piece(spot: int) -> bytes:
     """A MiB that no other spot has."""
     return spot.to_bytes(8, "big") * (MIB // 8)
@@ -154,6 +170,10 @@ def memory_bytes(pid: int, what: str) -> int:
     """``VmRSS``: what a process has of the machine's memory; ``VmHWM``: the most so far."""
     status = Path(f"/proc/{pid}/status").read_text()
     return int(status.partition(f"{what}:")[2].split()[0]) << 10
+
+
+def minor_faults(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[7])
 
 
 def write(path: Path, body: bytes) -> None:

@@ -148,11 +148,13 @@ this of the goals that are not met. Client, programs and gateway share two proce
 - **A change of 4 KiB**: the gateway copies the rest by itself, and takes 0.33 s for 120 MiB, in
   3, 5 or 16 parts, 4 to 16 at a time. That and the delay are the row.
 - **Large files**: each byte passes the kernel twice more than without a file system, and MD5 (1.4
-  ms a MiB) when it is sent. Of a cold read's 3.7 s of our processor time for 1 GiB (`perf`), 2.3 s
-  are the kernel's (sockets, pages, the cache's file, FUSE), 0.25 s the checksums of the blocks, and
-  0.25 s awscrt's copy into what Python may see. In this virtual machine memory that was not used
-  lately costs the kernel some 1.4 s a GiB in place of 0.3, also of a plain `dd` to the disk: that
-  is what 4 GiB cost more a GiB than 1 GiB, with us as with s3fs.
+  ms a MiB) when it is sent. Of a cold read's 2.0 to 2.5 s of our processor time for 1 GiB (`perf`),
+  1.4 s are the kernel's (sockets, the cache's file, FUSE), 0.2 s the checksums of the blocks, and
+  0.25 s awscrt's copy into what Python may see; s3fs, without Python and checksums, takes 1.8 s. A
+  bare pass-through, which only reads this machine's disk, takes about as long as s3fs from the
+  bucket. In this virtual machine memory that was not used lately costs the kernel some 1.4 s a GiB
+  in place of 0.3, also of a plain `dd` to the disk: that is what 4 GiB cost more a GiB than 1 GiB,
+  with us as with s3fs, and why the parts of files reuse each other's memory.
 - **Random reads**: a read costs a round trip where nothing is cached around it, which awscrt
   alone needs, too; what is fetched around it grows with the share of the file that was read, from
   one block of 256 KiB on. For these 100 reads, 400 KiB in all, we fetched 26 MB and s3fs, 10 MB a

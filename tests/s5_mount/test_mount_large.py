@@ -158,7 +158,8 @@ def test_parts_are_kept_in_pages_that_were_others_before(mounts: Mounts) -> None
 
     faults_of_writing("first")
     pages = 16 * PART // os.sysconf("SC_PAGESIZE")
-    assert faults_of_writing("second") < pages // 16
+    # Of two, for it may have been quiet long enough between two files to give the pages back.
+    assert min(faults_of_writing(name) for name in ("second", "third")) < pages // 16
 
 
 def piece(spot: int) -> bytes:

@@ -24,6 +24,7 @@ from qarnotfs.cache.blocks import (
 KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
 
 sizes = st.integers(0, 40 * BLOCK_BYTES)
+counts = st.integers(1, 40)  # of blocks
 part_sizes = st.sampled_from([1, BLOCK_BYTES, 3 * BLOCK_BYTES, PART_BYTES_MAX])
 
 
@@ -53,8 +54,11 @@ def test_spans_are_whole_blocks_inside_the_object_and_small_enough(
         assert span.end <= object_size
 
 
-@given(sizes, st.integers(0, 80 * BLOCK_BYTES), st.sampled_from([BLOCK_BYTES, MIB, 8 * MIB]))
-def test_what_is_cut_to_the_room_there_is_are_parts(size: int, room: int, part: int) -> None:
+@given(counts, counts, st.integers(0, BLOCK_BYTES - 1), st.sampled_from([BLOCK_BYTES, MIB]))
+def test_what_is_cut_to_the_room_there_is_are_parts(
+    size: int, room: int, more: int, part: int
+) -> None:
+    size, room = size * BLOCK_BYTES - more, room * BLOCK_BYTES + more
     whole = Span(3 * BLOCK_BYTES, size)
     near = whole.cut(room, part)
     assert near.start == whole.start

@@ -12,6 +12,7 @@ from qarnotfs.bridge import Bridge
 from qarnotfs.cache.blocks import BLOCK_BYTES, PatternCell
 from qarnotfs.cache.disk import Disk
 from qarnotfs.cache.reader import FLIGHT_BYTES_MAX, FLIGHTS_MAX, Reader
+from qarnotfs.cache.runway import Runway
 from qarnotfs.errors import Unavailable
 from qarnotfs.store.base import ObjectInfo
 from tests.s4_cache.loops import KIB, MIB, reading, run, settled, until
@@ -115,6 +116,15 @@ def test_reading_ahead_leaves_room_for_those_who_cannot_wait(
     run(main)
 
 
+def test_a_quarter_of_both_is_kept_free_for_those_who_cannot_wait() -> None:
+    narrow, short = Runway(1000, 64 * MIB), Runway(64, 64 * MIB)
+    assert sum(narrow.take_ahead(8 * MIB) for _ in range(20)) == 6
+    assert sum(short.take_ahead(1) for _ in range(100)) == 48
+    assert narrow.ahead_bytes == short.ahead_bytes == 0
+    assert narrow.take_now(16 * MIB)
+    assert sum(short.take_now(1) for _ in range(100)) == 16
+
+
 def test_no_read_looks_further_ahead_than_there_is_room(
     store: ScriptedStore, disk: Disk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -143,6 +153,9 @@ def test_no_read_looks_further_ahead_than_there_is_room(
                     await reader.read(info, offset, MIB, cell)
             sent = sum(size for _, _, size in store.asked)
             assert 32 * MIB <= sent == sum(looked_at) * BLOCK_BYTES
+            for info, cell in streams:  # what was not sent for is looked at later
+                ends = [start + size for key, start, size in store.asked if key == info.key]
+                assert cell.pattern.streams[0].ahead <= max(ends, default=here)
             store.release()
 
     run(main)

@@ -7,6 +7,7 @@ for as long as a program has it open or the kernel remembers it.
 
 from __future__ import annotations
 
+import stat
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import TYPE_CHECKING
@@ -56,6 +57,11 @@ class Inode:
     @property
     def detached(self) -> bool:
         return self.parent is None and self.number != ROOT_NUMBER
+
+    @property
+    def has_bytes(self) -> bool:
+        """Else a program may hold it of which only the kernel knows: a directory, a FIFO."""
+        return stat.S_ISREG(self.posix.mode) or stat.S_ISLNK(self.posix.mode)
 
     @property
     def size(self) -> int:

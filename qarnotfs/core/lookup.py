@@ -192,6 +192,10 @@ class Lookup:
             return None
         if debt is not None and debt.kind is Kind.PUT:
             return self._owed_inode(parent, node, debt)
+        if inode is not None and node.info is None:  # it was owed when the reading began
+            self._content.take_over(inode)
+            if inode.key == node.key:
+                node = node._replace(info=inode.info)
         return self._listed_inode(parent, node, inode) if node.info else None
 
     def _listed_inode(self, parent: Inode, node: Node, inode: Inode | None) -> Inode | None:
@@ -243,7 +247,7 @@ class Lookup:
 
     async def getattr(self, inode: Inode) -> Inode:
         """The inode with attributes that are exact and no older than the TTL."""
-        if inode.detached and not inode.opens and (inode.replaced or _has_bytes(inode)):
+        if inode.detached and not inode.opens and (inode.replaced or inode.has_bytes):
             # It lost its name after the kernel had found it there: now the kernel looks again.
             raise Stale("The file was deleted or replaced.")
         if inode.detached or inode is self.inodes.root:
@@ -342,8 +346,3 @@ class Lookup:
             is_directory=True,
             defaults=self._defaults,
         )
-
-
-def _has_bytes(inode: Inode) -> bool:
-    """Else a program may hold it of which only the kernel knows: a directory, a FIFO."""
-    return stat.S_ISREG(inode.posix.mode) or stat.S_ISLNK(inode.posix.mode)

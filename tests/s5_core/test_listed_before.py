@@ -208,3 +208,41 @@ def test_a_directory_that_others_made_a_file_of_while_its_parent_is_read(
 
     play(scene, cache_ttl_sec=0)
     assert bucket(store) == {"a": b"ours"}
+
+
+@pytest.mark.decision(17)
+@pytest.mark.parametrize("cache_ttl_sec", [0, 60])
+def test_what_is_uploaded_while_its_directory_is_read_keeps_its_number(
+    cache_ttl_sec: int, play: Play
+) -> None:
+    async def scene(world: World) -> None:
+        await world.write("a", b"a")
+        await world.rename("a", "b")
+        known = looked_up(world, await world.inode("b"))
+        number = world.fs.opendir(world.fs.lookup.inodes.root)
+        assert await world.fs.entries(number, 0)  # here it is owed
+        assert await world.drain()
+        parent, nodes = await world.fs.entries(number, 0)
+        assert [world.fs.lookup.known(parent, node) for node in nodes] == [known]
+        assert known.info is not None
+
+    play(scene, upload_delay_sec=NEVER_SEC, cache_ttl_sec=cache_ttl_sec)
+
+
+@pytest.mark.parametrize("on_conflict", ["keep-both", "overwrite"])
+def test_a_name_that_others_took_while_its_directory_was_read_is_theirs(
+    on_conflict: str, store: MemoryStore, play: Play
+) -> None:
+    async def scene(world: World) -> None:
+        await world.write("a", b"ours")
+        ours = looked_up(world, await world.inode("a"))
+        number = world.fs.opendir(world.fs.lookup.inodes.root)
+        assert await world.fs.entries(number, 0)
+        put(store, "a", b"theirs")
+        await world.drain()
+        parent, nodes = await world.fs.entries(number, 0)
+        [inode] = [world.fs.lookup.known(parent, node) for node in nodes]
+        is_ours = bucket(store)["a"] == b"ours" or world.house.journal.latest("a") is not None
+        assert (inode is ours) is is_ours
+
+    play(scene, upload_delay_sec=NEVER_SEC, on_conflict=on_conflict)

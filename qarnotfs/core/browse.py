@@ -13,7 +13,7 @@ from qarnotfs.core.kinds import Kinds
 from qarnotfs.core.shown import NODES_MAX, Read, Shown
 from qarnotfs.core.tree import Debts, Merge, Node
 from qarnotfs.index.index import Index
-from qarnotfs.index.listing import PAGE_NAMES, Listing
+from qarnotfs.index.listing import PAGE_NAMES, Entry, Listing
 from qarnotfs.views import View
 
 
@@ -63,6 +63,22 @@ class Browse:
             nodes = await (self._next() if len(self._scopes) == 1 else self._whole())
         return nodes
 
+    @property
+    def goes_on(self) -> bool:
+        """Whether there is a next page that may be asked for ahead."""
+        return self._listing is not None and not self._ended
+
+    async def coming(self) -> list[Entry]:
+        """What is listed on the next page, which is not taken yet."""
+        listing = self._listing
+        if listing is None:
+            return []
+        while not (entries := list(islice(listing.after(self._at), PAGE_NAMES))):
+            if listing.complete:
+                break
+            await self._index.grow(listing)
+        return entries
+
     async def _whole(self) -> list[Node]:
         for scope in self._scopes:
             self._merge.add(scope, await self._index.listing(scope))
@@ -75,10 +91,7 @@ class Browse:
         if self._listing is None:
             self._listing, self._changes = listing, listing.changes
             self._index.read_on(listing)
-        while not (entries := list(islice(listing.after(self._at), PAGE_NAMES))):
-            if listing.complete:
-                break
-            await self._index.grow(listing)
+        entries = await self.coming()
         last = entries[-1][0] if entries else ""
         self._ended = listing.complete and not (last and any(listing.after(last)))
         if self._ended:

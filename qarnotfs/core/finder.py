@@ -7,6 +7,7 @@ the bucket.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from copy import copy
 from itertools import islice
 from typing import NamedTuple
 
@@ -22,7 +23,7 @@ from qarnotfs.core.tree import Node
 from qarnotfs.core.walk import FILES_MAX, Walks, is_small
 from qarnotfs.errors import InvalidName
 from qarnotfs.index.index import Index
-from qarnotfs.index.listing import PAGE_NAMES, Listing, parent_of
+from qarnotfs.index.listing import PAGE_NAMES, Entry, Listing, parent_of
 from qarnotfs.store.base import Attributes, ObjectInfo
 from qarnotfs.views import Scope, View
 from qarnotfs.writeback.debts import Debt, Kind
@@ -157,9 +158,17 @@ class Finder:
             return next(browse.again, [])
         nodes = await browse.page()
         if self.asks_attributes:
+            if browse.goes_on:
+                self._index.foresee([browse.directory], lambda _: self._look_on(browse))
             nodes = await self._guessed(browse, nodes)
         browse.show(nodes)
         return nodes
+
+    async def _look_on(self, browse: Browse) -> None:
+        """Learn what is on the next page, while this one is looked at and shown."""
+        kinds, entries = copy(browse.kinds), await browse.coming()
+        if kinds.looks:
+            await self._look(kinds, self._believed(entries))
 
     async def _guessed(self, browse: Browse, nodes: list[Node]) -> list[Node]:
         infos = [info for node in nodes if (info := self._listed(node))]
@@ -189,9 +198,13 @@ class Finder:
     async def _look_into(self, prefix: str) -> None:
         """Ask what a program will ask for that reads a directory."""
         listing = await self._index.begun(prefix)
-        entries = islice(listing.after(prefix), PAGE_NAMES) if self.asks_attributes else ()
-        infos = [self._index.believed(name) for name, info in entries if info]
-        await self._look(Kinds(), [belief.info for belief in infos if belief and belief.info])
+        if self.asks_attributes:
+            await self._look(Kinds(), self._believed(islice(listing.after(prefix), PAGE_NAMES)))
+
+    def _believed(self, entries: Iterable[Entry]) -> list[ObjectInfo]:
+        """The objects of a page of a listing, as they are believed to be."""
+        beliefs = [self._index.believed(name) for name, info in entries if info]
+        return [belief.info for belief in beliefs if belief and belief.info]
 
     def _listed(self, node: Node) -> ObjectInfo | None:
         """What is believed of a listed object now; ``None`` of what is no object, or owed."""

@@ -73,12 +73,13 @@ class Index(Lister):
 
         In one go where the store has a short cut.
         """
-        found: list[ObjectInfo] = []
+        learned = dict[str, ObjectInfo | None]()
         async with self._heads_places:
             asked = [key for key in keys if not self._is_described(key)]
             if len(asked) > 1 and not self.reach.lost:
                 with suppress(StoreError):  # one by one it is heard
-                    await self._learn(asked)
+                    learned = await self._learn(asked)
+        found = [info for info in learned.values() if info]
 
         async def look(key: str) -> None:
             with suppress(StoreError):
@@ -86,7 +87,8 @@ class Index(Lister):
 
         async with trio.open_nursery() as nursery:
             for key in keys:
-                nursery.start_soon(look, key)
+                if key not in learned:
+                    nursery.start_soon(look, key)
         return found
 
     def prepare_infos(self) -> None:
@@ -101,8 +103,9 @@ class Index(Lister):
         belief = self.believed(key)
         return belief is not None and (belief.info is None or belief.info.metadata is not None)
 
-    async def _learn(self, keys: Sequence[str]) -> None:
+    async def _learn(self, keys: Sequence[str]) -> dict[str, ObjectInfo | None]:
         """Believe what the store's short cut says of keys of which no HEAD is under way."""
+        learned = dict[str, ObjectInfo | None]()
         since, now_sec = self._changes.enter(), self._now()
         with self._once.several([("head", key) for key in keys]) as answers:
             try:
@@ -112,7 +115,8 @@ class Index(Lister):
             for key, info in found.items():
                 if key not in ours:  # else it is believed already
                     self._heard(key, info, now_sec)
-                answers["head", key] = ours.get(key, info)
+                answers["head", key] = learned[key] = ours.get(key, info)
+        return learned
 
     async def _info(self, key: str) -> ObjectInfo | None:
         belief = self.believed(key)

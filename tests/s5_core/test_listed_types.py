@@ -10,10 +10,12 @@ from typing import Any
 
 import pytest
 import trio
+from trio.testing import wait_all_tasks_blocked
 
 from qarnotfs.core.kinds import LINK_BYTES_MAX, LOOKS_MAX, SMALLEST, SPREAD
 from qarnotfs.core.walk import FILES_MAX
 from qarnotfs.errors import Refused
+from qarnotfs.index.listing import PAGE_NAMES
 from qarnotfs.store.memory import MemoryStore
 from tests.s5_core.house import World, entered, put
 
@@ -96,6 +98,44 @@ def test_files_of_programs_that_keep_no_modes_are_regular(tmp_path: Path) -> Non
 
     living(store, tmp_path, first)
     living(store, tmp_path, again)
+
+
+def looked_at(store: MemoryStore, page: int) -> list[str]:
+    """The files of one page of the directory that were asked for, each as often as it was."""
+    names = range(page * PAGE_NAMES, (page + 1) * PAGE_NAMES)
+    keys = {f"d/{number:05}" for number in names}
+    return [key for method, key in store.calls if method == "head" and key in keys]
+
+
+def test_the_next_page_is_looked_at_while_this_one_is_shown(tmp_path: Path) -> None:
+    store = filled(3 * PAGE_NAMES + 10)
+
+    async def story(world: World) -> None:
+        number, shown = world.fs.opendir(await world.inode("d")), 0
+        for page in range(3):
+            shown += len((await world.fs.entries(number, shown))[1])
+            assert page * PAGE_NAMES < shown <= (page + 1) * PAGE_NAMES
+            assert not looked_at(store, page + 2)  # one page ahead, and no more
+            with trio.fail_after(10):
+                while len(looked_at(store, page + 1)) < LOOKS:
+                    await trio.sleep(0.001)
+        assert (await world.fs.entries(number, shown))[1]
+        assert [len(looked_at(store, page)) for page in range(4)] == [LOOKS] * 4  # none twice
+
+    living(store, tmp_path, story)
+
+
+def test_where_nothing_is_believed_no_file_is_looked_at_twice(tmp_path: Path) -> None:
+    store, pages = filled(4 * PAGE_NAMES), 4
+
+    async def story(world: World) -> None:
+        number, shown = world.fs.opendir(await world.inode("d")), 0
+        while nodes := (await world.fs.entries(number, shown))[1]:
+            shown += len(nodes)
+            await wait_all_tasks_blocked()  # what is asked for ahead has been asked for
+        assert [len(looked_at(store, page)) for page in range(pages)] == [LOOKS] * pages
+
+    living(store, tmp_path, story, cache_ttl_sec=0)
 
 
 @pytest.mark.decision(8)

@@ -170,7 +170,8 @@ this of the goals that are not met. Client, programs and gateway share two proce
   inode, and has no way to let the kernel keep what a directory showed (`FOPEN_CACHE_DIR`); cold,
   some 20 us a name are parsing, what is believed and what the database keeps. A few files of each
   page are asked what they are, and of the first one a round trip is waited for, which s3fs (it asks
-  all) and rclone (it knows no links) have not: that is the rows of 1000 keys. `ls -lR` at 0 ms is a HEAD a file: half of it is the gateway's and awscrt's.
+  all) and rclone (it knows no links) have not: that is the rows of 1000 keys. `ls -lR` at 0 ms is
+  a HEAD a file: half of it is the gateway's and awscrt's.
 - **`stat` during an upload**: the thread that answers runs a third of the time. Otherwise it
   waits for a processor, up to 12 ms at once, or for the GIL, some times a request. A program that
   only sleeps for 1 ms is 8 ms late meanwhile in one case of 100, and a `stat` wakes two, its own

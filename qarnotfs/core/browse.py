@@ -33,7 +33,7 @@ class Browse:
         self.kinds = Kinds()
         self._listing: Listing | None = None
         self._changes = 0  # of the listing, when it was begun
-        self._at = ""  # the last name that was added
+        self._at, self._page_count = "", 0  # the last name that was added, of so many pages
         self._ended = False
         self._pages: list[list[Node]] | None = []  # what was shown; None: it is not to be kept
         self.again = self._find_again()
@@ -65,8 +65,11 @@ class Browse:
 
     @property
     def goes_on(self) -> bool:
-        """Whether there is a next page that may be asked for ahead."""
-        return self._listing is not None and not self._ended
+        """Whether the next page may be asked for ahead: of who has come for a second one.
+
+        Where nothing is believed, what is asked for ahead is of no use, and misses our own changes.
+        """
+        return self._page_count > 1 and not self._ended and self._index.ttl_sec > 0
 
     async def coming(self) -> list[Entry]:
         """What is listed on the next page, which is not taken yet."""
@@ -92,6 +95,7 @@ class Browse:
             self._listing, self._changes = listing, listing.changes
             self._index.read_on(listing)
         entries = await self.coming()
+        self._page_count += 1
         last = entries[-1][0] if entries else ""
         self._ended = listing.complete and not (last and any(listing.after(last)))
         if self._ended:

@@ -166,9 +166,9 @@ class Finder:
 
     async def _look_on(self, browse: Browse) -> None:
         """Learn what is on the next page, while this one is looked at and shown."""
-        kinds, entries = copy(browse.kinds), await browse.coming()
-        if kinds.looks:
-            await self._look(kinds, self._believed(entries))
+        entries = await browse.coming()  # first: meanwhile the reader may spend looks
+        if browse.kinds.looks:
+            await self._look(copy(browse.kinds), self._believed(entries))
 
     async def _guessed(self, browse: Browse, nodes: list[Node]) -> list[Node]:
         infos = [info for node in nodes if (info := self._listed(node))]
@@ -202,8 +202,10 @@ class Finder:
             await self._look(Kinds(), self._believed(islice(listing.after(prefix), PAGE_NAMES)))
 
     def _believed(self, entries: Iterable[Entry]) -> list[ObjectInfo]:
-        """The objects of a page of a listing, as they are believed to be."""
-        beliefs = [self._index.believed(name) for name, info in entries if info]
+        """The objects of a page of a listing that are not owed, as they are believed to be."""
+        owed = self._journal.latest
+        names = [name for name, info in entries if info and owed(name) is None]
+        beliefs = map(self._index.believed, names)
         return [belief.info for belief in beliefs if belief and belief.info]
 
     def _listed(self, node: Node) -> ObjectInfo | None:

@@ -194,8 +194,9 @@ class Lookup:
             return self._owed_inode(parent, node, debt)
         if inode is not None and node.info is None:  # it was owed when the reading began
             self._content.take_over(inode)
-            if inode.key == node.key:
-                node = node._replace(info=inode.info)
+            info, belief = inode.info, self._index.believed(node.key)
+            if inode.key == node.key and info and (not belief or info.same_version(belief.info)):
+                node = node._replace(info=info)
         return self._listed_inode(parent, node, inode) if node.info else None
 
     def _listed_inode(self, parent: Inode, node: Node, inode: Inode | None) -> Inode | None:

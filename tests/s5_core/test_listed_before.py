@@ -229,6 +229,26 @@ def test_what_is_uploaded_while_its_directory_is_read_keeps_its_number(
     play(scene, upload_delay_sec=NEVER_SEC, cache_ttl_sec=cache_ttl_sec)
 
 
+def test_what_was_uploaded_meanwhile_and_deleted_by_others_is_not_shown_as_ours(
+    store: MemoryStore, play: Play
+) -> None:
+    async def scene(world: World) -> None:
+        await world.write("a", b"a")
+        looked_up(world, await world.inode("a"))
+        number = world.fs.opendir(world.fs.lookup.inodes.root)
+        assert await world.fs.entries(number, 0)
+        assert await world.drain()
+        store.delete(["a"])
+        belief = world.house.index.believed("a")
+        assert belief is not None
+        assert belief.info is not None
+        await world.house.index.recheck(belief.info)  # as a read does that finds it gone
+        parent, nodes = await world.fs.entries(number, 0)
+        assert [world.fs.lookup.known(parent, node) for node in nodes] == [None]
+
+    play(scene, upload_delay_sec=NEVER_SEC)
+
+
 @pytest.mark.parametrize("on_conflict", ["keep-both", "overwrite"])
 def test_a_name_that_others_took_while_its_directory_was_read_is_theirs(
     on_conflict: str, store: MemoryStore, play: Play

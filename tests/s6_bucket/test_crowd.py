@@ -25,13 +25,14 @@ def silent() -> Flight[int]:
 
 
 class Answers:
-    """Requests that are answered by a thread, or not at all."""
+    """Requests that are answered by a thread, ``together`` at a time, or not at all."""
 
-    def __init__(self, count: int, size: int = 0, silent: int = 0) -> None:
+    def __init__(self, count: int, size: int = 0, silent: int = 0, together: int = 1) -> None:
         self.count = count
         self.size = size
         self.silent = silent  # so many are not answered at all
         self.flying = self.most = self.sent = 0
+        self.together, self.held = together, list[tuple[Flight[int], int]]()
         self.landed: list[int] = []
         self.failed: list[Exception] = []
 
@@ -54,8 +55,15 @@ class Answers:
         if self.silent:
             self.silent -= 1
         else:
-            threading.Timer(0.001, flight.set_result, [number]).start()
+            self.held.append((flight, number))
+        if len(self.held) == self.together:
+            threading.Timer(0.001, self._answer, [self.held]).start()
+            self.held = []
         return flight
+
+    def _answer(self, held: list[tuple[Flight[int], int]]) -> None:
+        for flight, number in held:
+            flight.set_result(number)
 
     def _ended(self) -> None:
         self.flying -= 1
@@ -69,7 +77,7 @@ def test_it_is_bounded_in_number() -> None:
 
 
 def test_it_is_bounded_in_bytes() -> None:
-    answers = Answers(20, size=crowd.IN_FLIGHT_BYTES_MAX // 4)
+    answers = Answers(20, size=crowd.IN_FLIGHT_BYTES_MAX // 4, together=4)
     crowd.run(answers.errands(), crowd.Outage())
     assert len(answers.landed) == 20
     assert answers.most == 4

@@ -87,7 +87,10 @@ def made(monkeypatch: pytest.MonkeyPatch) -> list[heads._Connection]:
 
 
 @pytest.mark.gateway
-def test_a_connection_is_made_ahead(s3_store: S3Store, made: list[heads._Connection]) -> None:
+def test_a_connection_is_made_ahead(
+    s3_store: S3Store, made: list[heads._Connection], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(heads, "IDLE_SEC_MAX", 60.0)
     s3_store.put("a", b"data", Attributes()).result()
     for _ in range(3):
         s3_store.prepare_heads()  # one at a time
@@ -135,6 +138,7 @@ def test_without_threads_none_is_made_ahead(
 def test_a_connection_is_used_again(
     s3_store: S3Store, made: list[heads._Connection], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(heads, "IDLE_SEC_MAX", 60.0)
     s3_store.put("a", b"data", Attributes()).result()
     for _ in range(3):
         assert len(s3_store.heads(["a", "b"])) == 2
@@ -183,7 +187,14 @@ def test_after_trouble_it_leaves_the_server_alone(
 def test_a_server_that_hangs_is_not_waited_for_long(
     faulty: Faulty, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(heads, "ANSWER_SEC_MAX", 0.1)
+    real = heads._Connection.answer
+
+    def answer(self: heads._Connection) -> tuple[int, dict[str, str]]:
+        found = real(self)
+        self._socket.settimeout(0.1)  # from the second answer on, which never comes
+        return found
+
+    monkeypatch.setattr(heads._Connection, "answer", answer)
     faulty.answers_by(by_key(b=Silence()))
     assert faulty.store.heads(["a", "b"]) == {"a": INFO}
 

@@ -44,7 +44,7 @@ async def look_at_ends(files: Renamer, journal: Journal, rows: Sequence[MoveRow]
             if there and is_copy and journal.latest(row.new_key) is None:
                 journal.moves.over.add(row.key)  # at the same moment
                 files.owe_delete(row.new_key, Condition(etag=there.etag), certain=True)
-        elif source is None or row.modified_sec not in (None, source.modified_sec):
+        elif source is None or row.etag not in (None, source.etag):
             for key in (row.new_key, *ancestors_of(row.new_key)):
                 if ends.get(key) is False:
                     journal.drop(key)

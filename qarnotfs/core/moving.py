@@ -156,9 +156,7 @@ class Mover:
         for directory in directories:
             yield MoveRow(directory, "", None)
         for key, target in targets.items():
-            # What is owed may be paid at this moment: a later version than was listed is ours.
-            info = None if self.files.is_owed(key) else listed.get(key)
-            yield MoveRow(key, target, info.modified_sec if info else None)
+            yield MoveRow(key, target, self.files.version(key, listed.get(key)))
 
     def _copy_again(self, arrived: _Copied, listed: _Copied, copied: _Copied) -> None:
         """Of what was copied, some was replaced by objects that were renamed."""
@@ -277,7 +275,7 @@ class Mover:
                     return None
                 self._index.remember(there)  # the last life may have died before it could
                 return there
-            is_same = key in owed or row.modified_sec in (None, source.modified_sec)
+            is_same = key in owed or row.etag in (None, source.etag)
             return await self.files.copy(key, new_key, source) if is_same else None
 
         async def met(key: str, new_key: str) -> ObjectInfo | None:

@@ -143,8 +143,8 @@ class Renamer:
                 await self._uploader.settle(debt)
 
     async def _copy_recorded(self, file: Node, new_key: str, known: Condition) -> ObjectInfo:
-        modified_sec = file.info.modified_sec if file.info else None
-        self._journal.begin_moves([MoveRow(file.key, new_key, modified_sec, known.etag or "")])
+        etag = self.version(file.key, file.info)
+        self._journal.begin_moves([MoveRow(file.key, new_key, etag, known.etag or "")])
         try:
             return await self.copy(file.key, new_key, file.info)
         except Exception:
@@ -152,6 +152,16 @@ class Renamer:
                 self.disown(new_key, file.info)
             self._journal.moves.end([file.key])
             raise
+
+    def version(self, key: str, seen: ObjectInfo | None) -> str | None:
+        """The etag of what is about to be copied; ``None``: whatever is there by then is ours.
+
+        As of what is owed, or was until a moment ago, and is paid: a later version than was seen.
+        """
+        heard = self._index.heard(key)
+        if seen is None or self.is_owed(key) or (heard and not seen.same_version(heard.info)):
+            return None
+        return seen.etag
 
     async def copy(self, key: str, new_key: str, source: ObjectInfo | None) -> ObjectInfo:
         """Copy on the server, with attributes that are owed; `NoSuchEntry` if it is gone.

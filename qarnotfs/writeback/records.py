@@ -21,14 +21,14 @@ SCHEMA = (
     " staged TEXT NOT NULL, part_bytes INTEGER NOT NULL, base_etag TEXT)",
     "CREATE TABLE IF NOT EXISTS parts (upload TEXT, number INTEGER, etag TEXT NOT NULL,"
     " copied INTEGER NOT NULL, PRIMARY KEY (upload, number)) WITHOUT ROWID",
-    "CREATE TABLE IF NOT EXISTS renames (key TEXT PRIMARY KEY, new_key TEXT NOT NULL,"
-    " modified_sec INTEGER, replaced_etag TEXT) WITHOUT ROWID",
+    "CREATE TABLE IF NOT EXISTS moves (key TEXT PRIMARY KEY, new_key TEXT NOT NULL,"
+    " etag TEXT, replaced_etag TEXT) WITHOUT ROWID",
 )
 WRITE = "INSERT OR REPLACE INTO debts VALUES (?, ?)"
 REMOVE = "DELETE FROM debts WHERE id = ?"
 WRITE_UPLOAD = "INSERT OR REPLACE INTO uploads VALUES (?, ?, ?, ?, ?)"
-WRITE_MOVE = "INSERT OR REPLACE INTO renames VALUES (?, ?, ?, ?)"
-END_MOVE = "DELETE FROM renames WHERE key = ?"
+WRITE_MOVE = "INSERT OR REPLACE INTO moves VALUES (?, ?, ?, ?)"
+END_MOVE = "DELETE FROM moves WHERE key = ?"
 WRITE_PART = "INSERT OR REPLACE INTO parts VALUES (?, ?, ?, ?)"
 END_UPLOAD = ("DELETE FROM uploads WHERE id = ?", "DELETE FROM parts WHERE upload = ?")
 
@@ -56,16 +56,17 @@ class PartRow(NamedTuple):
 
 
 class MoveRow(NamedTuple):
-    """A key that is being renamed, or is below a directory that is, and when it was stored.
+    """A key that is being renamed, or is below a directory that is, and which version it has.
 
-    That is ``None`` where bytes are owed, of which any version may have been stored since.
+    That is ``None`` where bytes are owed, of which any version may have been stored since. (The
+    time would not tell: nobody says when what we upload is stored, and our clock is not theirs.)
     ``new_key`` is empty for a directory's name alone, which is to go. ``replaced_etag``: of
     what a single file is renamed over, empty for nothing; ``None`` below a directory.
     """
 
     key: str
     new_key: str
-    modified_sec: int | None
+    etag: str | None
     replaced_etag: str | None = None
 
 
@@ -138,7 +139,7 @@ class Records:
 
     def moves(self) -> list[MoveRow]:
         """Every key that is being renamed."""
-        return [MoveRow(*row) for row in self._db.execute("SELECT * FROM renames")]
+        return [MoveRow(*row) for row in self._db.execute("SELECT * FROM moves")]
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:

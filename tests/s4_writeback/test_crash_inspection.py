@@ -58,18 +58,18 @@ def test_nothing_owed_is_nothing_found(tmp_path: Path) -> None:
 def test_a_key_that_is_renamed_again_before_its_last_rename_is_off_the_disk(tmp_path: Path) -> None:
     """That goes with the next record, which is the new one."""
     journal = Journal(tmp_path)
-    journal.begin_moves([MoveRow("a", "b", 1, ""), MoveRow("c", "d", 1, "")])
+    journal.begin_moves([MoveRow("a", "b", "1", ""), MoveRow("c", "d", "1", "")])
     journal.moves.over.update("ac")
-    journal.begin_moves([MoveRow("a", "y", 2, "")])
+    journal.begin_moves([MoveRow("a", "y", "2", "")])
     journal.close()
     again = Journal(tmp_path)
-    assert again.moves.left == [MoveRow("a", "y", 2, "")]
+    assert again.moves.left == [MoveRow("a", "y", "2", "")]
     again.close()
 
 
 def test_a_rename_that_was_cut_off_is_explained(tmp_path: Path) -> None:
     journal = Journal(tmp_path)
-    journal.begin_moves([MoveRow("old/", "", None), MoveRow("old/a", "new/a", 1)])
+    journal.begin_moves([MoveRow("old/", "", None), MoveRow("old/a", "new/a", "1")])
     journal.close()
     finding = one(tmp_path, Severity.NOTE)
     assert "('old/a' to 'new/a', 1 keys)" in finding.what

@@ -175,10 +175,10 @@ def mixed(source: str, target: str, top: str) -> Took:
 def stat(source: str, target: str, probed: str) -> Took:
     """Seconds within which 99 of 100 were answered, until the other end says that it is over."""
     _ask(probed)
-    taken, begun_all = [], time.monotonic()
+    taken, begun_all = list[float](), time.monotonic()
     with ThreadPoolExecutor(1) as writer:
         writing = writer.submit(_copy, source, target)
-        while not select.select([sys.stdin], [], [], STAT_PAUSE_SEC)[0]:
+        while len(taken) < 2 or not select.select([sys.stdin], [], [], STAT_PAUSE_SEC)[0]:
             begun = time.monotonic()
             _ask(probed)
             taken.append(time.monotonic() - begun)

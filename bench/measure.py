@@ -36,6 +36,7 @@ class Bench(NamedTuple):
     url: str
     data: Path
     options: tuple[str, ...]
+    keeps_caches: bool
 
     @contextmanager
     def place(self) -> Iterator[Place]:
@@ -96,7 +97,8 @@ class Act:
         if empty:
             shutil.rmtree(self._place.cache)
             self._place.cache.mkdir()
-            forget_caches()
+            if not self._bench.keeps_caches:
+                forget_caches()
         if self._client in peers.CLIENTS:
             command = peers.CLIENTS[self._client](self._place)
             log = self._place.folder / "log"

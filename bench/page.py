@@ -118,7 +118,7 @@ def run_table(settings: Sequence[Setting]) -> Iterator[str]:
     for one in settings:
         versions = ", ".join(f"{name} {number}" for name, number in one.versions.items())
         where = f"{versions}; Python {one.python}; {one.processors} processors"
-        dropped = "yes" if one.caches_dropped else "**no** (not root)"
+        dropped = "yes" if one.caches_dropped else "**no**"
         options = " ".join(one.options) or NOTHING
         yield line([one.run, f"{one.load:.1f}", dropped, options, where])
 

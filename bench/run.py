@@ -160,7 +160,7 @@ def running(folder: Path) -> Iterator[Gateway]:
 def setting(given: argparse.Namespace) -> Setting:
     versions = peers.versions(given.peers)
     load, processors = os.getloadavg()[0], os.cpu_count() or 0
-    where = platform.python_version(), processors, load, may_forget()
+    where = platform.python_version(), processors, load, may_forget() and not given.keep_caches
     return Setting(given.run, *where, given.patience, given.repeat_sec, versions, given.options)
 
 
@@ -186,6 +186,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--limit-sec", type=float, default=600, help="for any row")
     parser.add_argument("--patience", type=float, default=2, help="a peer's limit / our time")
     parser.add_argument("--options", nargs="+", default=[], help="for our mount: attrs=listing")
+    parser.add_argument("--keep-caches", action="store_true", help="all of this machine's")
     parser.add_argument("--run", default=time.strftime("%Y-%m-%d %H:%M:%S"), help="its name")
     parser.add_argument("--results", type=Path, default=RESULTS)
     given = parser.parse_args()
@@ -220,7 +221,8 @@ def benches(
                 print(f"--- {ms:g} ms", file=sys.stderr, flush=True)
                 near = nullcontext(gateway.endpoint)
                 with far_away(gateway.endpoint, ms) if ms else near as url:
-                    yield ms, Bench(Outside(gateway), url, top, tuple(given.options))
+                    options = tuple(given.options)
+                    yield ms, Bench(Outside(gateway), url, top, options, given.keep_caches)
 
 
 def main() -> None:

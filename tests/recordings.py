@@ -28,7 +28,7 @@ BUCKETS = ("results", "models")
 HEADING = "## See how it goes\n\n```\n"
 FRAMES = {"frames/0001.exr": 40 << 20, "frames/0002.exr": 30 << 20}
 FIGURES = (
-    r"(\d+ min )?\d+ s to go|"
+    r"(\d+ min )?\d+ s (to go|ago)|"
     r"\[[#.]+\]|[0-9A-F]{4}…|[0-9a-f]{12}\w*|[A-Z][a-z]{2} +\d+ \d\d:\d\d|\d+(\.\d+)?( [KMG]iB)?"
 )
 SENT_BYTES = 32 << 20  # of the frames, when it is recorded
@@ -68,8 +68,8 @@ def _be_busy(mount: Mount, proxy: FaultProxy) -> None:
     (mount.path / "frames").mkdir()
     eventually(lambda: mount.status()["refused_files"])
     eventually(lambda: mount.status()["uploaded_files"] == 2)
-    slow = ("partNumber=3", "partNumber=4")
-    proxy.inject(Rule(Fault.SLOW, lambda _, target: any(part in target for part in slow)))
+    held = ("partNumber=3", "partNumber=4")
+    proxy.inject(Rule(Fault.HANG, lambda _, target: any(part in target for part in held)))
     for name, size in FRAMES.items():
         (mount.path / name).write_bytes(os.urandom(size))
     eventually(lambda: _sent(mount))

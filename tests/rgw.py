@@ -30,7 +30,6 @@ import time
 import urllib.error
 import urllib.request
 import uuid
-from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -42,7 +41,6 @@ START_SEC_MAX = 60.0  # about 1 s on an idle machine
 MON, OSD, RGW = "ceph-mon", "ceph-osd", "radosgw"
 PROGRAMS = (MON, OSD, RGW, "monmaptool", "osdmaptool", "radosgw-admin")
 FENCE = "/?fence="
-
 CONF = Path(__file__).with_suffix(".conf")
 
 # To the kernel a parent dies with the thread that started the child: this one stays.
@@ -50,10 +48,9 @@ STARTER = ThreadPoolExecutor(1, "gateway-starter")
 
 # beast: 0x7f..: 127.0.0.1 - user [time] "GET /bucket/key HTTP/1.1" 200 11 - "agent" - latency=..
 LOG_LINE = re.compile(rb'beast: \S+: \S+ - \S+ \[[^]]*\] "(\S+) (.*?) HTTP/1\.\d" (\d+) (\d+) ')
-BEGUN = re.compile(rb"starting new request req=(0x[0-9a-f]+)")
-ENDED = re.compile(rb"beast: (0x[0-9a-f]+):")
-LATE_BYTES = 1 << 16  # of the log. A request is answered first, and logged when it has ended
-LATE_SEC = 1.0  # a request that takes longer is still under way, or died with its gateway
+EVENT = re.compile(rb"  1 (?:=+ starting new request req=(0x[0-9a-f]+)|beast: (0x[0-9a-f]+):)")
+LATE_BYTES = 1 << 18  # of the log. A request is answered first, and logged when it has ended
+LATE_SEC = 5.0  # a request that takes longer is still under way
 
 
 class GatewayError(Exception):
@@ -86,13 +83,12 @@ class Gateway:
         self.folder = folder.absolute()
         self.log_path = self.folder / "log" / "radosgw.log"
         self.ca_bundle = self.folder / "tls.crt" if tls else None
-        self.endpoint = ""
-        self.access_key = ""
-        self.secret_key = ""
+        self.endpoint = self.access_key = self.secret_key = ""
         self._keep_running = keep_running
         self._children: dict[str, subprocess.Popen[bytes]] = {}
         self._answering = False  # false while radosgw is stopped, killed or not yet started
         self._deadline = 0.0
+        self._born = 0  # where the log of the radosgw that runs now begins
 
     @classmethod
     def attach(cls, folder: Path) -> Gateway:
@@ -167,6 +163,7 @@ class Gateway:
     def restart(self) -> None:
         """Bring the gateway back at the same endpoint, with the data it had."""
         self._kill(RGW)
+        self._born = self.log_path.stat().st_size  # what was under way has died
         self._deadline = time.monotonic() + START_SEC_MAX
         self._spawn(RGW, "-n", "client.rgw")
         self._await_answer()
@@ -199,16 +196,20 @@ class Gateway:
     def _fence(self) -> int:
         """Ask something nobody else asks; where the log ends once it has that, and all before."""
         fence = (FENCE + uuid.uuid4().hex).encode()
-        start = max(0, self.log_path.stat().st_size - LATE_BYTES)
+        start = max(self._born, self.log_path.stat().st_size - LATE_BYTES)
         self.answers(fence.decode())
         began = time.monotonic()
         while (waited_sec := time.monotonic() - began) < START_SEC_MAX:
             with self.log_path.open("rb") as log:
                 log.seek(start)
                 text = log.read()
-            end = text.rfind(b"\n") + 1
-            late = Counter(BEGUN.findall(text)) - Counter(ENDED.findall(text, 0, end))
-            if 0 <= text.find(fence) < end and (not late or waited_sec > LATE_SEC):
+            at, end = text.find(fence), text.rfind(b"\n") + 1
+            late = set[bytes]()
+            for event in EVENT.finditer(text, 0, end):  # in order: addresses are used again
+                late.discard(event[2])
+                if event[1] and event.start() < at:  # who is answered by now had begun by then
+                    late.add(event[1])
+            if 0 <= at < end and (not late or waited_sec > LATE_SEC):
                 return start + end
             time.sleep(0.005)  # between two looks, until the deadline
         raise GatewayError(f"a request does not appear in {self.log_path}")
@@ -324,8 +325,7 @@ class Gateway:
         return pid if ours else None
 
     def _signal(self, number: signal.Signals) -> None:
-        pid = self._pid(RGW)
-        if pid is None:
+        if (pid := self._pid(RGW)) is None:
             raise GatewayError("radosgw is not running")
         os.kill(pid, number)
 
@@ -336,8 +336,7 @@ class Gateway:
 
     def _kill(self, *names: str) -> None:
         """End daemons the hard way: an orderly OSD would first write its memory to disk."""
-        if RGW in names:
-            self._answering = False
+        self._answering &= RGW not in names
         for name in names:
             if pid := self._pid(name):
                 os.kill(pid, signal.SIGKILL)
@@ -352,9 +351,11 @@ class Gateway:
 
 def _free_ports(count: int) -> list[int]:
     """Ports nobody listens on, below those the kernel gives to outgoing connections."""
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    ours = range(15_000 + worker % 16, 32_000, 16)  # no other worker draws from these meanwhile
     found: set[int] = set()
     while len(found) < count:
-        port = random.SystemRandom().randrange(15_000, 32_000)
+        port = random.SystemRandom().choice(ours)
         with socket.socket() as probe:
             if probe.connect_ex((HOST, port)) != 0:
                 found.add(port)
@@ -364,8 +365,7 @@ def _free_ports(count: int) -> list[int]:
 def _log_tails(folder: Path) -> Iterator[str]:
     """The last lines of every log, to explain a start that failed."""
     for path in sorted((folder / "log").glob("*")):
-        lines = path.read_text(errors="replace").splitlines()[-5:]
-        if lines:
+        if lines := path.read_text(errors="replace").splitlines()[-5:]:
             yield "\n".join([f"--- {path.name}", *lines, ""])
 
 

@@ -77,18 +77,23 @@ def test_bytes_do_not_wait_for_each_other(far: tuple[str, int]) -> None:
         took = time.monotonic() - begun
         sender.join()
     assert received == body
-    assert took < 100 * RTT_SEC  # one round trip for each 64 KiB would be 256 of them
+    assert took < 200 * RTT_SEC  # one round trip for each 64 KiB would be 256 of them
 
 
 def test_connections_do_not_wait_for_each_other(far: tuple[str, int]) -> None:
     with ExitStack() as stack:
         clients = [stack.enter_context(socket.create_connection(far)) for _ in range(100)]
-        begun = time.monotonic()
-        for client in clients:
-            client.sendall(b"x")
-        assert [client.recv(1) for client in clients] == [b"x"] * len(clients)
-        took = time.monotonic() - begun
-    assert RTT_SEC <= took < len(clients) / 4 * RTT_SEC
+
+        def took_sec() -> float:
+            begun = time.monotonic()
+            for client in clients:
+                client.sendall(b"x")
+            assert [client.recv(1) for client in clients] == [b"x"] * len(clients)
+            took = time.monotonic() - begun
+            assert took >= RTT_SEC
+            return took
+
+        eventually(lambda: took_sec() < len(clients) / 4 * RTT_SEC)  # a busy machine is often later
 
 
 def test_the_end_arrives_too(far: tuple[str, int]) -> None:

@@ -14,7 +14,7 @@ from bench.results import DURABLE, RETURNED, Record, by_distance, load
 pytestmark = [pytest.mark.gateway, pytest.mark.mount]
 
 SMALL = """--rtt-ms 0 --turns 1 --file-mib 8 --change-mib 8 --small-files 5 --renamed-files 3
-    --source-files 4 --keys 3 --limit-sec 30 --peers"""
+    --source-files 4 --keys 3 --limit-sec 30 --keep-caches --peers"""
 
 
 def run(folder: Path, *words: str) -> list[Record]:

@@ -132,8 +132,9 @@ def test_credentials_that_end_are_refreshed(
         with pytest.raises(Unavailable):
             store.head("key").result()
         store.close()
-    assert server.requests[-1].headers["authorization"].startswith("AWS4-HMAC-SHA256 Cred")
-    assert "ROLE1/" in server.requests[-1].headers["authorization"]
+    signed = server.requests[-1].headers["authorization"]
+    # Of the first one the time is over. Who waits long for the next asks once more.
+    assert any(f"Credential={role}/" in signed for role in handed_out[1:])
     assert server.requests[-1].headers["x-amz-security-token"] == "t"
 
 

@@ -25,8 +25,10 @@ def clock() -> Clock:
 
 @pytest.fixture
 def make(store: MemoryStore, clock: Clock, tmp_path: Path) -> Callable[..., Index]:
-    def build(*, ttl_sec: float = TTL_SEC, filter_prefix: str = "") -> Index:
-        bridge = Bridge(timeout_sec=1.0)
+    def build(
+        *, ttl_sec: float = TTL_SEC, filter_prefix: str = "", timeout_sec: float = 60.0
+    ) -> Index:
+        bridge = Bridge(timeout_sec=timeout_sec)
         database = tmp_path / "beliefs.db"
         return Index(
             store, bridge, database, ttl_sec=ttl_sec, filter_prefix=filter_prefix, now=clock

@@ -29,7 +29,7 @@ class ByGroups:
     def _heads(self, keys: Sequence[str]) -> dict[str, ObjectInfo | None]:
         self.groups.append(list(keys))
         found = self._real([key for key in keys if self._says(key)])
-        self.go_on.wait(5)
+        self.go_on.wait(30)
         return found
 
 
@@ -40,7 +40,7 @@ def foresee(index: Index, groups: ByGroups, meanwhile: Callable[[], object] = la
         async with trio.open_nursery() as nursery:
             await nursery.start(index.run)
             index.foresee(KEYS)
-            with trio.fail_after(5):
+            with trio.fail_after(30):
                 while sum(map(len, groups.groups)) < len(KEYS):
                     await trio.sleep(0.001)
             meanwhile()

@@ -88,7 +88,7 @@ def living(
         with tempfile.TemporaryDirectory() as place:
             index = Index(
                 store,
-                Bridge(timeout_sec=5.0),
+                Bridge(timeout_sec=60.0),
                 Path(place) / "beliefs.db",
                 ttl_sec=60.0,
                 offline_reads=offline_reads,
@@ -355,9 +355,11 @@ def test_a_piece_that_fails_is_asked_for_again() -> None:
     async def story(index: Index) -> None:
         listing = await index.begun("d/")
         store.faults = lambda method, key: Unavailable("down")
+        index._bridge.timeout_sec = 1.0  # it is waited out
         with pytest.raises(Unavailable):
             await index.grow(listing)
         store.faults = lambda method, key: None
+        index._bridge.timeout_sec = 60.0
         while not listing.complete:
             await index.grow(listing)
         assert listing.count == 1000

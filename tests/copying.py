@@ -91,10 +91,10 @@ def drain(mount: Mount, proxy: FaultProxy, fault: Fault, options: Sequence[str])
     from it, which the mount says; the next mount, once the server is honest, uploads it."""
     if fault is not Fault.WRONG_ETAG:
         mount.unmount()
-    elif mount.try_unmount().code:
+    elif mount.unmount_unless_busy().code:
         eventually(mount.has_ended)
         proxy.calm()
-        mount.start(options, {"AWS_ENDPOINT_URL": proxy.endpoint})
+        mount.start_patiently(options, {"AWS_ENDPOINT_URL": proxy.endpoint})
         mount.unmount()
     eventually(mount.has_ended)
 

@@ -12,6 +12,7 @@ import random
 import select
 import socket
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -98,8 +99,7 @@ class FaultProxy:
         self._dice = random.Random(seed)
         self._lock = threading.Lock()  # guards all of the above, and `_links`
         self._links: dict[threading.Thread, _Link] = {}
-        # Bound to a number, not to 0: only such a port outlives `_refuse`.
-        self._listener = socket.create_server((HOST, _free_port()), backlog=128)
+        self._listener = _listener()
         self._thread = threading.Thread(target=self._accept)
         self.endpoint = f"http://{HOST}:{self._listener.getsockname()[1]}"
 
@@ -138,7 +138,9 @@ class FaultProxy:
 
     def throw_out(self) -> None:
         """Refuse connections for a while, and end those there are. `_accept` listens again."""
-        self._listener.shutdown(socket.SHUT_RDWR)
+        with self._lock:
+            if self.is_listening():  # a second shutdown would also be one of all that come later
+                self._listener.shutdown(socket.SHUT_RDWR)
         self._cut_links()
 
     def __enter__(self) -> Self:
@@ -365,11 +367,11 @@ class _Link:
         return gateway.until_end()
 
     def _paced(self, source: Stream, count: int, slow: bool) -> Iterator[bytes]:
-        if slow:
-            self._proxy.closing.wait(SLOW_START_SEC)
+        due_sec = time.monotonic() + SLOW_START_SEC
         for piece in source.exactly(count, SLOW_PIECE_BYTES if slow else PIECE_BYTES):
             if slow:
-                self._proxy.closing.wait(len(piece) / SLOW_BYTES_PER_SEC)
+                due_sec += len(piece) / SLOW_BYTES_PER_SEC
+                self._proxy.closing.wait(max(0.0, due_sec - time.monotonic()))
             yield piece
 
 
@@ -386,7 +388,10 @@ def _flipped(pieces: Iterator[bytes]) -> Iterator[bytes]:
         yield piece if number else piece[:at] + bytes([piece[at] ^ 1]) + piece[at + 1 :]
 
 
-def _free_port() -> int:
-    with socket.create_server((HOST, 0)) as probe:
-        port: int = probe.getsockname()[1]
-        return port
+def _listener() -> socket.socket:
+    """Bound to a number, not to 0: only such a port outlives `FaultProxy.throw_out`."""
+    while True:
+        with socket.create_server((HOST, 0)) as probe:
+            address = probe.getsockname()
+        with suppress(OSError):  # another process was given it meanwhile
+            return socket.create_server(address, backlog=128)

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from trio.testing import MockClock
 
 from qarnotfs.cache.disk import Disk
 from tests.s4_cache.scripted import ScriptedStore
 from tests.s4_cache.shelf import MIB, Clock, Make
+from tests.s4_cache.timeless import timeless
 
 
 @pytest.fixture
@@ -25,6 +28,13 @@ def disk(tmp_path: Path) -> Disk:
 @pytest.fixture
 def clock() -> Clock:
     return Clock()
+
+
+@pytest.fixture
+def still() -> Iterator[MockClock]:
+    """For a loop in which nothing takes time but sleep."""
+    with timeless() as clock:
+        yield clock
 
 
 @pytest.fixture

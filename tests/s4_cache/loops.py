@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
 import trio
+from trio.abc import Clock
 
 from qarnotfs.bridge import Bridge
 from qarnotfs.cache.disk import Disk
@@ -27,12 +28,12 @@ async def reading(
         nursery.cancel_scope.cancel()
 
 
-def run(main: Callable[[], Awaitable[None]]) -> None:
+def run(main: Callable[[], Awaitable[None]], clock: Clock | None = None) -> None:
     async def bounded() -> None:
         with trio.fail_after(30):
             await main()
 
-    trio.run(bounded)
+    trio.run(bounded, clock=clock)
 
 
 async def until(condition: Callable[[], bool]) -> None:

@@ -217,7 +217,10 @@ def test_a_process_that_does_not_end_making_room_is_not_waited_for(
     assert make().read(info, 0, 5) == b"bytes"
 
 
-def test_a_process_that_ends_making_room_in_time_is_waited_for(make: Make) -> None:
+def test_a_process_that_ends_making_room_in_time_is_waited_for(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("qarnotfs.cache.space.PATIENCE_SEC", 30.0)
     disk = make()
     with ThreadPoolExecutor() as threads:
         with made_room_in(disk.directory):

@@ -168,7 +168,7 @@ def test_many_who_read_ahead_leave_places_for_those_who_cannot_wait(
     infos = [store.add(f"key{number}", body) for number in range(2 * FLIGHTS_MAX)]
 
     async def main() -> None:
-        async with reading(store, disk) as reader:
+        async with reading(store, disk, io_timeout_sec=60.0) as reader:  # no place is given up
             for info in infos:
                 await reader.read(info, 0, BLOCK_BYTES)
             await settled(reader)
@@ -179,8 +179,10 @@ def test_many_who_read_ahead_leave_places_for_those_who_cannot_wait(
             await trio.testing.wait_all_tasks_blocked()
             assert 0 < len(store.asked) < FLIGHTS_MAX
             before = len(store.asked)
-            with trio.move_on_after(0.01):
-                await reader.read(infos[0], 7 * BLOCK_BYTES, 1)
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(reader.read, infos[0], 7 * BLOCK_BYTES, 1)
+                await until(lambda: len(store.asked) > before)
+                nursery.cancel_scope.cancel()
             assert len(store.asked) == before + 1
             store.release()
 

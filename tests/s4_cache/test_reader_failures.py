@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import trio
 import trio.testing
+from trio.testing import MockClock
 
 from qarnotfs.cache.blocks import BLOCK_BYTES, WINDOW_BYTES_MIN, PatternCell
 from qarnotfs.cache.disk import Disk
@@ -89,7 +90,7 @@ def test_trouble_is_waited_out(store: ScriptedStore, disk: Disk) -> None:
 
 
 def test_trouble_without_end_is_an_error_in_bounded_time_and_then_it_works_again(
-    store: ScriptedStore, disk: Disk
+    store: ScriptedStore, disk: Disk, still: MockClock
 ) -> None:
     info = store.add("key", b"bytes")
     store.failures = [Unavailable("The gateway says 503.")] * 1000
@@ -102,12 +103,12 @@ def test_trouble_without_end_is_an_error_in_bounded_time_and_then_it_works_again
             store.failures.clear()
             assert await reader.read(info, 0, 5) == b"bytes"
 
-    run(main)
+    run(main, still)
     assert len(store.asked) > 2
 
 
 def test_a_server_that_never_answers_is_an_error_in_bounded_time(
-    store: ScriptedStore, disk: Disk
+    store: ScriptedStore, disk: Disk, still: MockClock
 ) -> None:
     info = store.add("key", b"bytes")
     store.held = []
@@ -120,7 +121,7 @@ def test_a_server_that_never_answers_is_an_error_in_bounded_time(
             store.release()
             assert await reader.read(info, 0, 5) == b"bytes"
 
-    run(main)
+    run(main, still)
 
 
 @pytest.mark.parametrize(

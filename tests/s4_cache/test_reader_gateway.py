@@ -42,7 +42,7 @@ async def reading(
     store: S3Store, directory: Path, io_timeout_sec: float = 30.0
 ) -> AsyncIterator[Reader]:
     reader = Reader(store, Bridge(), Disk(directory, 1000 * MIB), io_timeout_sec=io_timeout_sec)
-    with trio.fail_after(60):
+    with trio.fail_after(100):
         async with trio.open_nursery() as nursery:
             await nursery.start(reader.run)
             yield reader
@@ -154,7 +154,10 @@ def test_a_gateway_that_dies_and_comes_back_is_waited_for(
     info = put(s3, bucket, "key", body)
 
     async def main() -> None:
-        async with reading(store, tmp_path) as reader, trio.open_nursery() as nursery:
+        async with (
+            reading(store, tmp_path, io_timeout_sec=90.0) as reader,
+            trio.open_nursery() as nursery,
+        ):
             gateway.kill()
 
             async def one() -> None:

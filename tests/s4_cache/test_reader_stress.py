@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -23,7 +24,9 @@ MIB = 1 << 20
 KEYS = 4
 OBJECT_BLOCKS = 16.3
 READERS = 16
+PAGE_BYTES = 4096
 READS = 60
+CHANGE_READS = 20  # after so many, by anybody, an object is replaced
 
 
 class ThreadedStore(ScriptedStore):
@@ -50,26 +53,20 @@ class ThreadedStore(ScriptedStore):
 class World:
     """A bucket that changes while it is read, and everything it ever held."""
 
-    def __init__(self, store: ThreadedStore) -> None:
-        self.store = store
+    def __init__(self, store: ThreadedStore, rng: random.Random) -> None:
+        self.store, self._rng = store, rng
         self.versions: dict[str, bytes] = {}  # etag -> bytes
         self.current: dict[str, ObjectInfo] = {}
-        self.stale = self.right = 0
+        self.stale = self.right = self.seed = 0
         self.over = False
         for number in range(KEYS):
-            self.replace(f"key{number}", number)
+            self.replace(f"key{number}")
 
-    def replace(self, key: str, seed: int) -> None:
-        body = blocks(OBJECT_BLOCKS, seed)
+    def replace(self, key: str) -> None:
+        body = blocks(OBJECT_BLOCKS, self.seed)
+        self.seed += 1
         self.current[key] = self.store.add(key, body)
         self.versions[self.current[key].etag] = body
-
-    async def change(self, rng: random.Random) -> None:
-        seed = KEYS
-        while not self.over:
-            await trio.sleep(0.01)
-            self.replace(f"key{rng.randrange(KEYS)}", seed)
-            seed += 1
 
     async def read(self, reader: Reader, rng: random.Random) -> None:
         """Open, read a number of times, open again: some in order, some anywhere."""
@@ -93,16 +90,18 @@ class World:
         else:
             assert found == self.versions[info.etag][at : at + size]
             self.right += 1
+        if (self.right + self.stale) % CHANGE_READS == 0:
+            self.replace(f"key{self._rng.randrange(KEYS)}")
 
 
 async def damage(world: World, directory: Path, rng: random.Random) -> None:
-    """A disk that forgets what it was told."""
+    """A disk that forgets what it was told. Only what it keeps: damage takes no room."""
     while not world.over:
         await trio.sleep(0.02)
         for path in directory.rglob("*.data"):
-            with suppress(FileNotFoundError), path.open("r+b") as file:
-                file.seek(rng.randrange(int(OBJECT_BLOCKS * BLOCK_BYTES)))
-                file.write(b"damage")
+            page = rng.randrange(int(OBJECT_BLOCKS * BLOCK_BYTES)) & -PAGE_BYTES
+            with suppress(OSError), path.open("r+b") as file:  # it is gone, or has nothing there
+                os.pwrite(file.fileno(), b"damage", os.lseek(file.fileno(), page, os.SEEK_DATA))
 
 
 @pytest.fixture
@@ -116,7 +115,7 @@ def test_many_readers_of_a_changing_bucket_over_a_small_bad_disk(
     threads: ThreadPoolExecutor, tmp_path: Path, cache_bytes_max: int
 ) -> None:
     rng = random.Random(1)
-    world = World(ThreadedStore(threads, rng))
+    world = World(ThreadedStore(threads, rng), rng)
     # Two mounts on one directory, and on one bucket.
     readers = [Reader(world.store, Bridge(), Disk(tmp_path, cache_bytes_max)) for _ in range(2)]
 
@@ -124,7 +123,6 @@ def test_many_readers_of_a_changing_bucket_over_a_small_bad_disk(
         async with trio.open_nursery() as around:
             for reader in readers:
                 await around.start(reader.run)
-            around.start_soon(world.change, rng)
             around.start_soon(damage, world, tmp_path, rng)
             async with trio.open_nursery() as nursery:
                 for number in range(READERS):

@@ -27,6 +27,7 @@ from qarnotfs.cache.disk import Disk
 from qarnotfs.store.base import Fetched, Flight
 from tests.s4_cache.loops import KIB, MIB, reading, run, settled
 from tests.s4_cache.scripted import Asked, ScriptedStore, blocks
+from tests.s4_cache.timeless import timeless
 
 GIB = 1 << 30
 
@@ -173,7 +174,8 @@ def read_at_random(store: FarStore, disk: Disk, count: int, mib: int = 64) -> in
             found.append(reader.stats().misses)
             await settled(reader)
 
-    run(main)
+    with timeless() as clock:
+        run(main, clock)
     return found[0]
 
 

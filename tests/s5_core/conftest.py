@@ -10,8 +10,11 @@ from typing import Any
 
 import pytest
 import trio
+from trio.abc import Clock
+from trio.testing import MockClock
 
 from qarnotfs.store.memory import MemoryStore
+from tests.s4_cache.timeless import timeless
 from tests.s5_core.house import World, entered
 
 MEMORY, ROOM_BYTES = Path("/dev/shm"), 2 << 30
@@ -38,15 +41,24 @@ def store() -> MemoryStore:
 
 
 @pytest.fixture
-def play(store: MemoryStore, tmp_path: Path) -> Callable[..., None]:
-    """``play(scene, **options)``: what a scene does to a `World`, ended as by kill -9."""
+def clock() -> Iterator[MockClock]:
+    """For a loop in which nothing takes time but sleep."""
+    with timeless() as clock:
+        yield clock
 
-    def run(scene: Callable[[World], Awaitable[None]], **options: Any) -> None:
+
+@pytest.fixture
+def play(store: MemoryStore, tmp_path: Path) -> Callable[..., None]:
+    """``play(scene, clock, **options)``: what a scene does to a `World`, ended as by kill -9."""
+
+    def run(
+        scene: Callable[[World], Awaitable[None]], clock: Clock | None = None, **options: Any
+    ) -> None:
         async def main() -> None:
             with trio.fail_after(HANG_SEC):
                 async with entered(store, tmp_path, **options) as world:
                     await scene(world)
 
-        trio.run(main)
+        trio.run(main, clock=clock)
 
     return run

@@ -26,6 +26,7 @@ from qarnotfs.store.memory import MemoryStore
 from qarnotfs.views import View
 
 CALLER = Caller(1000, 1000)
+ALWAYS_NEW_SEC = 4e9  # a store's clock: what it holds may change within this second, at any time
 NEVER_SEC = 1000.0  # an upload delay: nothing is sent but what somebody waits for
 
 
@@ -59,7 +60,7 @@ def options(directory: Path, **changes: Any) -> MountOptions:
         "close": "later",
         "fsync_timeout_sec": 0.0,
         "upload_delay_sec": 0.0,
-        "io_timeout_sec": 2.0,
+        "io_timeout_sec": 20.0,
         "attrs": "full",
         "on_conflict": "keep-both",
     }
@@ -188,6 +189,7 @@ def put(store: MemoryStore, key: str, data: bytes = b"x", **metadata: str) -> No
 def bucket(store: MemoryStore) -> dict[str, bytes]:
     """Everything a store holds."""
     found: dict[str, bytes] = {}
-    for info in store.list_page("").objects:
-        found[info.key] = store.get(info.key, 0, info.size).result().data if info.size else b""
+    with store._lock:  # a house may be deleting
+        for info in store.list_page("").objects:
+            found[info.key] = store.get(info.key, 0, info.size).result().data if info.size else b""
     return found

@@ -62,7 +62,7 @@ def test_another_object_takes_the_old_name_while_parts_are_copied(
     async def scene(world: World) -> None:
         copying_slowly(store)
         await world.write("big", b"EDIT", 100)
-        with trio.fail_after(5):
+        with trio.fail_after(30):
             while not store._uploads:
                 await trio.sleep(0.001)
         await world.rename("big", "big.bak")
@@ -106,7 +106,7 @@ def test_the_number_of_a_paid_debt_is_waited_for_by_nobody(
 
     async def after(world: World) -> None:
         store.faults = lambda method, _: Unavailable("not now") if method == "delete" else None
-        with trio.fail_after(5):
+        with trio.fail_after(30):
             while "delete" not in dict(store.calls):
                 await trio.sleep(0.001)
         await world.write("x", b"made again")
@@ -147,12 +147,12 @@ def test_what_was_changed_on_top_of_what_nobody_heard_of(
     def complete_upload(*args: Any) -> None:
         real(*args)
         is_there.set()
-        may_answer.wait(10)
+        may_answer.wait(40)
         raise Unavailable("nobody waits any more")
 
     async def before(world: World) -> None:
         await world.write("big", b"EDIT", 100)
-        with trio.fail_after(5):
+        with trio.fail_after(30):
             while not is_there.is_set():
                 await trio.sleep(0.001)
         await world.write("big", b"MORE", 200)
@@ -208,7 +208,7 @@ def test_what_another_program_changed_in_a_later_version_is_no_base(
     def complete_upload(*args: Any) -> None:
         real(*args)
         is_there.set()
-        may_answer.wait(10)
+        may_answer.wait(40)
 
     async def scene(world: World) -> None:
         handle = await world.open("big", os.O_RDWR)
@@ -216,12 +216,12 @@ def test_what_another_program_changed_in_a_later_version_is_no_base(
         assert await world.read("big") == LARGE[::-1]
         monkeypatch.setattr(store, "complete_upload", complete_upload)
         await world.write("big", b"EDIT", 100)
-        with trio.fail_after(5):
+        with trio.fail_after(30):
             while not is_there.is_set():
                 await trio.sleep(0.001)
         await world.fs.write(handle, 300, b"MINE")
         await world.close(handle)
-        with trio.fail_after(5):
+        with trio.fail_after(30):
             while not world.house.journal.failed:
                 await trio.sleep(0.001)
         may_answer.set()
@@ -289,7 +289,7 @@ def test_a_name_is_free_again_when_what_builds_upon_it_can_never_be_uploaded(
         await world.write("log", b"appended", len(LARGE))
         put(store, "log", b"somebody else's")
         await world.rename("log", "log.1")
-        with trio.fail_after(5):
+        with trio.fail_after(30):
             while not world.house.journal.failed:
                 await trio.sleep(0.001)
         await world.write("log", b"day two")
@@ -317,7 +317,7 @@ def test_what_is_written_to_a_renamed_file_while_it_is_copied_here(
 
     def cloning_slowly(*args: Any) -> Any:
         twin = clone(*args)
-        goes_on.wait(10)
+        goes_on.wait(40)
         return twin
 
     async def scene(world: World) -> None:
@@ -332,7 +332,7 @@ def test_what_is_written_to_a_renamed_file_while_it_is_copied_here(
             await trio.testing.wait_all_tasks_blocked()
             await world.rename("big", "other")
             stopped.arrive()
-            with trio.fail_after(5):
+            with trio.fail_after(30):
                 while world.house.journal.is_paying("big") or (
                     is_sent_again and world.house.journal.latest("other")
                 ):

@@ -10,6 +10,7 @@ import trio
 
 from qarnotfs.errors import NoSpace, NoSuchEntry
 from qarnotfs.store.memory import MemoryStore
+from tests.s4_cache.timeless import timeless
 from tests.s5_core.house import NEVER_SEC, World, bucket, put
 from tests.s5_core.stops import FullDisk, failing_to_resume, until_deletions_hang
 
@@ -51,8 +52,8 @@ def test_renamed_back_while_the_disk_fills_up_and_stays_full(
         store.clock = lambda: 4_000_000_000.0
         put(store, second, b"theirs")
     elif since == "outage":
-        with failing_to_resume(store):
-            play(meanwhile, io_timeout_sec=0.1)
+        with timeless() as clock, failing_to_resume(store):
+            play(meanwhile, clock, io_timeout_sec=0.1)
     play(after)
     assert bucket(store) == {first: b"first"} | ({second: b"theirs"} if since == "others" else {})
 
@@ -81,8 +82,8 @@ def test_an_object_is_renamed_over_what_was_closed_while_the_disk_fills_up_and_s
     with monkeypatch.context() as patch:
         play(before, upload_delay_sec=NEVER_SEC, on_conflict=on_conflict)
     if outage:
-        with failing_to_resume(store):
-            play(after, io_timeout_sec=0.1, on_conflict=on_conflict)
+        with timeless() as clock, failing_to_resume(store):
+            play(after, clock, io_timeout_sec=0.1, on_conflict=on_conflict)
     play(after, on_conflict=on_conflict)
     assert bucket(store).pop("b") == b"renamed"
     assert sorted(bucket(store).values()) == [b"closed", b"renamed"]

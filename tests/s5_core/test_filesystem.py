@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
+from trio.testing import MockClock
 
 from qarnotfs.errors import (
     CredentialsRejected,
@@ -80,7 +81,7 @@ def test_temporaries_of_editors_never_reach_the_bucket(
         assert await world.drain()
         assert await world.tree() == {"file": b"new"}
 
-    play(scene, upload_delay_sec=0.2)
+    play(scene, upload_delay_sec=NEVER_SEC)
     assert bucket(store) == {"file": b"new"}
     assert not [call for call in store.calls if "file.tmp" in str(call) and "put" in str(call)]
 
@@ -334,7 +335,7 @@ def test_an_upload_that_arrived_unheard_is_no_conflict(
 
 @pytest.mark.decision(11)
 def test_a_failure_of_the_bucket_is_never_an_absence(
-    store: MemoryStore, play: Callable[..., None]
+    store: MemoryStore, play: Callable[..., None], clock: MockClock
 ) -> None:
     put(store, "a")
 
@@ -346,7 +347,7 @@ def test_a_failure_of_the_bucket_is_never_an_absence(
         store.faults = lambda *_: None
         assert await world.tree() == {"a": b"x"}
 
-    play(scene, io_timeout_sec=0.3)
+    play(scene, clock, io_timeout_sec=0.3)
 
 
 def test_a_read_only_mount_changes_nothing(store: MemoryStore, play: Callable[..., None]) -> None:

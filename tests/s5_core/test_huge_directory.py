@@ -95,14 +95,14 @@ def test_it_is_read_page_by_page_in_bounded_memory(tmp_path: Path, unpacked: lis
 
     async def main() -> None:
         before = rss()
-        async with entered(store, tmp_path) as world:
+        async with entered(store, tmp_path, cache_ttl_sec=3600) as world:
             assert await read(world) == COUNT
             assert len(world.fs.lookup.inodes) <= GUESSED_MAX + 100
             known = world.house.index.fresh_listing("d/")
             assert known is not None
             assert sum(len(page.entries) for page in known._pages) <= OPEN_PAGES * PAGE_NAMES
         store.calls.clear()
-        async with entered(store, tmp_path) as world:
+        async with entered(store, tmp_path, cache_ttl_sec=3600) as world:
             assert await read(world) == COUNT
         assert store.calls == []
         assert rss() - before < GROWTH_BYTES_MAX

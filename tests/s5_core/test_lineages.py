@@ -83,7 +83,7 @@ def test_a_life_ends_right_after_one_of_two_uploads_is_confirmed(
         await world.write("a", b"two")
         monkeypatch.setattr(Records, "change", once)
         stopped.arrive()
-        with trio.fail_after(5):
+        with trio.fail_after(30):
             while not paid:
                 await trio.sleep(0.001)
         assert bucket(store) == {"a": b"one"}
@@ -269,7 +269,7 @@ def test_a_mode_changed_while_the_file_is_sent_survives_what_is_written_next(
         handle = await world.open("a", os.O_WRONLY)
         await world.fs.write(handle, 0, b"two")  # and is never closed
         stopped.arrive()
-        with trio.fail_after(5):
+        with trio.fail_after(30):
             while world.house.journal.is_paying("a"):
                 await trio.sleep(0.001)
 

@@ -321,9 +321,7 @@ def test_what_is_listed_ahead_is_looked_at_ahead(tmp_path: Path) -> None:
             number = world.fs.opendir(await world.inode(f"d/{directory:02}"))
             await world.fs.entries(number, 0)
             waited.append(len(store.calls) - before)
-            with trio.fail_after(10):
-                while world.house.index._ahead.waiting or len(world.house.index._once):
-                    await trio.sleep(0.001)
+            await settled(world)
 
     waited: list[int] = []
     living(store, tmp_path, story)

@@ -8,6 +8,7 @@ from typing import NoReturn
 
 import pytest
 import trio
+from trio.testing import MockClock
 
 from qarnotfs.core.filesystem import Changes
 from qarnotfs.core.inodes import Inode
@@ -175,6 +176,7 @@ async def move_out(world: World) -> None:
 def test_what_has_happened_is_not_said_to_have_failed(
     store: MemoryStore,
     play: Play,
+    clock: MockClock,
     monkeypatch: pytest.MonkeyPatch,
     act: Act,
     broken: str,
@@ -206,4 +208,4 @@ def test_what_has_happened_is_not_said_to_have_failed(
         if marked:
             assert mode(store, "d/") == 0o700
 
-    play(scene, cache_ttl_sec=0, io_timeout_sec=0.3, upload_delay_sec=NEVER_SEC)
+    play(scene, clock, cache_ttl_sec=0, io_timeout_sec=0.3, upload_delay_sec=NEVER_SEC)

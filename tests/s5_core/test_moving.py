@@ -39,7 +39,7 @@ async def die_renaming(world: World, store: MemoryStore) -> None:
     async with trio.open_nursery() as nursery:
         nursery.start_soon(world.rename, "d", "e")
         await stopped.made()
-        with trio.fail_after(5):
+        with trio.fail_after(30):
             while not {"e/a", "e/b"} <= set(bucket(store)):
                 await trio.sleep(0.001)
         nursery.cancel_scope.cancel()
@@ -95,7 +95,7 @@ def test_what_was_being_sent_moves_along(store: MemoryStore, play: Play) -> None
             nursery.start_soon(world.rename, "d", "e")
             await copying.made()
             stopped.arrive()
-            with trio.fail_after(5):
+            with trio.fail_after(30):
                 while "e/a" not in bucket(store) and "e/b" not in bucket(store):
                     await trio.sleep(0.001)
             nursery.cancel_scope.cancel()
@@ -191,7 +191,7 @@ def test_the_old_names_go_at_once(store: MemoryStore, play: Play) -> None:
 
     async def scene(world: World) -> None:
         await world.rename("d", "e")
-        with trio.fail_after(10.0):
+        with trio.fail_after(30):
             while files(store) != {"e/a": b"x"}:
                 await trio.sleep(0.001)
 
@@ -206,7 +206,7 @@ def test_what_was_removed_before_goes_with_its_directory(store: MemoryStore, pla
     async def scene(world: World) -> None:
         await world.unlink("d/a")
         await world.rename("d", "e")
-        with trio.fail_after(10.0):
+        with trio.fail_after(30):
             while "d/" in bucket(store) or "d/b" in bucket(store):
                 await trio.sleep(0.001)
         assert await world.names() == ["e"]
@@ -226,13 +226,13 @@ def test_a_removed_directory_stays_hidden_while_what_was_in_it_is_open(
         await world.unlink("d/a")
         await world.rmdir("d")
         await world.write("later", b"x")
-        with trio.fail_after(10.0):
+        with trio.fail_after(30):
             while "later" not in bucket(store):
                 await trio.sleep(0.001)
         assert await world.names() == ["later"]
         assert await world.fs.read(handle, 0, 10) == b"x"
         await world.close(handle)
-        with trio.fail_after(10.0):
+        with trio.fail_after(30):
             while "d/a" in bucket(store):
                 await trio.sleep(0.001)
         assert await world.names() == ["later"]
@@ -253,7 +253,7 @@ def test_a_directory_is_renamed_while_what_was_removed_from_it_is_open(
         handle = await world.open("d/a")
         await world.unlink("d/a")
         await world.rename("d", "e")
-        with trio.fail_after(10.0):
+        with trio.fail_after(30):
             while "d/b" in bucket(store):
                 await trio.sleep(0.001)
         assert await world.names() == ["e"]
@@ -372,7 +372,7 @@ def test_a_directory_that_is_stored_while_it_is_listed_moves_along(
             page = real(*args, **kwargs)
             monkeypatch.undo()
             stopped.arrive()
-            eventually(lambda: journal.latest("d/open/") is None, 5)
+            eventually(lambda: journal.latest("d/open/") is None)
             return page
 
         monkeypatch.setattr(store, "list_page", list_page)

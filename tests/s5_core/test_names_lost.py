@@ -81,7 +81,7 @@ def test_a_file_stored_beside_another_is_renamed_before_its_name_is_looked_up_ag
         assert await world.drain()
         if opened:
             await world.close(await world.fs.open(inode, os.O_RDONLY))
-        with trio.fail_after(5):
+        with trio.fail_after(30):
             await world.rename("a", "b")
         assert await world.read("b") == b"theirs"
         assert await world.drain()
@@ -98,7 +98,7 @@ def test_a_directory_that_became_a_file_is_renamed(store: MemoryStore, play: Pla
         looked_up(world, await world.inode("d"))
         store.delete(["d/x"])
         put(store, "d", b"file")
-        with trio.fail_after(5):
+        with trio.fail_after(30):
             await world.rename("d", "e")
 
     play(scene, cache_ttl_sec=0)
@@ -110,7 +110,7 @@ def test_a_file_whose_name_another_key_took_is_renamed(store: MemoryStore, play:
     async def scene(world: World) -> None:
         looked_up(world, await world.inode("x"))
         put(store, "s/x", b"stripped")
-        with trio.fail_after(5):
+        with trio.fail_after(30):
             await world.rename("x", "y")
 
     play(scene, view=View(strip_prefix="s/"), cache_ttl_sec=0)
@@ -155,7 +155,7 @@ def test_the_name_of_what_was_stored_beside_is_renamed(store: MemoryStore, play:
         await world.fs.write(handle, 0, b"one")
         put(store, "a", b"theirs")
         await world.fs.fsync(handle)
-        with trio.fail_after(5):
+        with trio.fail_after(30):
             await world.rename("a", "c")
         await world.close(handle)
         assert await world.drain()

@@ -38,27 +38,6 @@ WANTED = {
 }
 
 
-@pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> MockClock:
-    """A clock on which nothing takes time but sleep: threads are waited for."""
-    clock = MockClock(autojump_threshold=0)
-    run_sync, working = trio.to_thread.run_sync, 0
-
-    async def timeless(*args: Any, **kwargs: Any) -> Any:
-        nonlocal working
-        working += 1
-        clock.autojump_threshold = float("inf")
-        try:
-            return await run_sync(*args, **kwargs)
-        finally:
-            working -= 1
-            if not working:
-                clock.autojump_threshold = 0
-
-    monkeypatch.setattr(trio.to_thread, "run_sync", timeless)
-    return clock
-
-
 class Network:
     """What lies between the house and the store, and when each key was asked for in vain."""
 

@@ -19,7 +19,7 @@ from qarnotfs.core.filesystem import Changes
 from qarnotfs.core.inodes import Inode
 from qarnotfs.errors import NoSuchEntry
 from qarnotfs.store.memory import MemoryStore
-from tests.s5_core.house import NEVER_SEC, World, bucket, put
+from tests.s5_core.house import ALWAYS_NEW_SEC, NEVER_SEC, World, bucket, put
 from tests.s5_core.stops import StoppedCopy, StoppedPut
 
 Play = Callable[..., None]
@@ -128,7 +128,7 @@ def test_a_reader_does_not_wait_for_another_programs_file(store: MemoryStore, pl
         await world.fs.write(writer, 0, b"one")
         await world.fs.flush(writer)
         await world.fs.write(writer, 0, b"two")
-        with trio.fail_after(5):
+        with trio.fail_after(30):
             await world.fs.fsync(reader)
 
     play(scene, cache_ttl_sec=0, upload_delay_sec=NEVER_SEC)
@@ -162,6 +162,7 @@ def test_the_mode_of_a_file_stored_beside_is_kept(store: MemoryStore, play: Play
 def test_a_look_that_takes_long_does_not_undo_a_write(
     ttl_sec: float, is_closed: bool, store: MemoryStore, play: Play
 ) -> None:
+    store.clock = lambda: ALWAYS_NEW_SEC
     put(store, "a", b"old")
 
     async def scene(world: World) -> None:
@@ -205,7 +206,7 @@ async def overtaken_by_rename(
             await stopped.made()
             head = StoppedPut(store, "head", waits_for)
             nursery.start_soon(acting)
-            with trio.fail_after(5):
+            with trio.fail_after(30):
                 await head.sent()
             stopped.go_on()
         head.arrive()

@@ -15,7 +15,7 @@ import trio.testing
 
 from qarnotfs.errors import Stale
 from qarnotfs.store.memory import MemoryStore
-from tests.s5_core.house import CALLER, NEVER_SEC, World, bucket, put
+from tests.s5_core.house import ALWAYS_NEW_SEC, CALLER, NEVER_SEC, World, bucket, put
 from tests.s5_core.stops import StoppedCopy, StoppedPut
 
 
@@ -247,6 +247,7 @@ def test_a_file_that_is_removed_while_it_is_being_opened_is_looked_up_again(
     store: MemoryStore, play: Callable[..., None]
 ) -> None:
     """Nobody had it open: its bytes are not kept, and it must not seem to be open."""
+    store.clock = lambda: ALWAYS_NEW_SEC
     put(store, "a", b"bytes")
 
     async def scene(world: World) -> None:

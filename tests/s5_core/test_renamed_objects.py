@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import trio
+from trio.testing import MockClock
 
 from qarnotfs.errors import NoSpace, Unavailable
 from qarnotfs.store.base import Copied, Flight
@@ -74,7 +75,7 @@ def test_what_it_replaces_was_not_uploaded(
 
 
 def test_what_is_written_after_it_could_not_be_finished_stays(
-    store: MemoryStore, play: Play
+    store: MemoryStore, play: Play, clock: MockClock
 ) -> None:
     """The bucket was not to be reached; then a program wrote under the new name."""
     put(store, "a", b"new")
@@ -93,7 +94,7 @@ def test_what_is_written_after_it_could_not_be_finished_stays(
     play(before)
     store.faults = lambda method, _: Unavailable("No answer.") if method == "head" else None
     with pytest.raises(BaseExceptionGroup):  # what a session logs, and goes on
-        play(meanwhile, io_timeout_sec=0.1)
+        play(meanwhile, clock, io_timeout_sec=0.1)
     store.faults = lambda *_: None
     play(meanwhile, upload_delay_sec=NEVER_SEC)
     play(after)
@@ -139,7 +140,11 @@ def unheard(store: MemoryStore, monkeypatch: pytest.MonkeyPatch) -> Callable[[],
 @pytest.mark.decision(9)
 @pytest.mark.parametrize("then", ["nothing", "again", "used", "used elsewhere"])
 def test_a_copy_nobody_heard_of_is_taken_back(
-    then: str, store: MemoryStore, play: Play, monkeypatch: pytest.MonkeyPatch
+    then: str,
+    store: MemoryStore,
+    play: Play,
+    clock: MockClock,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     put(store, "a", b"new")
     wanted = {"a": b"new"}
@@ -163,12 +168,12 @@ def test_a_copy_nobody_heard_of_is_taken_back(
         assert await world.tree() == wanted
         assert world.house.journal._records.moves() == []
 
-    play(scene, io_timeout_sec=0.1)
+    play(scene, clock, io_timeout_sec=0.1)
     assert bucket(store) == wanted
 
 
 def test_so_is_one_of_a_directorys(
-    store: MemoryStore, play: Play, monkeypatch: pytest.MonkeyPatch
+    store: MemoryStore, play: Play, clock: MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     put(store, "d/a", b"new")
 
@@ -180,7 +185,7 @@ def test_so_is_one_of_a_directorys(
         assert await world.drain()
         assert await world.tree() == {"d": None, "d/a": b"new"}
 
-    play(scene, io_timeout_sec=0.1)
+    play(scene, clock, io_timeout_sec=0.1)
     assert bucket(store) == {"d/a": b"new"}
 
 

@@ -77,7 +77,7 @@ def test_the_next_life_renames_it_back(store: MemoryStore, play: Callable[..., N
 
     async def next_life(world: World) -> None:
         await world.rename("a", "b")
-        with trio.fail_after(5):
+        with trio.fail_after(30):
             assert await world.drain()
 
     play(life)

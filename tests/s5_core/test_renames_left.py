@@ -9,6 +9,7 @@ import trio
 
 from qarnotfs.errors import NotUploaded
 from qarnotfs.store.memory import MemoryStore
+from tests.s4_cache.timeless import timeless
 from tests.s5_core.house import NEVER_SEC, World, bucket, put
 from tests.s5_core.stops import StoppedCopy, failing_to_resume
 
@@ -51,8 +52,8 @@ def cut_off(store: MemoryStore, play: Play) -> None:
 
 def left(store: MemoryStore, play: Play, scene: Callable[[World], object]) -> None:
     """Play a life that cannot finish it, and the next."""
-    with failing_to_resume(store):
-        play(scene, upload_delay_sec=NEVER_SEC, io_timeout_sec=0.1)
+    with timeless() as clock, failing_to_resume(store):
+        play(scene, clock, upload_delay_sec=NEVER_SEC, io_timeout_sec=0.1)
     play(drained)
 
 
@@ -103,8 +104,8 @@ def test_what_was_removed_in_between_is_half_gone(store: MemoryStore, play: Play
             await trio.sleep(0.001)
         assert bucket(store) == {"d/b": b"b", "e/a": b"a"}
 
-    with failing_to_resume(store, by="copy_object"):
-        play(meanwhile, upload_delay_sec=NEVER_SEC, io_timeout_sec=0.1)
+    with timeless() as clock, failing_to_resume(store, by="copy_object"):
+        play(meanwhile, clock, upload_delay_sec=NEVER_SEC, io_timeout_sec=0.1)
     play(drained)
     assert files(store) == {"e/b": b"b"}
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import pytest
 import trio
+from trio.testing import MockClock
 
 from qarnotfs.errors import NoSpace, Unavailable
 from qarnotfs.store.memory import MemoryStore
@@ -37,7 +38,7 @@ def test_written_after_a_rename_whose_end_a_full_disk_forgot(
 
 
 def test_written_after_a_rename_that_failed_on_a_full_disk(
-    store: MemoryStore, play: Play, monkeypatch: pytest.MonkeyPatch
+    store: MemoryStore, play: Play, clock: MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     put(store, "a", b"first")
 
@@ -53,7 +54,7 @@ def test_written_after_a_rename_that_failed_on_a_full_disk(
     async def after(world: World) -> None:
         assert await world.drain()
 
-    play(before, upload_delay_sec=NEVER_SEC, io_timeout_sec=0.1)
+    play(before, clock, upload_delay_sec=NEVER_SEC, io_timeout_sec=0.1)
     play(after)
     assert bucket(store) == {"a": b"first", "b": b"WRITTEN"}
 
@@ -185,8 +186,10 @@ def test_what_was_closed_is_renamed_onto_what_may_have_arrived(
         stopped = StoppedPut(store)
         await world.write("b", b"older")
         handle = await world.open("b", os.O_RDWR)
-        with trio.move_on_after(0.3):
-            await world.fs.fsync(handle)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(world.fs.fsync, handle)
+            await stopped.sent()
+            nursery.cancel_scope.cancel()
         stopped.arrive_unheard()
         stopped.fail()
         await world.close(handle)

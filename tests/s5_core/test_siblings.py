@@ -13,6 +13,7 @@ from collections.abc import Callable
 import pytest
 import trio
 import trio.testing
+from trio.testing import MockClock
 
 from qarnotfs.core.filesystem import Changes
 from qarnotfs.errors import Unavailable
@@ -182,7 +183,7 @@ def test_bytes_that_arrived_unheard_do_not_come_back(
 
 @pytest.mark.parametrize("dies", [True, False], ids=["dies", "fails"])
 def test_a_part_changed_renamed_after_its_bytes_arrived_unheard(
-    dies: bool, store: MemoryStore, play: Callable[..., None]
+    dies: bool, store: MemoryStore, play: Callable[..., None], clock: MockClock
 ) -> None:
     """What the file builds upon was replaced by an earlier try of ours, under its old name."""
     put(store, "a", b"0123456789")
@@ -209,7 +210,7 @@ def test_a_part_changed_renamed_after_its_bytes_arrived_unheard(
         assert await world.drain()
         assert await world.tree() == {"b": b"X123456789"}
 
-    play(before, cache_bytes_max=0)
+    play(before, clock, cache_bytes_max=0)
     if dies:
         play(after, cache_bytes_max=0)
     assert bucket(store) == {"b": b"X123456789"}

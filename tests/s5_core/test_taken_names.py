@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import trio
+from trio.testing import MockClock
 
 from qarnotfs.errors import NoSuchEntry, Unavailable
 from qarnotfs.store.base import Flight
@@ -174,7 +175,7 @@ def test_it_is_renamed_while_it_is_stored_beside(store: MemoryStore, play: Play)
         store.put = put_beside  # type: ignore[method-assign, assignment]  # the network's part
         await world.fs.write(handle, 0, b"ours")
         await world.close(handle)
-        with trio.fail_after(5):
+        with trio.fail_after(30):
             while not beside:
                 await trio.sleep(0.001)
             await beside[0].sent()
@@ -204,15 +205,15 @@ def test_a_conflict_that_nobody_hears_of_is_stored_once(
         put(store, "a", b"theirs")
         store.put = unheard  # type: ignore[method-assign, assignment]  # the network's part
         await world.close(handle)
-        with trio.fail_after(5):
+        with trio.fail_after(30):
             while len(bucket(store)) < 2:
                 await trio.sleep(0.001)
 
     async def after(world: World) -> None:
-        store.put = real  # type: ignore[method-assign]  # the network answers again
         assert await world.drain()
 
     play(before)
+    store.put = real  # type: ignore[method-assign]  # the network answers again
     monkeypatch.setattr(sending, "conflict_key", lambda key, now_sec, n: f"{key}.{now_sec}.{n}")
     (beside,) = set(bucket(store)) - {"a"}
     play(after)
@@ -249,7 +250,7 @@ def test_what_the_next_life_deletes_late_is_looked_at(
 
 
 def test_what_arrived_unheard_of_a_file_changed_in_part_is_what_it_is(
-    store: MemoryStore, play: Play
+    store: MemoryStore, play: Play, clock: MockClock
 ) -> None:
     """A small file, of which the rest could not be fetched when it was closed."""
     put(store, "a", b"base" * 100_000)
@@ -267,7 +268,7 @@ def test_what_arrived_unheard_of_a_file_changed_in_part_is_what_it_is(
     async def after(world: World) -> None:
         assert await world.drain()
 
-    play(before, cache_bytes_max=0)
+    play(before, clock, cache_bytes_max=0)
     play(after, cache_bytes_max=0)
     assert bucket(store) == {"a": b"BASE" + b"base" * 99_999}
 
@@ -284,7 +285,7 @@ def test_a_log_is_rotated_after_one_that_can_never_be_uploaded(
         await world.write("log", b"appended", len(LARGE))
         store.delete(["log"])
         await world.rename("log", "log.1")
-        with trio.fail_after(5):
+        with trio.fail_after(30):
             while not world.house.journal.failed:
                 await trio.sleep(0.001)
         stopped = StoppedPut(store)

@@ -171,7 +171,7 @@ def test_what_somebody_waits_for_is_renamed_while_it_is_sent(
         end = world.house.journal.latest("a")
         assert end
         stopped = StoppedPut(store)
-        with trio.fail_after(5):
+        with trio.fail_after(30):
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(world.house.uploader.settle, end)
                 await stopped.sent()

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 import trio
 import trio.testing
-from trio.testing import wait_all_tasks_blocked
+from trio.abc import Clock
+from trio.testing import MockClock, wait_all_tasks_blocked
 
 from qarnotfs.core.kinds import SMALLEST, SPREAD
 from qarnotfs.core.walk import BYTES_MAX, FILES_MAX
@@ -35,13 +36,17 @@ def filled(size: int = 100, count: int = COUNT, directories: int = 1) -> MemoryS
 
 
 def living(
-    store: MemoryStore, directory: Path, story: Callable[[World], Awaitable[None]], **changes: Any
+    store: MemoryStore,
+    directory: Path,
+    story: Callable[[World], Awaitable[None]],
+    clock: Clock | None = None,
+    **changes: Any,
 ) -> None:
     async def main() -> None:
         async with entered(store, directory, **changes) as world:
             await story(world)
 
-    trio.run(main)
+    trio.run(main, clock=clock)
 
 
 def asked(store: MemoryStore) -> Counter[str]:
@@ -360,7 +365,7 @@ def test_inodes_whose_time_is_over_are_renewed_by_one_listing(tmp_path: Path) ->
 
 
 def test_a_server_that_hangs_is_waited_for_once(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, clock: MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """By a program that has read one directory through, when it lists the next one."""
     store = filled(count=20, directories=2)
@@ -373,4 +378,4 @@ def test_a_server_that_hangs_is_waited_for_once(
             patch.setattr(store, "get", lambda *_, **__: Flight())
             assert len(await world.names("d1")) == 20
 
-    living(store, tmp_path, story, io_timeout_sec=1.0)
+    living(store, tmp_path, story, clock, io_timeout_sec=1.0)

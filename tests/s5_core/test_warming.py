@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import trio
 import trio.testing
+from trio.testing import MockClock
 
 from qarnotfs.cache.pins import Pins
 from qarnotfs.cache.warming import LARGE_FETCHERS
@@ -87,7 +88,7 @@ def test_large_files_leave_room_for_what_programs_read(
     assert len(asked) == LARGE_FETCHERS + 1
 
 
-def test_it_goes_on_where_it_was(tmp_path: Path) -> None:
+def test_it_goes_on_where_it_was(tmp_path: Path, clock: MockClock) -> None:
     store = filled()
 
     async def main() -> None:
@@ -105,7 +106,7 @@ def test_it_goes_on_where_it_was(tmp_path: Path) -> None:
             assert warmth.failed == {}
         assert len([method for method, _ in store.calls if method == "get"]) == 21
 
-    trio.run(main)
+    trio.run(main, clock=clock)
 
 
 @pytest.mark.decision(14)

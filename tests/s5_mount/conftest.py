@@ -69,7 +69,10 @@ def mounts(cli: Cli, bucket: str, tmp_path: Path) -> Iterator[Mounts]:
         )
         made.append(one)
         alive.append(one)
-        one.start(options, {"AWS_ENDPOINT_URL": endpoint} if endpoint else {})
+        # Who waits only briefly for a server, of which mounting asks several things, may be told
+        # that it is too slow.
+        start = one.start_patiently if "--io-timeout" in options else one.start
+        start(options, {"AWS_ENDPOINT_URL": endpoint} if endpoint else {})
         return one
 
     try:

@@ -30,7 +30,9 @@ if TYPE_CHECKING:
 
 SEED = 5
 COUNT = 500
-IMPATIENT = ("--io-timeout", "2", "--upload-delay", "0")
+SURE = 50  # of far more requests than that
+SOON = ("--upload-delay", "0")
+IMPATIENT = ("--io-timeout", "2", *SOON)
 
 
 @pytest.fixture(scope="module")
@@ -46,6 +48,12 @@ def proxy(gateway: Gateway) -> Iterator[FaultProxy]:
         yield one
 
 
+def once_at_least(fault: Fault) -> tuple[Rule, Rule]:
+    """The fault at its usual share, which may be of none, and at one request of those chosen."""
+    usual = rule(fault)
+    return Rule(fault, usual.chooser, nth=SURE), usual
+
+
 @pytest.mark.timeout(400)
 @pytest.mark.parametrize("fault", FAULTS)
 def test_copy_in_and_out(
@@ -59,7 +67,7 @@ def test_copy_in_and_out(
 ) -> None:
     files = make_files(SEED, COUNT)
     mount = mounts(*IMPATIENT, endpoint=proxy.endpoint)
-    proxy.inject(rule(fault))
+    proxy.inject(*once_at_least(fault))
     told = cp(source, mount.path)
     drain(mount, proxy, fault, IMPATIENT)
     check(files, but_for_conflicts(fault, files, in_bucket(s3, bucket)), told)
@@ -67,7 +75,7 @@ def test_copy_in_and_out(
 
     proxy.calm()
     again = mounts(*IMPATIENT, endpoint=proxy.endpoint)
-    proxy.inject(rule(fault))
+    proxy.inject(*once_at_least(fault))
     target = tmp_path / "out"
     target.mkdir()
     told = cp(again.path, target)
@@ -106,10 +114,10 @@ def test_upload_in_parts_whose_answer_is_lost(
 ) -> None:
     """It was carried out: no lost file, no second one beside it, no conflict, no parts left."""
     body = make_files(SEED, 3)["d2/large2"]
-    mount = mounts(*IMPATIENT, endpoint=proxy.endpoint)
+    mount = mounts(*SOON, endpoint=proxy.endpoint)
     proxy.inject(*[Rule(fault, chooser, nth=number) for number in (1, 2, 3)])
     (mount.path / "file").write_bytes(body)
-    drain(mount, proxy, fault, IMPATIENT)
+    drain(mount, proxy, fault, SOON)
     assert proxy.injected[fault] > 0
     assert in_bucket(s3, bucket) == {"file": body}
     left = s3.list_multipart_uploads(Bucket=bucket).get("Uploads", [])
@@ -130,12 +138,12 @@ def test_put_whose_answer_is_lost(
     """Its repetition meets our own bytes, which is no conflict."""
     if old is not None:
         s3.put_object(Bucket=bucket, Key="file", Body=old)
-    mount = mounts(*IMPATIENT, endpoint=proxy.endpoint)
+    mount = mounts(*SOON, endpoint=proxy.endpoint)
     proxy.inject(*[Rule(fault, puts, nth=number) for number in (1, 2, 3)])
     (mount.path / "file").write_bytes(b"first")
     with (mount.path / "file").open("ab") as file:
         file.write(b" and second")
-    drain(mount, proxy, fault, IMPATIENT)
+    drain(mount, proxy, fault, SOON)
     assert proxy.injected[fault] > 0
     assert in_bucket(s3, bucket) == {"file": b"first and second"}
 
@@ -154,7 +162,7 @@ def test_large_file_that_arrived_unheard_is_changed_again(
     if old is not None:
         s3.put_object(Bucket=bucket, Key="file", Body=old)
     body = bytearray(make_files(SEED, 3)["d2/large2"])
-    mount = mounts(*IMPATIENT, endpoint=proxy.endpoint)
+    mount = mounts(*SOON, endpoint=proxy.endpoint)
 
     def asks_afterwards(method: str, _: str) -> bool:
         return method == "HEAD" and proxy.injected[Fault.AFTER_COMMIT] > 0
@@ -166,13 +174,13 @@ def test_large_file_that_arrived_unheard_is_changed_again(
     if dies:
         mount.kill9()
         proxy.calm()
-        mount = mounts(*IMPATIENT, cache_dir=mount.cache_dir, endpoint=proxy.endpoint)
+        mount = mounts(*SOON, cache_dir=mount.cache_dir, endpoint=proxy.endpoint)
     with (mount.path / "file").open("r+b") as file:
         file.seek(len(body) // 2)
         file.write(b"changed")
     body[len(body) // 2 : len(body) // 2 + 7] = b"changed"
     proxy.calm()
-    drain(mount, proxy, Fault.AFTER_COMMIT, IMPATIENT)
+    drain(mount, proxy, Fault.AFTER_COMMIT, SOON)
     assert in_bucket(s3, bucket) == {"file": body}
     assert s3.list_multipart_uploads(Bucket=bucket).get("Uploads", []) == []
 
@@ -184,11 +192,11 @@ def test_delete_whose_answer_is_lost(
     """Repeating it must not take the file that was made anew meanwhile."""
     for key in ("file", "gone"):
         s3.put_object(Bucket=bucket, Key=key, Body=b"old")
-    mount = mounts(*IMPATIENT, endpoint=proxy.endpoint)
+    mount = mounts(*SOON, endpoint=proxy.endpoint)
     proxy.inject(*[Rule(fault, deletes, nth=number) for number in (1, 2, 3)])
     (mount.path / "file").unlink()
     (mount.path / "gone").unlink()
     eventually(lambda: proxy.injected[fault])
     (mount.path / "file").write_bytes(b"made anew")
-    drain(mount, proxy, fault, IMPATIENT)
+    drain(mount, proxy, fault, SOON)
     assert in_bucket(s3, bucket) == {"file": b"made anew"}

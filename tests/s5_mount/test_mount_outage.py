@@ -14,7 +14,7 @@ import pytest
 from tests.faults import FaultProxy
 from tests.rgw import Gateway
 from tests.s5_mount.conftest import Mounts
-from tests.s5_mount.mounting import bucket_keys
+from tests.s5_mount.mounting import bucket_keys, patiently
 from tests.support import eventually
 
 if TYPE_CHECKING:
@@ -67,15 +67,17 @@ def test_read(outage: Outage, mounts: Mounts, s3: S3Client, gateway: Gateway, bu
     body = random.Random(1).randbytes(SIZE)
     s3.put_object(Bucket=bucket, Key="large", Body=body)
     mount = mounts(*IMPATIENT)
-    with (mount.path / "large").open("rb", buffering=0) as file:
-        assert file.read(10) == body[:10]
+    path = mount.path / "large"
+    with patiently(lambda: path.open("rb", buffering=0)) as file:
+        assert patiently(lambda: os.pread(file.fileno(), 10, 0)) == body[:10]
         with outage(gateway):
             with pytest.raises(OSError, match=r".") as caught:
                 os.pread(file.fileno(), 4096, SIZE - 100_000)
             assert caught.value.errno in {errno.EIO, errno.ETIMEDOUT}
             assert mount.status()["pid"] == mount.pid
-        assert os.pread(file.fileno(), 4096, SIZE - 100_000) == body[-100_000:][:4096]
-    assert (mount.path / "large").read_bytes() == body
+        again = patiently(lambda: os.pread(file.fileno(), 4096, SIZE - 100_000))
+        assert again == body[-100_000:][:4096]
+    assert patiently(path.read_bytes) == body
 
 
 @outages
@@ -94,8 +96,8 @@ def test_lookup_and_listing(
             with pytest.raises(OSError, match=r".") as caught:
                 attempt()
             assert caught.value.errno in {errno.EIO, errno.ETIMEDOUT}
-    assert os.listdir(mount.path / "dir") == ["file"]
-    assert (mount.path / "dir" / "file").read_bytes() == b"1"
+    assert patiently(lambda: os.listdir(mount.path / "dir")) == ["file"]
+    assert patiently((mount.path / "dir" / "file").read_bytes) == b"1"
 
 
 @outages
@@ -103,12 +105,12 @@ def test_what_was_written_arrives_later(
     outage: Outage, mounts: Mounts, s3: S3Client, gateway: Gateway, bucket: str
 ) -> None:
     mount = mounts(*IMPATIENT)
-    assert os.listdir(mount.path) == []
+    assert patiently(lambda: os.listdir(mount.path)) == []
     with outage(gateway):
         (mount.path / "file").write_bytes(b"written meanwhile")
         assert (mount.path / "file").read_bytes() == b"written meanwhile"
         assert mount.status()["pending_files"] == 1
-        assert mount.try_unmount("--timeout", "1").code == 1
+        assert mount.unmount_unless_busy("--timeout", "1").code == 1
     eventually(mount.has_ended, within_sec=60)
     again = mounts(cache_dir=mount.cache_dir)
     assert (again.path / "file").read_bytes() == b"written meanwhile"
@@ -123,7 +125,7 @@ def test_cached_files_can_be_read_without_a_server(
 ) -> None:
     s3.put_object(Bucket=bucket, Key="file", Body=b"cached")
     mount = mounts(*IMPATIENT, "--cache-ttl", "3600")
-    assert (mount.path / "file").read_bytes() == b"cached"
+    assert patiently((mount.path / "file").read_bytes) == b"cached"
     with outage(gateway):
         assert (mount.path / "file").read_bytes() == b"cached"
 
@@ -157,7 +159,7 @@ def test_failing_head_and_list_are_no_absence(
         assert caught.value.errno in {errno.EIO, errno.EACCES}
     assert proxy.failed > 0
     proxy.calm()
-    assert path.read_bytes() == b"precious"
+    assert patiently(path.read_bytes) == b"precious"
     mount.unmount()
     assert bucket_keys(s3, bucket) == ["dir/file"]
     assert s3.get_object(Bucket=bucket, Key="dir/file")["Body"].read() == b"precious"
@@ -170,13 +172,13 @@ def test_failing_head_alone_is_no_absence(
     """Also with fresh listings in memory that could answer half of the question."""
     s3.put_object(Bucket=bucket, Key="file", Body=b"precious")
     mount = mounts(*IMPATIENT, endpoint=proxy.endpoint)
-    assert os.listdir(mount.path) == ["file"]
+    assert patiently(lambda: os.listdir(mount.path)) == ["file"]
     proxy.fail(lambda method, _: method == "HEAD")
     with suppress_only(errno.EIO):
         (mount.path / "file").stat()
     assert os.listdir(mount.path) == ["file"]
     proxy.calm()
-    assert (mount.path / "file").read_bytes() == b"precious"
+    assert patiently((mount.path / "file").read_bytes) == b"precious"
 
 
 def test_upload_is_repeated_until_it_works(
@@ -207,7 +209,7 @@ def test_refused_upload_keeps_the_bytes_and_says_so(
     with suppress_only(errno.EIO, errno.EACCES):
         os.close(descriptor)
     assert caught.value.errno in {errno.EIO, errno.EACCES}
-    assert mount.try_unmount("--timeout", "3").code == 1
+    assert mount.unmount_unless_busy("--timeout", "3").code == 1
     assert bucket_keys(s3, bucket) == []
     proxy.calm()
     mount.remove()
@@ -223,7 +225,7 @@ def test_bucket_that_vanishes_is_no_empty_directory(
 ) -> None:
     s3.put_object(Bucket=bucket, Key="file", Body=b"1")
     mount = mounts(*IMPATIENT, "--cache-ttl", "0")
-    assert os.listdir(mount.path) == ["file"]
+    assert patiently(lambda: os.listdir(mount.path)) == ["file"]
     s3.delete_object(Bucket=bucket, Key="file")
     s3.delete_bucket(Bucket=bucket)
     try:

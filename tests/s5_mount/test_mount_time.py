@@ -91,15 +91,16 @@ def test_after_ttl_an_unchanged_object_is_not_fetched_again(mounts: Mounts, aske
     mount = mounts("--cache-ttl", "1")
     look(mount)
     asked()
+    for _ in range(2):
+        questions: list[Request] = []
 
-    def validated() -> bool:
-        assert (mount.path / "dir" / "file").read_bytes() == BODY
-        return asked() != []
+        def is_validated(questions: list[Request] = questions) -> bool:
+            assert (mount.path / "dir" / "file").read_bytes() == BODY
+            questions += asked()
+            return questions != []
 
-    eventually(validated)
-    asked()
-    eventually(validated)
-    assert [request for request in asked() if is_fetch(request)] == []
+        eventually(is_validated)
+        assert [question for question in questions if is_fetch(question)] == []
 
 
 def is_fetch(request: Request) -> bool:
@@ -206,7 +207,7 @@ def test_the_kernel_never_uses_the_size_of_another_version(
     """It keeps a file's attributes longer than we the listing; the next one tells of another."""
     for name in ("cut", "extended", "other", "read"):
         s3.put_object(Bucket=bucket, Key=name, Body=b"first")
-    mount = mounts("--cache-ttl", "8")
+    mount = mounts("--cache-ttl", "12")
     assert not (mount.path / "none").exists()  # lists
     began = time.monotonic()
     eventually(lambda: time.monotonic() > began + 5)
@@ -215,7 +216,7 @@ def test_the_kernel_never_uses_the_size_of_another_version(
     assert (mount.path / "cut").read_bytes() == b"first"
     for name in ("cut", "extended", "read"):
         s3.put_object(Bucket=bucket, Key=name, Body=b"The second version")
-    eventually(lambda: time.monotonic() > began + 8.5)
+    eventually(lambda: time.monotonic() > began + 12.5)
     assert (mount.path / "other").exists()  # lists
     assert (mount.path / "read").read_bytes() == b"The second version"
     with (mount.path / "extended").open("ab") as file:

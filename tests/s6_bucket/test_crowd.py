@@ -25,7 +25,10 @@ def silent() -> Flight[int]:
 
 
 class Answers:
-    """Requests that are answered by a thread, ``together`` at a time, or not at all."""
+    """Requests that are answered by a thread, ``together`` at a time, or not at all.
+
+    ``together`` of 0: each is answered when it is sent, whatever the clock says.
+    """
 
     def __init__(self, count: int, size: int = 0, silent: int = 0, together: int = 1) -> None:
         self.count = count
@@ -54,8 +57,11 @@ class Answers:
         flight.add_done_callback(lambda _: self._ended())
         if self.silent:
             self.silent -= 1
-        else:
-            self.held.append((flight, number))
+            return flight
+        if not self.together:
+            flight.set_result(number)
+            return flight
+        self.held.append((flight, number))
         if len(self.held) == self.together:
             threading.Timer(0.001, self._answer, [self.held]).start()
             self.held = []
@@ -85,7 +91,7 @@ def test_it_is_bounded_in_bytes() -> None:
 
 def test_what_is_not_answered_is_sent_again(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(crowd, "CALL_SEC", 0.1)
-    answers = Answers(10, silent=3)
+    answers = Answers(10, silent=3, together=0)
     crowd.run(answers.errands(), crowd.Outage())
     assert sorted(answers.landed) == list(range(10))
     assert (answers.sent, answers.flying) == (13, 0)

@@ -20,6 +20,7 @@ from tests.s5_mount.mounting import run
 from tests.s8_cli.containers import ROOT, Container, why_no_container
 
 BASE = "debian:bookworm-slim"
+BASE_SEC_MAX = 400.0  # some hundred packages come over the network
 # What Docker and podman give to root.
 CAPABILITIES = (
     *("CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_FOWNER", "CAP_FSETID", "CAP_KILL", "CAP_SETFCAP"),
@@ -67,7 +68,7 @@ def build(folder: Path) -> Image:
     """Build the Containerfile of this repository below ``folder``."""
     base = folder / "base"
     options = (f"--dpkgopt={option}" for option in DPKG)
-    run("mmdebstrap", "--variant=minbase", *options, "bookworm", base)
+    run("mmdebstrap", "--variant=minbase", *options, "bookworm", base, within_sec=BASE_SEC_MAX)
     built: dict[str, Future[Image]] = {}
     with ThreadPoolExecutor() as pool:
         for name, steps in _stages((ROOT / "Containerfile").read_text()):

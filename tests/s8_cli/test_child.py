@@ -56,8 +56,10 @@ def test_a_command_that_cannot_be_executed(tmp_path: Path) -> None:
     [signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGWINCH],
 )
 def test_our_signals_are_its(number: signal.Signals) -> None:
-    script = f"import signal, sys; signal.signal({int(number)}, lambda *_: sys.exit(9));"
-    script += "print('up', flush=True); signal.pause()"
+    # Blocked, it waits to be fetched; a handler may run before the pause that it is to end.
+    script = f"import signal, sys; own = {{{int(number)}}};"
+    script += "signal.pthread_sigmask(signal.SIG_BLOCK, own); print('up', flush=True);"
+    script += "sys.exit(9 if signal.sigtimedwait(own, 20) else 1)"
     with started(sys.executable, "-c", script) as process:
         assert process.stdout
         process.stdout.readline()
@@ -72,7 +74,7 @@ def test_what_the_terminal_sends_comes_once(tmp_path: Path) -> None:
         "signal.signal(signal.SIGINT, lambda *_: told.append(1));"
         "signal.signal(signal.SIGTERM, lambda *_: sys.exit(len(told)));"
         "print('up', flush=True)\n"
-        "while True: signal.pause()"
+        "while True: time.sleep(0.1)"  # one before a pause() would be slept through
     )
     main, terminal = os.openpty()
     with subprocess.Popen(

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.faults import Fault, FaultProxy, Rule, reads_object
 from tests.rgw import Gateway, Request
 from tests.s5_mount.mounting import PROGRAM, Cli
 from tests.s8_cli.objects import content, fill
@@ -214,12 +215,17 @@ def _on_terminal(cli: Cli, *words: str | Path) -> tuple[bytes, int]:
 
 
 def interrupted(
-    cli: Cli, gateway: Gateway, begun: Callable[[], object], *words: str | Path
+    cli: Cli,
+    gateway: Gateway,
+    begun: Callable[[], object],
+    *words: str | Path,
+    endpoint: str = "",
 ) -> None:
     """Ctrl-C at a command that has begun, when the gateway says nothing more."""
     pipe = subprocess.PIPE
+    environment = cli.environment | ({"AWS_ENDPOINT_URL": endpoint} if endpoint else {})
     with subprocess.Popen(
-        [PROGRAM, *words], env=cli.environment, stdout=pipe, stderr=pipe, text=True
+        [PROGRAM, *words], env=environment, stdout=pipe, stderr=pipe, text=True
     ) as done:
         eventually(begun)
         gateway.pause()
@@ -260,7 +266,9 @@ def test_an_interrupted_download_leaves_no_half_file(
         return list(here.rglob(".*.part"))
 
     for words in (["get", f"{bucket}:p/1"], ["get", "-r", bucket], ["sync", f"{bucket}:"]):
-        interrupted(cli, gateway, begun, *words, here)
+        with FaultProxy(gateway) as proxy:
+            proxy.inject(Rule(Fault.SLOW, reads_object))  # it cannot end before it is interrupted
+            interrupted(cli, gateway, begun, *words, here, endpoint=proxy.endpoint)
         assert begun() == []
         left = files(here)
         assert {len(left[name]) for name in left.keys() - before.keys()} <= {60 << 20}

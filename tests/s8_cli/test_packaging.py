@@ -107,6 +107,7 @@ def test_manual_pages_say_what_help_says(tmp_path: Path) -> None:
 
 
 @pytest.mark.mount
+@pytest.mark.timeout(300)  # pip fetches everything it needs
 def test_a_wheel_in_a_clean_environment_mounts(
     wheel: Path, cli: Cli, s3: S3Client, bucket: str, tmp_path: Path
 ) -> None:

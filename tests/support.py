@@ -12,11 +12,12 @@ T = TypeVar("T")
 POLL_SEC = 0.02
 
 
-def eventually(condition: Callable[[], T], within_sec: float = 20.0) -> T:
+def eventually(condition: Callable[[], T], within_sec: float = 60.0) -> T:
     """Call ``condition`` until what it returns is true, and return that.
 
     Instead of a sleep that hopes. The deadline is for a machine under load: a test that
-    passes does not come near it. Exceptions are the condition's own business.
+    passes does not come near it, but where a mount is to end: namespaces that others make
+    meanwhile hold it for as long as they last. Exceptions are the condition's own business.
     """
     deadline = time.monotonic() + within_sec
     while not (value := condition()):

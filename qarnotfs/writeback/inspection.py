@@ -137,8 +137,8 @@ class _Inspection:
                     broken.append(self._broken(debt_id, str(error)))
             if _has_table(db, "uploads"):
                 self._uploads = db.execute("SELECT id, key FROM uploads").fetchall()
-            if _has_table(db, "moves"):
-                query = "SELECT key, new_key FROM moves WHERE new_key != ''"
+            if _has_table(db, "moving"):
+                query = "SELECT key, new_key FROM moving WHERE new_key != ''"
                 self._moves = db.execute(query).fetchall()
         return broken
 

@@ -21,14 +21,14 @@ SCHEMA = (
     " staged TEXT NOT NULL, part_bytes INTEGER NOT NULL, base_etag TEXT)",
     "CREATE TABLE IF NOT EXISTS parts (upload TEXT, number INTEGER, etag TEXT NOT NULL,"
     " copied INTEGER NOT NULL, PRIMARY KEY (upload, number)) WITHOUT ROWID",
-    "CREATE TABLE IF NOT EXISTS moves (key TEXT PRIMARY KEY, new_key TEXT NOT NULL,"
+    "CREATE TABLE IF NOT EXISTS moving (key TEXT PRIMARY KEY, new_key TEXT NOT NULL,"
     " etag TEXT, replaced_etag TEXT) WITHOUT ROWID",
 )
 WRITE = "INSERT OR REPLACE INTO debts VALUES (?, ?)"
 REMOVE = "DELETE FROM debts WHERE id = ?"
 WRITE_UPLOAD = "INSERT OR REPLACE INTO uploads VALUES (?, ?, ?, ?, ?)"
-WRITE_MOVE = "INSERT OR REPLACE INTO moves VALUES (?, ?, ?, ?)"
-END_MOVE = "DELETE FROM moves WHERE key = ?"
+WRITE_MOVE = "INSERT OR REPLACE INTO moving VALUES (?, ?, ?, ?)"
+END_MOVE = "DELETE FROM moving WHERE key = ?"
 WRITE_PART = "INSERT OR REPLACE INTO parts VALUES (?, ?, ?, ?)"
 END_UPLOAD = ("DELETE FROM uploads WHERE id = ?", "DELETE FROM parts WHERE upload = ?")
 
@@ -139,7 +139,7 @@ class Records:
 
     def moves(self) -> list[MoveRow]:
         """Every key that is being renamed."""
-        return [MoveRow(*row) for row in self._db.execute("SELECT * FROM moves")]
+        return [MoveRow(*row) for row in self._db.execute("SELECT * FROM moving")]
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
